@@ -1,0 +1,9 @@
+//! The command line: one file a verb.
+
+use std::process::ExitCode;
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,18 @@
+//! The agent: policy, kernel, sandbox, audit, observation, and the daemon that wires them.
+//!
+//! Imports run downwards only (`cargo xtask tidy` proves it): `cli` → `daemon` → `sandbox`,
+//! `launcher` → `kernel` → `audit`, `observe` → `policy`, `config`, `clock`, `sys` → `common`.
+
+pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod exit;
+pub mod kernel;
+pub mod launcher;
+pub mod observe;
+pub mod policy;
+pub mod sandbox;
+pub mod shutdown;
+pub mod sys;

@@ -1,0 +1,231 @@
+//! A policy in the form that everything else reads: checked once, no option means "not decided".
+//!
+//! Only `compile` makes one. It does no I/O and knows nothing of the file's spelling but the place
+//! of each rule, for messages.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use common::{decide::Mode, flow::Address, id::RuleId, rule::RuleSet};
+
+/// Name of a tool: 1 to 63 of `a-z`, `0-9`, `-`, `_`, beginning with a letter.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ToolName(pub(in crate::policy) String);
+
+impl ToolName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ToolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// SHA-256 of a policy's canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One policy file, compiled.
+#[derive(Clone, Debug)]
+pub struct CompiledPolicy {
+    /// The tool.
+    pub tool: ToolName,
+    /// For people.
+    pub description: String,
+    /// Refuse or report what no rule allows.
+    pub mode: Mode,
+    /// SHA-256 of the canonical form: equal policies have equal digests whatever their spelling.
+    pub digest: Digest,
+    /// What runs.
+    pub worker: Worker,
+    /// What it may reach.
+    pub egress: Egress,
+    /// What it may read, write and execute.
+    pub filesystem: Filesystem,
+    /// Which system calls it may make.
+    pub syscalls: Syscalls,
+    /// How much it may use.
+    pub limits: Limits,
+}
+
+/// `[worker]`
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Absolute path of the program, then its arguments. Empty for a policy that is used with
+    /// `run --policy FILE -- cmd` only.
+    pub command: Vec<String>,
+    /// How the agent talks to it.
+    pub protocol: WorkerProtocol,
+    /// The whole environment.
+    pub environment: BTreeMap<String, String>,
+    /// How long a warm worker may be idle.
+    pub idle_timeout: Duration,
+    /// How long a session may last.
+    pub wall_timeout: Duration,
+    /// Files whose content is pinned.
+    pub pins: Vec<Pin>,
+}
+
+/// `[worker] protocol`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WorkerProtocol {
+    /// Model Context Protocol over stdio.
+    Mcp,
+    /// One request in, one result out.
+    Json,
+    /// A plain program.
+    Exec,
+}
+
+/// `[[worker.pin]]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pin {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// SHA-256 of the content.
+    pub sha256: [u8; 32],
+}
+
+/// `[egress]` and `[local]`
+#[derive(Clone, Debug)]
+pub struct Egress {
+    /// The rules in the order of the file.
+    pub rules: Vec<Rule>,
+    /// What is open at each address and prefix, covering prefixes united, door ranges first;
+    /// ordered by prefix. This, and nothing else, goes to the kernel and to the host's model.
+    pub table: Vec<TableEntry>,
+    /// What a session may use.
+    pub limits: EgressLimits,
+}
+
+/// One entry of the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableEntry {
+    /// Where.
+    pub prefix: Prefix,
+    /// What is open there.
+    pub set: RuleSet,
+}
+
+/// A block of addresses in canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Prefix {
+    /// The first address; bits beyond `length` are zero.
+    pub network: Address,
+    /// Leading bits of the canonical form that count, 0 to 128 (an IPv4 `/24` is 120).
+    pub length: u8,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its id: equal for equal rules in every policy set.
+    pub id: RuleId,
+    /// Which table of the file it came from.
+    pub kind: RuleKind,
+    /// What it names.
+    pub target: Target,
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u16,
+    /// Inclusive ranges, ordered, merged.
+    pub ports: Vec<(u16, u16)>,
+    /// Why (required for doors into private ranges).
+    pub reason: String,
+    /// Line of the file, from 1.
+    pub line: u32,
+    /// The rule in one line, canonical: `cidr 192.0.2.0/24 tcp 443`.
+    pub text: String,
+}
+
+/// Which table a rule came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RuleKind {
+    /// `[[egress.allow]]`
+    Allow,
+    /// `[[egress.allow_private]]`
+    AllowPrivate,
+    /// `[[local.allow]]`
+    Local,
+}
+
+/// What a rule names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// Addresses.
+    Prefix(Prefix),
+    /// A domain name or wildcard.
+    Domain(super::domain::DomainPattern),
+}
+
+/// `[egress.limits]`; `u64::MAX` for no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EgressLimits {
+    /// Connections of a session.
+    pub connections: u64,
+    /// Bytes of IP packets of a session.
+    pub bytes_out: u64,
+}
+
+/// `[filesystem]`; all paths absolute and without `.` and `..`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Filesystem {
+    /// Readable.
+    pub read: Vec<PathBuf>,
+    /// Readable and executable.
+    pub execute: Vec<PathBuf>,
+    /// Readable and writable.
+    pub write: Vec<PathBuf>,
+    /// Size of the session's own workdir, bytes; `/tmp` has the same.
+    pub workdir_size: u64,
+}
+
+/// `[syscalls]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Syscalls {
+    /// The list to begin with.
+    pub profile: Profile,
+    /// Names added to it.
+    pub allow: Vec<String>,
+    /// Names taken from it.
+    pub deny: Vec<String>,
+}
+
+/// `[syscalls] profile`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Profile {
+    /// What ordinary network programs need.
+    Default,
+    /// And what language runtimes need.
+    Interpreter,
+    /// Files, memory and one network client.
+    Strict,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: u64,
+    /// Processes and threads.
+    pub processes: u32,
+    /// Thousandths of a processor.
+    pub cpus_milli: u32,
+    /// Descriptors of a process.
+    pub open_files: u32,
+}

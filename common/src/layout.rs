@@ -1,0 +1,235 @@
+//! Keys and values of the kernel's maps. All are packed by hand: no padding, so that a key has one
+//! form only.
+
+use crate::{
+    decide::Mode,
+    flow::Address,
+    id::{Generation, PolicyId, RuleId, SessionId},
+};
+
+/// Value of the worker table (hash, key: cgroup id). A missing entry means *deny*.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Worker {
+    /// The session.
+    pub session: SessionId,
+    /// Its policy.
+    pub policy: PolicyId,
+    /// 0, or [`WORKER_CLOSING`].
+    pub flags: u32,
+}
+
+/// The session has ended; its sockets may finish what they have begun, nothing new starts.
+pub const WORKER_CLOSING: u32 = 1;
+
+/// The word that puts a generation of a policy in force: written through a shared mapping in one
+/// store, read once per decision. Zero means that the policy is not in force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct PolicyWord(pub u64);
+
+impl PolicyWord {
+    const OBSERVE: u64 = 1 << 32;
+    const LIMITED: u64 = 1 << 33;
+
+    /// The word for a generation; `limited` says that `[egress.limits]` are set.
+    #[must_use]
+    pub const fn new(generation: Generation, mode: Mode, limited: bool) -> Self {
+        let mode = match mode {
+            Mode::Enforce => 0,
+            Mode::Observe => Self::OBSERVE,
+        };
+        Self(generation.0 as u64 | mode | if limited { Self::LIMITED } else { 0 })
+    }
+
+    /// The generation, or `None` where the policy is not in force.
+    #[inline(always)]
+    #[must_use]
+    pub const fn generation(self) -> Option<Generation> {
+        #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
+        match self.0 as u32 {
+            0 => None,
+            generation => Some(Generation(generation)),
+        }
+    }
+
+    /// The mode.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        if self.0 & Self::OBSERVE == 0 {
+            Mode::Enforce
+        } else {
+            Mode::Observe
+        }
+    }
+
+    /// Whether `[egress.limits]` are set: flows are then counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn limited(self) -> bool {
+        self.0 & Self::LIMITED != 0
+    }
+}
+
+/// Key of the exact-address table (hash). Value: [`crate::rule::RuleSet`]. An address that stands
+/// here carries the rules of all prefixes that cover it, so a hit needs no second look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct ExactKey {
+    /// The policy.
+    pub policy: PolicyId,
+    /// The generation.
+    pub generation: Generation,
+    /// The address, canonical.
+    pub address: Address,
+}
+
+/// Data of a key of the prefix table (longest-prefix trie, after the four bytes of length).
+/// Value: [`crate::rule::RuleSet`]. Big-endian, because the trie compares from the first bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct PrefixData {
+    /// The policy, big-endian.
+    pub policy: [u8; 4],
+    /// The generation, big-endian.
+    pub generation: [u8; 4],
+    /// The address, canonical.
+    pub address: Address,
+}
+
+impl PrefixData {
+    /// Bits before the address.
+    pub const SCOPE_BITS: u32 = 64;
+
+    /// The data for an address in a scope.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(policy: PolicyId, generation: Generation, address: Address) -> Self {
+        Self {
+            policy: policy.0.to_be_bytes(),
+            generation: generation.0.to_be_bytes(),
+            address,
+        }
+    }
+}
+
+/// Key of the table of living rules (hash, value `u32` 1): is this rule part of this generation?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct LiveKey {
+    /// The policy.
+    pub policy: PolicyId,
+    /// The generation.
+    pub generation: Generation,
+    /// The rule.
+    pub rule: RuleId,
+}
+
+/// Key of the table of limits (hash, value [`Limits`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct LimitsKey {
+    /// The policy.
+    pub policy: PolicyId,
+    /// The generation.
+    pub generation: Generation,
+}
+
+/// `[egress.limits]` of a policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Limits {
+    /// Connections that a session may open in its life; `u64::MAX` for no limit.
+    pub connections: u64,
+    /// Bytes of IP packets that a session may send in its life; `u64::MAX` for no limit.
+    pub bytes_out: u64,
+}
+
+/// Value of the session table (hash, key: session id): what a session has used. Counted with atomic
+/// additions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Usage {
+    /// Connections opened (TCP connects, UDP connects, new destinations of unconnected UDP).
+    pub connections: u64,
+    /// Bytes of IP packets sent; counted only where the policy limits something.
+    pub bytes_out: u64,
+    /// The second in which `event_count` counts (`bpf_ktime_get_boot_ns` / 10^9).
+    pub event_second: u64,
+    /// Events emitted in that second.
+    pub event_count: u64,
+    /// Events suppressed since the last that was sent.
+    pub suppressed: u64,
+}
+
+/// Key of the counter table (per-CPU hash, value `u64`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(C)]
+pub struct CounterKey {
+    /// The policy, or 0.
+    pub policy: PolicyId,
+    /// Protocol number; other than TCP and UDP as 0.
+    pub protocol: u16,
+    /// [`crate::verdict::Outcome`]
+    pub outcome: u8,
+    /// [`crate::verdict::Reason`]
+    pub reason: u8,
+    /// [`crate::event::Hook`]
+    pub hook: u8,
+    /// Zero.
+    pub pad: [u8; 7],
+}
+
+/// Slots of the tally table (per-CPU array of `u64`): what was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Tally {
+    /// Events that found the ring full.
+    EventsLost = 0,
+    /// Events that the per-session rate limit suppressed.
+    EventsSuppressed = 1,
+    /// Orders to destroy that found their ring full.
+    DestroyLost = 2,
+    /// Counter keys that found the counter table full.
+    CountersFull = 3,
+    /// Sockets that got no state because no memory was left: each packet is decided anew.
+    StateMissing = 4,
+}
+
+/// Slots in the tally table.
+pub const TALLIES: u32 = 5;
+
+/// What a socket has been allowed to do. Kept in socket storage.
+///
+/// Written by hooks that may run at once on two processors: `sequence` is odd while one writes, and
+/// a reader that meets an odd or a changed sequence decides anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct SocketState {
+    /// Odd while a hook writes.
+    pub sequence: u64,
+    /// The session that made the socket.
+    pub session: SessionId,
+    /// The rule that admitted the destination, or 0.
+    pub rule: RuleId,
+    /// The verified destination.
+    pub address: Address,
+    /// The session's policy.
+    pub policy: PolicyId,
+    /// The generation in which the destination was verified; 0 while none is.
+    pub generation: Generation,
+    /// The verified port, host order.
+    pub port: u16,
+    /// The verified protocol.
+    pub protocol: u16,
+    /// [`STATE_OBSERVED`] or 0.
+    pub flags: u32,
+}
+
+/// The destination passed in `observe` mode only.
+pub const STATE_OBSERVED: u32 = 1;
+
+const _: () = assert!(size_of::<SocketState>() == 56);
+const _: () = assert!(size_of::<CounterKey>() == 16);
+const _: () = assert!(size_of::<ExactKey>() == 24);

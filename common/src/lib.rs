@@ -1,0 +1,18 @@
+//! The contract between the kernel programs and the agent.
+//!
+//! Everything that both sides must read alike is here and only here: ids, flows, rules, verdicts,
+//! the decision itself, and the byte layout of every map and event. This crate allocates nothing,
+//! does no I/O, depends on `core` alone and knows neither aya nor the host's libraries.
+#![no_std]
+
+pub mod abi;
+pub mod decide;
+pub mod event;
+pub mod flow;
+pub mod id;
+pub mod layout;
+pub mod limits;
+pub mod pod;
+pub mod rule;
+pub mod special;
+pub mod verdict;

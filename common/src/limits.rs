@@ -1,0 +1,35 @@
+//! Bounds that both sides share. Each is a size of a table or of a loop that the verifier must see.
+
+/// Sessions alive or closing at once, per instance.
+pub const SESSIONS_MAX: u32 = 4_096;
+/// Policies loaded at once, per instance. Slot 0 is never used: a zeroed word means "no policy".
+pub const POLICIES_MAX: u32 = 1_024;
+/// Port ranges that one address may have, after merging and with all covering prefixes united.
+pub const PORT_RANGES_MAX: usize = 16;
+/// Addresses and prefixes of all policies in both generations of a push.
+pub const PREFIXES_MAX: u32 = 262_144;
+/// Rules of one policy.
+pub const RULES_PER_POLICY_MAX: u32 = 110_000;
+/// Rules alive in all policies, in both generations of a push.
+pub const LIVE_RULES_MAX: u32 = 262_144;
+/// Ancestors of a socket's cgroup that are asked for a session, deepest first.
+pub const ANCESTORS_MAX: i32 = 8;
+/// Addresses of this host that a connect is refused for at once.
+pub const LOCAL_ADDRESSES_MAX: u32 = 4_096;
+/// Event ring, bytes; a power of two and a multiple of the page size.
+pub const EVENT_RING_BYTES: u32 = 1 << 20;
+/// Ring of sockets to destroy, bytes.
+pub const DESTROY_RING_BYTES: u32 = 1 << 18;
+/// Events that one session may emit in one second; the rest is counted, not sent.
+pub const EVENTS_PER_SECOND: u32 = 500;
+/// Distinct (policy, verdict, reason, protocol, hook) counters.
+pub const COUNTERS_MAX: u32 = 16_384;
+
+const _: () = assert!(
+    PREFIXES_MAX >= 2 * RULES_PER_POLICY_MAX,
+    "a push holds two generations"
+);
+const _: () = assert!(
+    LIVE_RULES_MAX >= 2 * RULES_PER_POLICY_MAX,
+    "a push holds two generations"
+);

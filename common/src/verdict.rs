@@ -1,0 +1,146 @@
+//! Verdicts and the one table of reasons: number, label and sentence of each.
+//!
+//! The number is stable across versions; the label is the metric label, the log field and the audit
+//! code. A reason is never renumbered and never reused.
+
+use crate::id::RuleId;
+
+/// The outcome of a decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Verdict {
+    /// Allowed by this rule.
+    Allow(RuleId),
+    /// Not allowed by any rule, passed because the policy's mode is `observe`.
+    Observe(Reason),
+    /// Refused.
+    Deny(Reason),
+}
+
+impl Verdict {
+    /// Whether the flow goes on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Allow(_) | Self::Observe(_))
+    }
+}
+
+/// The kind of a verdict as it stands in events and metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Allowed by a rule.
+    Allow = 1,
+    /// Passed in `observe` mode only.
+    Observe = 2,
+    /// Refused.
+    Deny = 3,
+}
+
+impl Outcome {
+    /// The outcome with this number, if there is one.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Allow),
+            2 => Some(Self::Observe),
+            3 => Some(Self::Deny),
+            _ => None,
+        }
+    }
+
+    /// Metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Observe => "observe",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal, $sentence:literal;)*) => {
+        /// Why a flow was refused, or that a rule allowed it.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The reason with this number, if there is one.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Metric label, log field and audit code.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A rule allowed the flow.
+    Rule = 1, "rule", "a rule of the policy allows it";
+    /// The socket's cgroup belongs to no session.
+    UnknownWorker = 2, "unknown_worker", "the socket belongs to no session that the agent knows";
+    /// The protocol is neither TCP nor UDP.
+    Protocol = 3, "protocol", "only TCP and UDP leave a fence";
+    /// IPv4 options or IPv6 extension headers.
+    SourceRouted = 4, "source_routed", "the packet carries IP options, extension headers or fragments of its own making";
+    /// A packet for port 53 that is not on its way to the resolver.
+    DnsNotRedirected = 5, "dns_not_redirected", "port 53 is reached through the agent's resolver only";
+    /// A destination on this host.
+    LocalAddress = 6, "local_address", "the destination is this host";
+    /// A destination in a special-purpose range.
+    PrivateAddress = 7, "private_address", "the destination is a private, special-purpose or metadata address";
+    /// The session has used up its connections.
+    LimitConnections = 8, "limit_connections", "the session has used up `egress.limits.connections`";
+    /// The session has used up its bytes.
+    LimitBytes = 9, "limit_bytes", "the session has used up `egress.limits.bytes_out`";
+    /// No rule allows the destination.
+    NotAllowed = 10, "not_allowed", "no rule of the policy names the destination, protocol and port";
+    /// A bind to a port of the worker's choice.
+    BindPort = 11, "bind_port", "a worker may bind to port 0 only";
+    /// A packet that would open a connection to the worker, or comes from where it may not send to.
+    Inbound = 12, "inbound", "nobody dials a worker";
+    /// A socket of a family or type that no worker gets.
+    SocketType = 13, "socket_type", "only stream sockets of TCP and datagram sockets of UDP are made in a fence";
+    /// A table in the kernel is full.
+    TableFull = 14, "table_full", "a table in the kernel is full";
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < Reason::ALL.len() {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "bounded by the loop, evaluated at compile time"
+        )]
+        let reason = Reason::ALL[i];
+        assert!(
+            reason as usize == i + 1,
+            "reasons are numbered without a gap"
+        );
+        i += 1;
+    }
+};
