@@ -41,7 +41,7 @@ pub enum Grant {
     Execute,
     /// And write, not execute.
     Write,
-    /// Read and write what is there: a device.
+    /// Read and write what is there, add nothing: devices.
     Device,
 }
 
@@ -143,7 +143,7 @@ fn rights(grant: Grant, folder: bool, abi: ABI) -> BitFlags<AccessFs> {
         Grant::Read => read,
         Grant::Execute => read | AccessFs::Execute,
         Grant::Write => AccessFs::from_all(abi) & !never,
-        Grant::Device => AccessFs::ReadFile | AccessFs::WriteFile,
+        Grant::Device => read | AccessFs::WriteFile,
     };
     if folder {
         rights
