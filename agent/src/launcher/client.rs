@@ -123,6 +123,16 @@ impl Launcher {
         self.templates().retain(|digest, _| in_force(digest));
     }
 
+    /// Kills the launcher, and with it every session: the way a crash of it would. For tests and
+    /// for an agent that gives up.
+    pub fn kill_process(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        // It has nothing to save; its templates and their sessions end with it.
+        if let Err(error) = process.kill().and_then(|()| process.wait()) {
+            tracing::warn!(error = %error, "launcher not ended");
+        }
+    }
+
     async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
         let LaunchRequest {
             session,
@@ -179,14 +189,7 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        // It has nothing to save; its templates and their sessions end with it.
-        let process = self
-            .process
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = process.kill().and_then(|()| process.wait()) {
-            tracing::warn!(error = %error, "launcher not ended");
-        }
+        self.kill_process();
     }
 }
 

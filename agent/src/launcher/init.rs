@@ -174,7 +174,8 @@ fn supervise(started: &Started, alive: &OwnedFd) -> Result<Status, StepError> {
             Err(errno) => return Err(errno).at(Step::Supervise, "poll"),
         }
         if hung_up(alive).at(Step::Supervise, "the template's pipe")? {
-            return Err(StepError::new(Step::Supervise, "the template is gone"));
+            // The death signal is on its way as well; without a word is how it looks either way.
+            exit_now(ENDED);
         }
         while let Some(received) = started
             .signals
