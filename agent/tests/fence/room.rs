@@ -142,7 +142,6 @@ impl Room {
             command: command.iter().map(OsString::from).collect(),
             stdio: [input, out, err],
             cgroup: File::open(&cgroup).expect("the cgroup").into(),
-            controllers: Vec::new(),
             memory_counted: false,
             cgroup_measures: Vec::new(),
             receipt,
