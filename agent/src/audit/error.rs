@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// No record near its end can be read, so the next number is unknown.
     #[error(
-        "journal `{}`: no record among the last {RECORD_BYTES_MAX} bytes; \
+        "journal `{}`: no record among the last {RECORD_BYTES_MAX} bytes\n\
          hint: move the file away and keep it as evidence",
         .0.display()
     )]

@@ -227,7 +227,7 @@ impl Place<'_> {
     fn metrics(&self, text: &toml::Spanned<String>) -> Result<Metrics, Error> {
         Metrics::parse(text.get_ref()).ok_or_else(|| {
             let message = format!(
-                "`{}` is neither an address with a port nor `off`; hint: `127.0.0.1:9464`",
+                "`{}` is neither an address with a port nor `off`\nhint: `127.0.0.1:9464`",
                 text.get_ref()
             );
             self.value(text, "metrics", message)

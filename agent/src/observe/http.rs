@@ -51,7 +51,7 @@ pub struct Server {
 /// The address can not be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "metrics address {address}: can not be listened on; hint: `metrics = \"off\"` or another port in stockade.toml"
+    "metrics address {address}: can not be listened on\nhint: `metrics = \"off\"` or another port in stockade.toml"
 )]
 pub struct BindError {
     address: SocketAddr,

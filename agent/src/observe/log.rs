@@ -15,7 +15,7 @@ use crate::config::LogFormat;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The level is not a filter.
-    #[error("log level `{level}`: not a filter; hint: `info`, `debug`, `agent::daemon=debug,info`")]
+    #[error("log level `{level}`: not a filter\nhint: `info`, `debug`, `agent::daemon=debug,info`")]
     Level {
         /// What was asked for.
         level: String,

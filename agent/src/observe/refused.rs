@@ -66,6 +66,12 @@ impl Refusals {
         self.beyond.saturating_add(self.suppressed)
     }
 
+    /// How many distinct things there are in the list.
+    #[must_use]
+    pub fn distinct(&self) -> u64 {
+        self.kinds.len() as u64
+    }
+
     /// The list.
     #[must_use]
     pub fn list(&self) -> Vec<Refusal> {
