@@ -105,7 +105,10 @@ impl Engine {
                 self.follow_policies();
             }
             Err(error) => {
-                tracing::error!(error = chain(error), "policies not reloaded: the last set stays");
+                tracing::error!(
+                    error = chain(error),
+                    "policies not reloaded: the last set stays"
+                );
             }
         }
         reloaded
@@ -116,8 +119,14 @@ impl Engine {
     fn follow_policies(&self) {
         let set = self.policies.current();
         let in_force = |id| set.by_tool.values().any(|loaded| loaded.id == id);
-        self.sessions.end(table::Why::PolicyRemoved, |entry| !in_force(entry.policy_id));
-        let digests: HashSet<_> = set.by_tool.values().map(|loaded| loaded.policy.digest).collect();
+        self.sessions.end(table::Why::PolicyRemoved, |entry| {
+            !in_force(entry.policy_id)
+        });
+        let digests: HashSet<_> = set
+            .by_tool
+            .values()
+            .map(|loaded| loaded.policy.digest)
+            .collect();
         self.launcher.retain(|digest| digests.contains(digest));
         // A full queue means that a sweep is due already.
         drop(self.sweeps.try_send(()));

@@ -15,10 +15,8 @@ use crate::{
 const WORKER_THREADS: usize = 2;
 
 /// Runs the agent until SIGTERM. SIGHUP reads the policies again.
-///
-/// Example: stockade agent --policies ./policies --metrics 127.0.0.1:9464
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:\n  stockade agent --policies ./policies --metrics 127.0.0.1:9464")]
 pub(super) struct Arguments {
     /// Configuration file instead of /etc/stockade/stockade.toml.
     #[arg(long, value_name = "FILE")]
@@ -68,7 +66,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     };
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(WORKER_THREADS).enable_all();
-    let runtime = builder.build().map_err(Failure::runtime)?;
+    let runtime = builder.build().map_err(|error| Failure::runtime(&error))?;
     runtime.block_on(serve(config, ending, kernel_log_level))?;
     Ok(Code::Ok.into())
 }
@@ -96,8 +94,7 @@ async fn serve(config: Config, ending: Ending, kernel_log_level: u8) -> Result<(
         sessions_max,
         ending,
         kernel_log_level,
-    })
-    .await?;
+    })?;
     if let Some((server, address)) = pages {
         tracing::info!(%address, "metrics served");
         tokio::spawn(server.serve(Arc::new(engine.pages()), engine.stopping()));

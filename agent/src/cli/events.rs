@@ -16,9 +16,8 @@ use crate::{
 };
 
 /// Shows decisions of the kernel side as they happen, until interrupted.
-///
-/// Example: stockade events --follow --tool web --json
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  stockade events --follow --tool web --json")]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,
@@ -66,7 +65,9 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 fn line(event: &Event) -> String {
-    let session = event.session.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    let session = event
+        .session
+        .map_or_else(|| "-".to_owned(), |id| id.to_string());
     format!(
         "{} {} session {session} {} {} at {}: {}",
         event.time,

@@ -36,8 +36,8 @@ impl Failure {
         }
     }
 
-    pub(super) fn runtime(error: io::Error) -> Self {
-        Self::new(Code::Software, &error)
+    pub(super) fn runtime(error: &io::Error) -> Self {
+        Self::new(Code::Software, error)
     }
 
     pub(super) fn silent_agent() -> Self {
@@ -132,5 +132,11 @@ impl From<io::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::from(io::Error::from(error))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Code::Software, error.as_ref())
     }
 }

@@ -4,7 +4,7 @@
 mod agent;
 mod events;
 mod failure;
-mod policy;
+pub mod policy;
 mod reload;
 mod report;
 mod run;
@@ -49,7 +49,9 @@ Exit codes: 0 done; 1 the answer is no; 2 usage; 65 bad policy; 69 this host lac
 enum Verb {
     Agent(agent::Arguments),
     Run(run::Arguments),
-    Policy(policy::Arguments),
+    /// Looks at policies: check, show, explain, compare.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     Status(status::Arguments),
     Sessions(sessions::Arguments),
     Events(events::Arguments),
@@ -87,13 +89,13 @@ pub fn main() -> ExitCode {
     let done = match line.verb {
         Verb::Agent(arguments) => agent::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
-        Verb::Policy(arguments) => policy::run(arguments),
+        Verb::Policy(command) => command.run().map(Into::into).map_err(Failure::from),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
     };
-    done.unwrap_or_else(|failure| failure.tell())
+    done.unwrap_or_else(Failure::tell)
 }
 
 /// Asks an agent one thing.
@@ -113,5 +115,8 @@ fn ask(target: &Target, request: &Request) -> Result<Reply, Failure> {
 /// A runtime for a command: one thread.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().map_err(Failure::runtime)
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::runtime(&error))
 }

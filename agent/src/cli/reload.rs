@@ -12,9 +12,10 @@ use crate::{
 };
 
 /// Makes the agent read its policy folder again. A folder with an error changes nothing.
-///
-/// Example: stockade policy check /etc/stockade/policies.d/*.toml && stockade reload
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  stockade policy check /etc/stockade/policies.d/*.toml && stockade reload"
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,

@@ -1,10 +1,7 @@
 //! What `run` says at the end: each distinct thing that was refused, the lines that would allow it,
 //! and why one might not want to.
 
-use std::{
-    fmt::Write as _,
-    io::{self, IsTerminal, Write},
-};
+use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use common::verdict::Outcome;
@@ -52,8 +49,10 @@ fn page(ended: &Ended) -> String {
         paragraph(&mut page, explained);
     }
     if ended.missing > 0 {
-        // Writing to a string can not fail.
-        drop(writeln!(page, "stockade: {} more refusals are not listed", ended.missing));
+        page.push_str(&format!(
+            "stockade: {} more refusals are not listed\n",
+            ended.missing
+        ));
     }
     page
 }
@@ -72,20 +71,19 @@ fn paragraph(page: &mut String, explained: &Explained) {
         1 => String::new(),
         times => format!(" ({times} times)"),
     };
-    drop(writeln!(
-        page,
-        "stockade: {word}: {}{times}: {}",
+    page.push_str(&format!(
+        "stockade: {word}: {}{times}: {}\n",
         refusal.destination(),
         refusal.event.reason.sentence()
     ));
     if let Some(toml) = toml {
-        drop(writeln!(page, "  these lines would allow it:"));
+        page.push_str(&format!("  these lines would allow it:\n"));
         for line in toml.lines() {
-            drop(writeln!(page, "    {line}"));
+            page.push_str(&format!("    {line}\n"));
         }
-        drop(writeln!(page, "  but: {advice}"));
+        page.push_str(&format!("  but: {advice}\n"));
     } else {
-        drop(writeln!(page, "  {advice}"));
+        page.push_str(&format!("  {advice}\n"));
     }
 }
 
@@ -130,11 +128,84 @@ mod tests {
 
     #[test]
     fn each_kind_of_refusal_is_explained() {
-        check([8, 8, 4, 4], 6, Reason::NotAllowed, Hook::Connect, &expect![""]);
-        check([10, 0, 0, 1], 17, Reason::PrivateAddress, Hook::Sendmsg, &expect![""]);
-        check([127, 0, 0, 1], 6, Reason::LocalAddress, Hook::Connect, &expect![""]);
-        check([8, 8, 4, 4], 17, Reason::DnsNotRedirected, Hook::Sendmsg, &expect![""]);
-        check([0, 0, 0, 0], 262, Reason::Protocol, Hook::SockCreate, &expect![""]);
-        check([0, 0, 0, 0], 6, Reason::BindPort, Hook::Bind, &expect![""]);
+        check(
+            [8, 8, 4, 4],
+            6,
+            Reason::NotAllowed,
+            Hook::Connect,
+            &expect![[r#"
+                stockade: refused: tcp 8.8.4.4:443 (3 times): no rule of the policy names the destination, protocol and port
+                  these lines would allow it:
+                    [[egress.allow]]
+                    cidr = "8.8.4.4/32"
+                    ports = [443]
+                  but: an address may be shared by many names: everything that it serves on this port is opened
+                stockade: 2 more refusals are not listed
+            "#]],
+        );
+        check(
+            [10, 0, 0, 1],
+            17,
+            Reason::PrivateAddress,
+            Hook::Sendmsg,
+            &expect![[r#"
+                stockade: refused: udp 10.0.0.1:443 (3 times): the destination is a private, special-purpose or metadata address
+                  these lines would allow it:
+                    [[egress.allow_private]]
+                    cidr = "10.0.0.1/32"
+                    protocol = "udp"
+                    ports = [443]
+                    reason = "..."
+                  but: `private use (RFC 1918)` is reached from this host and not from outside: what stands there is seldom made for strangers
+                stockade: 2 more refusals are not listed
+            "#]],
+        );
+        check(
+            [127, 0, 0, 1],
+            6,
+            Reason::LocalAddress,
+            Hook::Connect,
+            &expect![[r#"
+                stockade: refused: tcp 127.0.0.1:443 (3 times): the destination is this host
+                  these lines would allow it:
+                    [[local.allow]]
+                    tcp = "127.0.0.1:443"
+                  but: whatever listens there trusts this host: the worker would speak as the host does
+                stockade: 2 more refusals are not listed
+            "#]],
+        );
+        check(
+            [8, 8, 4, 4],
+            17,
+            Reason::DnsNotRedirected,
+            Hook::Sendmsg,
+            &expect![[r#"
+                stockade: refused: udp 8.8.4.4:443 (3 times): port 53 is reached through the agent's resolver only
+                  nothing opens it: port 53 always goes to the agent's resolver
+                stockade: 2 more refusals are not listed
+            "#]],
+        );
+        check(
+            [0, 0, 0, 0],
+            262,
+            Reason::Protocol,
+            Hook::SockCreate,
+            &expect![[r#"
+                stockade: refused: mptcp socket (3 times): only TCP and UDP leave a fence
+                  no line of a policy opens it: only TCP and UDP leave a fence
+                stockade: 2 more refusals are not listed
+            "#]],
+        );
+        check(
+            [0, 0, 0, 0],
+            6,
+            Reason::BindPort,
+            Hook::Bind,
+            &expect![[r#"
+            stockade: refused: tcp 0.0.0.0:443 (3 times): a worker may bind to port 0 only
+              no line of a policy opens it: nobody dials a worker
+            stockade: 2 more refusals are not listed
+        "#]],
+        );
     }
 }

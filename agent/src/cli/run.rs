@@ -11,17 +11,17 @@ use super::{Failure, Target, report::Explain};
 use crate::exit::Code;
 
 /// Runs a tool's worker inside its fence, or any command under a policy file.
-///
-/// Examples:
-///   stockade run invoice -- --dry-run
-///   stockade run --policy policies/web.toml -- /usr/bin/curl https://192.0.2.1/
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,
     /// Tool to run, by the agent's policies.
-    #[arg(value_name = "TOOL", required_unless_present = "policy", conflicts_with = "policy")]
+    #[arg(
+        value_name = "TOOL",
+        required_unless_present = "policy",
+        conflicts_with = "policy"
+    )]
     tool: Option<String>,
     /// Policy file: run without an agent, and leave nothing behind.
     #[arg(long, value_name = "FILE")]
@@ -37,8 +37,13 @@ pub(super) struct Arguments {
     explain: Explain,
     /// Arguments for the tool, or the command to run under the policy file.
     #[arg(last = true, value_name = "ARGUMENT")]
-    arguments: Vec<String>,
+    trailing: Vec<String>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  stockade run invoice -- --dry-run
+  stockade run --policy policies/web.toml -- /usr/bin/curl http://192.0.2.1/";
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments {
@@ -47,11 +52,11 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         policy,
         journal,
         explain,
-        arguments,
+        trailing,
     } = arguments;
     match (policy, tool) {
-        (Some(policy), _) => alone::run(&policy, journal, arguments, explain),
-        (None, Some(tool)) => through::run(&target, tool, arguments, explain),
+        (Some(policy), _) => alone::run(&policy, journal, trailing, explain),
+        (None, Some(tool)) => through::run(&target, tool, trailing, explain),
         (None, None) => Err(Failure::said(Code::Usage, "run: no tool and no policy")),
     }
 }

@@ -15,9 +15,8 @@ use crate::{
 };
 
 /// Lists the sessions that are alive.
-///
-/// Example: stockade sessions --json
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  stockade sessions --json")]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,
@@ -35,7 +34,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         serde_json::to_writer_pretty(&mut stdout, &sessions)?;
         writeln!(stdout)?;
     } else {
-        let head = ["session", "tool", "started", "caller", "sent", "refused", "command"];
+        let head = [
+            "session", "tool", "started", "caller", "sent", "refused", "command",
+        ];
         let rows: Vec<_> = sessions.iter().map(row).collect();
         stdout.write_all(table(&head, &rows).as_bytes())?;
     }

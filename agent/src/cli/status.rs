@@ -1,7 +1,6 @@
 //! `stockade status`: how an agent is.
 
 use std::{
-    fmt::Write as _,
     io::{self, Write},
     process::ExitCode,
 };
@@ -17,8 +16,9 @@ use crate::{
 
 /// Shows how the agent is: policies in force, sessions, losses, and what is wrong.
 ///
-/// Ends with 1 where something is wrong. Example: stockade status --json
+/// Ends with 1 where something is wrong.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  stockade status --json")]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,
@@ -52,26 +52,45 @@ fn page(status: &Status) -> String {
     let lines = [
         ("instance", status.instance.clone()),
         ("version", status.version.clone()),
-        ("process", format!("{}, up {} s", status.pid, status.uptime_seconds)),
-        ("memory", format!("{} MiB", status.resident_bytes / MEBIBYTE)),
+        (
+            "process",
+            format!("{}, up {} s", status.pid, status.uptime_seconds),
+        ),
+        (
+            "memory",
+            format!("{} MiB", status.resident_bytes / MEBIBYTE),
+        ),
         ("cgroup", status.cgroup.clone()),
         ("policies", status.policy_folder.clone()),
-        ("sessions", format!("{} of {}", status.sessions, status.sessions_max)),
+        (
+            "sessions",
+            format!("{} of {}", status.sessions, status.sessions_max),
+        ),
         (
             "events",
-            format!("{} lost, {} suppressed", status.events_lost, status.events_suppressed),
+            format!(
+                "{} lost, {} suppressed",
+                status.events_lost, status.events_suppressed
+            ),
         ),
     ];
     for (name, value) in lines {
-        // Writing to a string can not fail.
-        drop(writeln!(page, "{name:<9} {value}"));
+        page.push_str(&format!("{name:<9} {value}\n"));
     }
     page.push('\n');
-    let head = ["tool", "mode", "generation", "rules", "sessions", "digest", "description"];
+    let head = [
+        "tool",
+        "mode",
+        "generation",
+        "rules",
+        "sessions",
+        "digest",
+        "description",
+    ];
     let rows: Vec<_> = status.policies.iter().map(row).collect();
     page.push_str(&table(&head, &rows));
     for ailment in &status.ailments {
-        drop(write!(page, "\nwrong: {ailment}\n"));
+        page.push_str(&format!("\nwrong: {ailment}\n"));
     }
     page
 }

@@ -1,7 +1,5 @@
 //! Text for people: tables, and bytes of others made harmless.
 
-use std::fmt::Write as _;
-
 /// Columns, padded to their widest cell. The last one is not padded.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
@@ -26,8 +24,7 @@ pub(super) fn harmless(text: &str) -> String {
 fn line<'a>(text: &mut String, cells: impl Iterator<Item = &'a str>, widths: &[usize]) {
     let mut padded = String::new();
     for (cell, width) in cells.zip(widths) {
-        // Writing to a string can not fail.
-        drop(write!(padded, "{cell:<width$}  "));
+        padded.push_str(&format!("{cell:<width$}  "));
     }
     text.push_str(padded.trim_end());
     text.push('\n');

@@ -41,13 +41,46 @@ fn every_key_is_read() {
 
 #[test]
 fn errors_name_the_place() {
-    check_error("instance = \"a\"\nmetric = \"off\"\n", &expect!["configuration `stockade.toml`: line 2, column 1: unknown field `metric`, expected one of `instance`, `policies`, `control_group`, `metrics`, `log`, `sessions`"]);
-    check_error("\nmetrics = \"9464\"\n", &expect!["configuration `stockade.toml`: line 2: `metrics`: `9464` is neither an address with a port nor `off`\nhint: `127.0.0.1:9464`"]);
-    check_error("policies = \"relative\"\n", &expect!["configuration `stockade.toml`: line 1: `policies`: not an absolute path"]);
-    check_error("instance = \"Upper\"\n", &expect!["configuration `stockade.toml`: line 1: `instance`: instance name `Upper`: 1 to 40 lower-case letters, digits and `-`, beginning with a letter"]);
-    check_error("[sessions]\nmax = 0\n", &expect!["configuration `stockade.toml`: line 2: `sessions.max`: 0 is not within 1 and 4096"]);
-    check_error("[log]\nformat = \"xml\"\n", &expect!["configuration `stockade.toml`: line 2, column 10: unknown variant `xml`, expected one of `auto`, `text`, `json`"]);
-    check_error("instance = \n", &expect!["configuration `stockade.toml`: line 1, column 12: string values must be quoted, expected literal string"]);
+    check_error(
+        "instance = \"a\"\nmetric = \"off\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2, column 1: unknown field `metric`, expected one of `instance`, `policies`, `control_group`, `metrics`, `log`, `sessions`"
+        ],
+    );
+    check_error(
+        "\nmetrics = \"9464\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2: `metrics`: `9464` is neither an address with a port nor `off`\nhint: `127.0.0.1:9464`"
+        ],
+    );
+    check_error(
+        "policies = \"relative\"\n",
+        &expect!["configuration `stockade.toml`: line 1: `policies`: not an absolute path"],
+    );
+    check_error(
+        "instance = \"Upper\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 1: `instance`: instance name `Upper`: 1 to 40 lower-case letters, digits and `-`, beginning with a letter"
+        ],
+    );
+    check_error(
+        "[sessions]\nmax = 0\n",
+        &expect![
+            "configuration `stockade.toml`: line 2: `sessions.max`: 0 is not within 1 and 4096"
+        ],
+    );
+    check_error(
+        "[log]\nformat = \"xml\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2, column 10: unknown variant `xml`, expected one of `auto`, `text`, `json`"
+        ],
+    );
+    check_error(
+        "instance = \n",
+        &expect![
+            "configuration `stockade.toml`: line 1, column 12: string values must be quoted, expected literal string"
+        ],
+    );
 }
 
 #[test]

@@ -150,5 +150,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     // An error that passes its source's words on would say them twice.
     said.dedup();
     let said = said.join(": ");
-    std::iter::once(said).chain(hints).collect::<Vec<_>>().join("; ")
+    std::iter::once(said)
+        .chain(hints)
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -61,10 +61,10 @@ fn without_destination(reason: Reason) -> &'static str {
         Reason::SocketType | Reason::Protocol => {
             "no line of a policy opens it: only TCP and UDP leave a fence"
         }
-        Reason::BindPort | Reason::Inbound => {
-            "no line of a policy opens it: nobody dials a worker"
+        Reason::BindPort | Reason::Inbound => "no line of a policy opens it: nobody dials a worker",
+        Reason::SourceRouted => {
+            "no line of a policy opens it: packets carry no options of their own making"
         }
-        Reason::SourceRouted => "no line of a policy opens it: packets carry no options of their own making",
         Reason::TableFull => "the operator has to look: a table of the kernel side is full",
         Reason::UnknownWorker => "the agent has to look: the socket belongs to no session",
         Reason::LimitConnections => "raise `connections` in `[egress.limits]`",

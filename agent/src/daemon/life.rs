@@ -51,7 +51,14 @@ impl Life {
         engine.drain_events().await;
         let refused = engine.sessions.remove(self.session);
         let enforced = Some(&*self.enforced);
-        engine.record(self.session, end.clone(), self.asked, spent, enforced, &refused);
+        engine.record(
+            self.session,
+            end.clone(),
+            self.asked,
+            spent,
+            enforced,
+            &refused,
+        );
         tracing::info!(
             session.id = self.session.0,
             session.tool = self.policy.tool.as_str(),
@@ -107,7 +114,12 @@ impl Engine {
     /// forgets it when its last socket is gone) and removes its cgroup. Tells what it used.
     pub(super) async fn clear(&self, session: SessionId, cgroup: SessionCgroup) -> Spent {
         let failed = |error: kernel::Error, what| {
-            tracing::error!(session.id = session.0, step = what, error = chain(&error), "session not cleared");
+            tracing::error!(
+                session.id = session.0,
+                step = what,
+                error = chain(&error),
+                "session not cleared"
+            );
         };
         if let Err(error) = cgroup.kill() {
             failed(error, "kill");
@@ -153,7 +165,11 @@ impl Engine {
             events_missing: refused.missing,
         };
         if let Err(error) = self.journal.outcome(session, &outcome) {
-            tracing::error!(session.id = session.0, error = chain(&error), "outcome not recorded");
+            tracing::error!(
+                session.id = session.0,
+                error = chain(&error),
+                "outcome not recorded"
+            );
         }
     }
 }

@@ -166,7 +166,14 @@ impl Set {
         let by_tool = policies.into_iter().map(|PolicyInForce { id, policy }| {
             let generation = synced.generation(id).unwrap_or_default();
             let tool = policy.tool.to_string();
-            (tool, Loaded { id, policy, generation })
+            (
+                tool,
+                Loaded {
+                    id,
+                    policy,
+                    generation,
+                },
+            )
         });
         Self {
             by_tool: by_tool.collect(),
@@ -201,10 +208,12 @@ impl Slots {
             }
         };
         let by_tool = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| ReloadError::SlotsFile {
-                path: path.clone(),
-                source: error.into(),
-            })?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| ReloadError::SlotsFile {
+                    path: path.clone(),
+                    source: error.into(),
+                })?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(source) => return Err(ReloadError::SlotsFile { path, source }),
         };

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use common::{event::Hook, layout::Tally, verdict::{Outcome, Reason}};
+use common::{
+    event::Hook,
+    layout::Tally,
+    verdict::{Outcome, Reason},
+};
 
 use super::{Engine, error::chain};
 use crate::{
@@ -28,7 +32,10 @@ impl Engine {
             metrics: Box::new(move || {
                 let engine = metrics.upgrade().ok_or("the agent is stopping")?;
                 let sample = engine.sample().map_err(|error| chain(&error))?;
-                engine.metrics.render(&sample).map_err(|error| chain(&error))
+                engine
+                    .metrics
+                    .render(&sample)
+                    .map_err(|error| chain(&error))
             }),
             ailments: Box::new(move || match ailments.upgrade() {
                 Some(engine) => engine.ailments(),
@@ -101,7 +108,11 @@ impl Engine {
         let counters = self.kernel.counters()?;
         let named = counters.into_iter().filter_map(|(key, count)| {
             Some(VerdictCount {
-                tool: set.names.tool(key.policy).unwrap_or(UNKNOWN_TOOL).to_owned(),
+                tool: set
+                    .names
+                    .tool(key.policy)
+                    .unwrap_or(UNKNOWN_TOOL)
+                    .to_owned(),
                 outcome: Outcome::from_number(key.outcome)?,
                 reason: Reason::from_number(key.reason)?,
                 protocol: key.protocol,

@@ -180,7 +180,9 @@ impl Engine {
     ) -> Result<(Running, SessionCgroup), LaunchError> {
         let session = receipt.session();
         let cgroup = self.parent.session(session, &loaded.policy.limits)?;
-        let begun = self.begin_in(&cgroup, loaded, receipt, command, stdio).await;
+        let begun = self
+            .begin_in(&cgroup, loaded, receipt, command, stdio)
+            .await;
         match begun {
             Ok(running) => Ok((running, cgroup)),
             Err(error) => {
@@ -199,7 +201,7 @@ impl Engine {
         stdio: Stdio,
     ) -> Result<Running, LaunchError> {
         let session = receipt.session();
-        let admitted = self.attached.admit(session, cgroup.id(), loaded.id)?;
+        let _admitted = self.attached.admit(session, cgroup.id(), loaded.id)?;
         let cgroup_measures: Vec<_> = cgroup.measures().iter().map(measure).collect();
         let memory_counted = cgroup_measures
             .iter()
@@ -209,7 +211,10 @@ impl Engine {
             policy: Arc::clone(&loaded.policy),
             command: command.into_iter().map(Into::into).collect(),
             stdio,
-            cgroup: cgroup.fd().try_clone_to_owned().map_err(LaunchError::Descriptors)?,
+            cgroup: cgroup
+                .fd()
+                .try_clone_to_owned()
+                .map_err(LaunchError::Descriptors)?,
             controllers: Vec::new(),
             memory_counted,
             cgroup_measures,
@@ -274,9 +279,11 @@ impl Session {
 /// A limit of the cgroup in the words of the session's record.
 fn measure(limit: &cgroup::Measure) -> Measure {
     match &limit.by {
-        MeasuredBy::Controller { name, value } => {
-            Measure::new(limit.name, State::Enforced, format!("{name} controller: {value}"))
-        }
+        MeasuredBy::Controller { name, value } => Measure::new(
+            limit.name,
+            State::Enforced,
+            format!("{name} controller: {value}"),
+        ),
         MeasuredBy::Missing { reason } => {
             Measure::new(limit.name, State::Missing(reason.clone().into()), "")
         }

@@ -77,21 +77,21 @@ pub enum Ending {
 
 impl Engine {
     /// Brings everything up. Where it fails and the instance was to be removed at the end, it is
-    /// removed now.
-    pub async fn start(setup: Setup) -> Result<Arc<Self>, StartError> {
+    /// removed now. Wants a runtime.
+    pub fn start(setup: Setup) -> Result<Arc<Self>, StartError> {
         if !nix::unistd::geteuid().is_root() {
             return Err(StartError::NotRoot);
         }
         let (instance, ending) = (setup.instance.clone(), setup.ending);
         let lock = InstanceLock::take(&instance)?;
-        let started = Self::start_locked(setup, lock).await;
+        let started = Self::start_locked(setup, lock);
         if started.is_err() && ending == Ending::Remove {
             remove_traces(&instance);
         }
         started
     }
 
-    async fn start_locked(setup: Setup, lock: InstanceLock) -> Result<Arc<Self>, StartError> {
+    fn start_locked(setup: Setup, lock: InstanceLock) -> Result<Arc<Self>, StartError> {
         let Setup {
             instance,
             policies: source,
@@ -103,7 +103,10 @@ impl Engine {
         let (journal, opened) = Journal::open(&journal)?;
         if opened.torn_bytes > 0 {
             let bytes = opened.torn_bytes;
-            tracing::warn!(journal.torn_bytes = bytes, "journal ended in a record that was cut");
+            tracing::warn!(
+                journal.torn_bytes = bytes,
+                "journal ended in a record that was cut"
+            );
         }
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
@@ -151,9 +154,13 @@ impl Engine {
         self.sessions.end(Why::AgentStopped, |_| true);
         let no_session = || self.sessions.len() == 0;
         if !becomes(STOP_TIME_MAX, no_session).await {
-            tracing::error!(sessions = self.sessions.len(), "sessions did not end in time");
+            tracing::error!(
+                sessions = self.sessions.len(),
+                "sessions did not end in time"
+            );
         }
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let (instance, ending) = (self.instance.clone(), self.ending);
         if ending == Ending::Remove {
             // What their sockets have begun may go on to its end, under the fence.

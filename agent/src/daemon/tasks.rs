@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Engine, error::chain, policies::Loaded};
+use super::{Engine, error::chain};
 use crate::{
     kernel::{LocalAddresses, flows::Destroyer, ring::Events},
     observe::event::Event,
@@ -113,7 +113,6 @@ fn log(event: &Event) {
     }
 }
 
-
 /// Destroys the sockets that the programs order destroyed, and sweeps when a policy has changed or
 /// orders were lost.
 pub(super) async fn destroy(
@@ -166,8 +165,11 @@ impl Engine {
     fn sweep(&self, destroyer: &mut Destroyer) {
         let set = self.policies.current();
         // Whether an address is this host's is told by the flow's place.
-        let model = |loaded: &Loaded| Model::new(&loaded.policy, BTreeSet::new());
-        let models: HashMap<_, _> = set.by_tool.values().map(|l| (l.id, model(l))).collect();
+        let models: HashMap<_, _> = set
+            .by_tool
+            .values()
+            .map(|loaded| (loaded.id, Model::new(&loaded.policy, BTreeSet::new())))
+            .collect();
         let judge = |policy: PolicyId, flow: &Flow| match models.get(&policy) {
             Some(model) => model.decide(flow),
             None => Verdict::Deny(Reason::UnknownWorker),

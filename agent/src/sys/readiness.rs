@@ -1,13 +1,16 @@
-//! Waiting for descriptors in the runtime.
+//! Waiting for a descriptor without blocking a thread.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
 
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Registers a descriptor with the runtime of the caller.
-pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: `OwnedFd` gives the same descriptor each time it is asked and keeps it open until it
-    // is dropped, which `AsyncFd` does after deregistering it.
-    let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
-    registered.map_err(io::Error::from)
+pub fn watch<T: AsFd + AsRawFd>(source: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `AsFd` vouches that the source keeps one and the same descriptor open for as long as
+    // it lives, and the returned value owns the source.
+    let watched = unsafe { AsyncFd::register_with_interest(source, interest) };
+    watched.map_err(io::Error::from)
 }

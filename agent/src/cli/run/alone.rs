@@ -1,8 +1,7 @@
 //! `run --policy FILE -- command`: an engine for one session, gone with it.
 
 use std::{
-    env,
-    io,
+    env, io,
     os::fd::AsFd,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -56,7 +55,7 @@ async fn session(
     journal: Option<PathBuf>,
     command: CommandLine,
 ) -> Result<Ended, Failure> {
-    let signals = signals::forwarded().map_err(Failure::runtime)?;
+    let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
     sweep_abandoned();
     let instance = Instance::stand_alone(std::process::id());
     let tool = policy.tool.to_string();
@@ -68,8 +67,7 @@ async fn session(
         sessions_max: 1,
         ending: Ending::Remove,
         kernel_log_level: 0,
-    })
-    .await?;
+    })?;
     let ended = in_engine(&engine, tool, command, signals).await;
     engine.close().await;
     ended
@@ -81,14 +79,13 @@ async fn in_engine(
     command: CommandLine,
     mut signals: tokio::sync::mpsc::Receiver<i32>,
 ) -> Result<Ended, Failure> {
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let order = Order {
         tool,
         command,
         stdio: [
-            stdin.as_fd().try_clone_to_owned()?,
-            stdout.as_fd().try_clone_to_owned()?,
-            stderr.as_fd().try_clone_to_owned()?,
+            io::stdin().as_fd().try_clone_to_owned()?,
+            io::stdout().as_fd().try_clone_to_owned()?,
+            io::stderr().as_fd().try_clone_to_owned()?,
         ],
         caller: Caller {
             uid: Uid::current().as_raw(),
@@ -115,11 +112,16 @@ fn resolved(policy: &CompiledPolicy, command: Vec<String>) -> Result<CommandLine
         program
     } else if program.contains('/') {
         let hint = "the worker's root is another; hint: give the program's absolute path";
-        return Err(Failure::said(Code::NotStarted, format!("program `{program}`: {hint}")));
+        return Err(Failure::said(
+            Code::NotStarted,
+            format!("program `{program}`: {hint}"),
+        ));
     } else {
         let path = policy.worker.environment.get("PATH");
         let path = path.map_or(PATH_DEFAULT, String::as_str);
-        let places = path.split(':').map(|folder| Path::new(folder).join(&program));
+        let places = path
+            .split(':')
+            .map(|folder| Path::new(folder).join(&program));
         let found = places.into_iter().find(|place| place.is_file());
         let found = found.and_then(|place| place.to_str().map(str::to_owned));
         found.ok_or_else(|| {
@@ -127,5 +129,7 @@ fn resolved(policy: &CompiledPolicy, command: Vec<String>) -> Result<CommandLine
             Failure::said(Code::NotStarted, message)
         })?
     };
-    Ok(CommandLine::Given(std::iter::once(program).chain(command).collect()))
+    Ok(CommandLine::Given(
+        std::iter::once(program).chain(command).collect(),
+    ))
 }

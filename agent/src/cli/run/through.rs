@@ -1,10 +1,6 @@
 //! `run TOOL`: the agent runs the worker; this process lends its streams and hands signals on.
 
-use std::{
-    io,
-    os::fd::AsFd,
-    process::ExitCode,
-};
+use std::{io, os::fd::AsFd, process::ExitCode};
 
 use tokio::sync::mpsc;
 
@@ -28,11 +24,12 @@ pub(super) fn run(
     explain: Explain,
 ) -> Result<ExitCode, Failure> {
     let ended = runtime()?.block_on(async {
-        let signals = signals::forwarded().map_err(Failure::runtime)?;
+        let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
         let mut channel = Channel::connect(&target.instance.control_socket()).await?;
-        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-        let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        channel.send_with(&Request::Run { tool, arguments }, &stdio).await?;
+        let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+        let streams = [input.as_fd(), output.as_fd(), errors.as_fd()];
+        let request = Request::Run { tool, arguments };
+        channel.send_with(&request, &streams).await?;
         until_end(&mut channel, signals).await
     })?;
     report(&ended, explain)?;

@@ -38,6 +38,8 @@ pub struct Channel {
     stream: UnixStream,
     buffer: Vec<u8>,
     fds: Vec<OwnedFd>,
+    /// Where bytes arrive; on the heap, so that a waiting task stays small.
+    arrivals: Box<[u8]>,
     frame_bytes_max: usize,
 }
 
@@ -45,7 +47,9 @@ pub struct Channel {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No agent listens there.
-    #[error("control socket: no agent listens\nhint: `systemctl start stockade`, or `stockade agent`")]
+    #[error(
+        "control socket: no agent listens\nhint: `systemctl start stockade`, or `stockade agent`"
+    )]
     NoAgent(#[source] io::Error),
     /// The socket is not for this user.
     #[error("control socket: not permitted\nhint: be root or a member of the control group")]
@@ -87,6 +91,7 @@ impl Channel {
             stream,
             buffer: Vec::new(),
             fds: Vec::new(),
+            arrivals: vec![0; READ_BYTES].into_boxed_slice(),
             frame_bytes_max,
         }
     }
@@ -98,15 +103,16 @@ impl Channel {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let rest = self.buffer.split_off(end.saturating_add(1));
                 let frame = std::mem::replace(&mut self.buffer, rest);
-                return serde_json::from_slice(&frame).map(Some).map_err(Error::Frame);
+                return serde_json::from_slice(&frame)
+                    .map(Some)
+                    .map_err(Error::Frame);
             }
             if self.buffer.len() >= self.frame_bytes_max {
                 return Err(Error::Long(self.frame_bytes_max));
             }
-            let mut bytes = [0; READ_BYTES];
-            let message = self
-                .stream
-                .async_io(Interest::READABLE, || seqpacket::receive(&self.stream, &mut bytes))
+            let (stream, arrivals) = (&self.stream, &mut self.arrivals);
+            let message = stream
+                .async_io(Interest::READABLE, || seqpacket::receive(stream, arrivals))
                 .await?;
             let Some(seqpacket::Message { bytes, fds }) = message else {
                 return Ok(None);
@@ -141,7 +147,9 @@ impl Channel {
         let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let (first, rest) = line.split_at(1);
         self.stream
-            .async_io(Interest::WRITABLE, || seqpacket::send(&self.stream, first, &fds))
+            .async_io(Interest::WRITABLE, || {
+                seqpacket::send(&self.stream, first, &fds)
+            })
             .await?;
         Ok(self.stream.write_all(rest).await?)
     }

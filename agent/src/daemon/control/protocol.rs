@@ -203,14 +203,37 @@ mod tests {
 
     #[test]
     fn requests_are_closed() {
-        check(r#"{"request":"status"}"#, &expect![""]);
-        check(r#"{"request":"status","x":1}"#, &expect![""]);
-        check(r#"{"request":"run","tool":"web","arguments":["-v"]}"#, &expect![""]);
-        check(r#"{"request":"run","tool":"web","arguments":[],"uid":0}"#, &expect![""]);
-        check(r#"{"request":"run","tool":"web"}"#, &expect![""]);
-        check(r#"{"request":"shutdown"}"#, &expect![""]);
-        check(r#"{"request":"events","session":7}"#, &expect![""]);
-        check("[]", &expect![""]);
+        check(r#"{"request":"status"}"#, &expect!["Status"]);
+        check(
+            r#"{"request":"status","x":1}"#,
+            &expect!["error: unknown field `x`, there are no fields"],
+        );
+        check(
+            r#"{"request":"run","tool":"web","arguments":["-v"]}"#,
+            &expect![[r#"Run { tool: "web", arguments: ["-v"] }"#]],
+        );
+        check(
+            r#"{"request":"run","tool":"web","arguments":[],"uid":0}"#,
+            &expect!["error: unknown field `uid`, expected `tool` or `arguments`"],
+        );
+        check(
+            r#"{"request":"run","tool":"web"}"#,
+            &expect!["error: missing field `arguments`"],
+        );
+        check(
+            r#"{"request":"shutdown"}"#,
+            &expect![
+                "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload` at line 1 column 21"
+            ],
+        );
+        check(
+            r#"{"request":"events","session":7}"#,
+            &expect!["Events { session: Some(7), tool: None }"],
+        );
+        check(
+            "[]",
+            &expect!["error: missing field `request` at line 1 column 2"],
+        );
     }
 
     #[test]

@@ -126,7 +126,10 @@ async fn connection(engine: &Arc<Engine>, stream: UnixStream) {
 async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Error> {
     let peer = channel.peer()?;
     if is_worker(peer.uid()) {
-        tracing::warn!(caller.uid = peer.uid(), "control request of a worker refused");
+        tracing::warn!(
+            caller.uid = peer.uid(),
+            "control request of a worker refused"
+        );
         return Ok(());
     }
     let caller = Caller {
@@ -235,7 +238,9 @@ async fn events(
                 let wanted = (session.is_none() || event.session == session)
                     && (tool.is_none() || event.tool == tool);
                 if wanted {
-                    channel.send(&Reply::Event(Box::new((*event).clone()))).await?;
+                    channel
+                        .send(&Reply::Event(Box::new((*event).clone())))
+                        .await?;
                 }
             }
             Received::Lost(events) => channel.send(&Reply::Lost { events }).await?,
@@ -266,7 +271,10 @@ pub fn ended(finished: Finished) -> Ended {
     let (code, note) = match end {
         End::Exit(code) => (code, None),
         End::Signal(number) => (signalled(number), None),
-        End::WallTimeout => (killed, Some("ended: `wall_timeout` of its policy".to_owned())),
+        End::WallTimeout => (
+            killed,
+            Some("ended: `wall_timeout` of its policy".to_owned()),
+        ),
         End::CallerGone => (killed, Some("ended: its caller went away".to_owned())),
         End::AgentStopped => (killed, Some("ended: the agent stopped".to_owned())),
         End::PolicyRemoved => (killed, Some("ended: its policy was removed".to_owned())),

@@ -58,8 +58,11 @@ fn every_row_of_the_table_is_on_the_page() {
         let lines: Vec<_> = page
             .lines()
             .filter(|line| {
-                line.strip_prefix(row.name)
-                    .is_some_and(|rest| ["{", " ", "_bucket{"].iter().any(|next| rest.starts_with(next)))
+                line.strip_prefix(row.name).is_some_and(|rest| {
+                    ["{", " ", "_bucket{"]
+                        .iter()
+                        .any(|next| rest.starts_with(next))
+                })
             })
             .collect();
         assert!(!lines.is_empty(), "{} is missing", row.name);
