@@ -2,6 +2,8 @@
 
 use std::io;
 
+use common::id::SessionId;
+
 use crate::sandbox::{
     PlanError,
     error::{Step, StepError},
@@ -26,6 +28,12 @@ pub enum LaunchError {
     /// A step of the fence failed.
     #[error("fence: step {step:?}: {0}", step = .0.step)]
     Step(StepError),
+    /// Our bug: the proofs of a launch are of another session or cgroup.
+    #[error("session {session}: the hooks admitted another session or cgroup")]
+    ForeignProof {
+        /// The session that was to be launched.
+        session: SessionId,
+    },
     /// The fence did not stand in time.
     #[error("fence: not ready within {seconds} s")]
     Late {
@@ -40,9 +48,12 @@ impl LaunchError {
     pub fn step(&self) -> Option<Step> {
         match self {
             Self::Step(error) => Some(error.step),
-            Self::Plan(_) | Self::Uid(_) | Self::Start(_) | Self::Lost(_) | Self::Late { .. } => {
-                None
-            }
+            Self::Plan(_)
+            | Self::Uid(_)
+            | Self::Start(_)
+            | Self::Lost(_)
+            | Self::ForeignProof { .. }
+            | Self::Late { .. } => None,
         }
     }
 }
