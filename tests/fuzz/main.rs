@@ -5,3 +5,4 @@
 
 mod event;
 mod mutator;
+mod policy;
