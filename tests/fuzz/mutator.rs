@@ -144,7 +144,9 @@ fn feed(name: &str, seed: u64, input: &[u8], target: &impl Fn(&[u8])) {
 
 /// Time that this thread has computed.
 fn spent() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every kernel has this clock").into()
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("every kernel has this clock")
+        .into()
 }
 
 fn seed() -> u64 {

@@ -60,7 +60,7 @@ fn is_readable(text: &str, error: &PolicyError) {
     }
     let mut shown = vec![error.plain()];
     // The picture takes a hundred times as long as the rest together.
-    if text.len() % 32 == 0 {
+    if text.len().is_multiple_of(32) {
         shown.push(error.graphical(false, 80));
     }
     for shown in shown {

@@ -156,7 +156,7 @@ impl Findings {
             code,
             message: printable(&message),
             span,
-            hint: hint.as_deref().map(printable),
+            hint: hint.map(|hint| printable(&hint)),
             related: related.map(|Related { span, label }| Related {
                 span,
                 label: printable(&label),
