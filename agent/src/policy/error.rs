@@ -136,7 +136,13 @@ impl Findings {
         hint: impl Into<String>,
         related: Related,
     ) {
-        self.push(code, span, &message.into(), Some(hint.into()), Some(related));
+        self.push(
+            code,
+            span,
+            &message.into(),
+            Some(hint.into()),
+            Some(related),
+        );
     }
 
     fn push(
