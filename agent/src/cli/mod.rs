@@ -1,5 +1,7 @@
 //! The command line: one file a verb.
 
+pub mod policy;
+
 use std::process::ExitCode;
 
 /// Runs the command that the arguments name.

@@ -188,7 +188,7 @@ impl Findings {
         findings.sort_by_key(|finding| (finding.span, finding.code));
         findings.dedup();
         Err(PolicyError {
-            file: file.to_owned(),
+            file: printable(file).replace('\n', "?"),
             text: Arc::from(text),
             findings,
             omitted: self.omitted,
