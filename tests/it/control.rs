@@ -11,7 +11,7 @@ use lab::{
 use crate::rows;
 
 /// What the host itself listens on, for rows that dial this host.
-pub const HOST_LISTENERS: &[Listener] = &[Listener::Echo(7100), Listener::UdpEcho(7100)];
+pub(crate) const HOST_LISTENERS: &[Listener] = &[Listener::Echo(7100), Listener::UdpEcho(7100)];
 
 #[test]
 fn every_row_works_without_a_fence() {

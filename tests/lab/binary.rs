@@ -69,7 +69,7 @@ impl Scratch {
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()
-        .with_context(|| format!("{:?} can not be started", command.get_program()))?;
+        .with_context(|| format!("{} can not be started", command.get_program().display()))?;
     ensure!(
         output.status.success(),
         "{:?}: {}\n{}",

@@ -71,7 +71,7 @@ impl Prober {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = netns
             .enter(|| command.spawn())?
-            .with_context(|| format!("{:?} can not be started", command.get_program()))?;
+            .with_context(|| format!("{} can not be started", command.get_program().display()))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             bail!("a pipe is missing");
         };

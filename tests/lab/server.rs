@@ -148,7 +148,7 @@ impl Drop for Servers {
         self.state.ended.store(true, Ordering::Relaxed);
         for listener in &self.listeners {
             // Wakes `accept`; a listener that is already down is what is wanted.
-            drop(shutdown(listener.as_raw_fd(), Shutdown::Both));
+            shutdown(listener.as_raw_fd(), Shutdown::Both).ok();
         }
         for thread in self.threads.drain(..) {
             drop(thread.join());
@@ -257,9 +257,12 @@ fn udp_echo(socket: &UdpSocket, port: u16, state: &State) {
         };
         let length = message.bytes;
         let information = message.cmsgs().ok().and_then(|mut all| {
-            all.find_map(|one| match one {
-                ControlMessageOwned::Ipv6PacketInfo(information) => Some(information),
-                _ => None,
+            all.find_map(|one| {
+                if let ControlMessageOwned::Ipv6PacketInfo(information) = one {
+                    Some(information)
+                } else {
+                    None
+                }
             })
         });
         let (Some(information), Some(peer)) = (information, message.address) else {
@@ -272,12 +275,13 @@ fn udp_echo(socket: &UdpSocket, port: u16, state: &State) {
         });
         let payload = buffer.get(..length).unwrap_or_default();
         // The answer is best effort, as datagrams are: a multicast address can not be a source.
-        drop(sendmsg(
+        sendmsg(
             socket.as_raw_fd(),
             &[IoSlice::new(payload)],
             &[ControlMessage::Ipv6PacketInfo(&information)],
             MsgFlags::empty(),
             Some(&peer),
-        ));
+        )
+        .ok();
     }
 }

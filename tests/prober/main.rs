@@ -8,8 +8,11 @@
 //! socket inet stream 0; connect 93.184.216.34:443; send 5; recv
 //! socket inet6 dgram 0; sendto [::ffff:10.0.0.1]:53 5
 //! ```
+//!
+//! `prober stamp` prints the monotonic clock as its first act: how long a launch has taken.
 
 mod address;
+mod measure;
 mod names;
 mod payload;
 mod script;
@@ -21,6 +24,10 @@ mod uring;
 use std::io::{BufRead as _, Write as _};
 
 fn main() -> std::io::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("stamp") {
+        let now = measure::stamp().unwrap_or_default();
+        return writeln!(std::io::stdout(), "{now}");
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut probe = steps::Probe::default();
     let mut out = std::io::stdout().lock();

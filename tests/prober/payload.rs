@@ -2,7 +2,7 @@
 
 use crate::address::{bytes4, bytes6};
 
-/// An ICMP echo request (type 8; ICMPv6: 128). The kernel writes the identifier of a ping socket.
+/// An ICMP echo request (type 8, over IPv6 128). The kernel writes the identifier of a ping socket.
 pub(crate) fn echo(kind: u8) -> Vec<u8> {
     let mut bytes = vec![kind, 0, 0, 0, 0x12, 0x34, 0, 1];
     if kind == 8 {

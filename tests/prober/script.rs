@@ -19,18 +19,13 @@ pub(crate) fn run(probe: &mut Probe, script: &str) -> Value {
                 Refused::Timeout => (Some("TIMEOUT".to_owned()), "no answer in time".to_owned()),
                 Refused::Script(message) => (None, message),
             };
-            return answer(probe, Some(step), errno, Some(error));
+            return answer(probe, Some(step), errno.as_deref(), Some(&error));
         }
     }
     answer(probe, None, None, None)
 }
 
-fn answer(
-    probe: &Probe,
-    step: Option<&str>,
-    errno: Option<String>,
-    error: Option<String>,
-) -> Value {
+fn answer(probe: &Probe, step: Option<&str>, errno: Option<&str>, error: Option<&str>) -> Value {
     json!({
         "ok": step.is_none(),
         "step": step,

@@ -14,7 +14,7 @@ mod wire;
 
 /// Where a row's packets would be seen.
 #[derive(Clone, Copy, Debug)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// At one of these addresses of the world.
     World(&'static [&'static str]),
     /// At a server of the host itself.
@@ -25,7 +25,7 @@ pub enum Arrival {
 
 /// What must come of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It works, and arrives.
     Works,
     /// The kernel refuses a call with one of these, and nothing arrives.
@@ -40,19 +40,19 @@ pub enum Outcome {
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// What it is about.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What the prober does.
-    pub script: &'static str,
+    pub(crate) script: &'static str,
     /// Where it would be seen.
-    pub arrival: Arrival,
+    pub(crate) arrival: Arrival,
     /// Without any fence.
-    pub bare: Outcome,
+    pub(crate) bare: Outcome,
     /// Under the kernel hooks alone.
-    pub hooks: Outcome,
+    pub(crate) hooks: Outcome,
     /// Inside the whole fence.
-    pub fence: Outcome,
+    pub(crate) fence: Outcome,
 }
 
 impl Row {
@@ -99,7 +99,7 @@ const NO_FAMILY: Outcome = Outcome::Refused(&[
 const NO_OPTION: Outcome = Outcome::Refused(&["EPERM", "ENOPROTOOPT", "EACCES"]);
 
 /// The rows of every kind.
-pub fn all() -> impl Iterator<Item = &'static Row> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
     allowed::ROWS
         .iter()
         .chain(elsewhere::ROWS)
@@ -108,7 +108,7 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
 }
 
 /// The policy that the rows are written against; `{program}` is the prober's folder.
-pub const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 version = 1
 tool = "prober"
 description = "What the rows of the hook table may reach"
@@ -158,7 +158,7 @@ fn is_noise(packet: &Packet) -> bool {
 }
 
 /// How often a row has been seen to arrive.
-pub fn arrivals(lab: &Lab, host: &lab::server::Servers, arrival: Arrival) -> u64 {
+pub(crate) fn arrivals(lab: &Lab, host: &lab::server::Servers, arrival: Arrival) -> u64 {
     match arrival {
         Arrival::World(addresses) => {
             let addresses: Vec<IpAddr> = addresses
@@ -178,7 +178,12 @@ pub fn arrivals(lab: &Lab, host: &lab::server::Servers, arrival: Arrival) -> u64
 }
 
 /// Whether the outcome is the one that was asked for; else what is wrong.
-pub fn judge(row: &Row, wanted: Outcome, answer: &Answer, arrived: u64) -> Result<(), String> {
+pub(crate) fn judge(
+    row: &Row,
+    wanted: Outcome,
+    answer: &Answer,
+    arrived: u64,
+) -> Result<(), String> {
     let told = format!("{}: {answer:?}, {arrived} arrived", row.name);
     let evidence = !matches!(row.arrival, Arrival::Nowhere);
     match wanted {
@@ -207,7 +212,7 @@ fn lacks(answer: &Answer) -> bool {
 }
 
 /// The complaints about all rows, done by `ask`, with what `wanted` picks.
-pub fn complaints(
+pub(crate) fn complaints(
     lab: &Lab,
     host: &lab::server::Servers,
     rows: impl Iterator<Item = &'static Row>,
