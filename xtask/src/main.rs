@@ -1,2 +1,104 @@
-//! The one entry.
-fn main() {}
+//! The one entry: `cargo xtask VERB`, one file a verb.
+//!
+//! A verb knows what is run and in which order; how a process is run is in `process`, where things
+//! lie in `tree`, what a machine must have in `needs`, and which compiler makes the kernel object in
+//! `toolchain`. Nothing here depends on the agent: it is built before the agent can be.
+
+mod bench;
+mod build;
+mod demo;
+mod deny;
+mod doctor;
+mod generate;
+mod lint;
+mod needs;
+mod phase;
+mod privileges;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+mod toolchain;
+mod tree;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, checks, tests and measures Stockade.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what this machine lacks: packages, the linker for the kernel object, checkers
+    Setup,
+    /// Build the kernel object, then the workspace
+    Build {
+        /// Optimised, for measuring and installing
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run every check and test; the last line is `N passed, N failed`
+    Test {
+        /// Larger counts and longer soaks
+        #[arg(long)]
+        long: bool,
+    },
+    /// Show the main job in a lab made for it
+    Demo {
+        /// Arguments for the demo
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Measure against bare sockets and peers: [network|launch|policy|memory] [--json FILE]
+    Bench {
+        /// Arguments for the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Check formatting, clippy of both targets, and the documentation
+    Lint,
+    /// Check the rules of the house that no compiler knows
+    Tidy,
+    /// Check licences, sources and bans of the dependencies
+    Deny,
+    /// Write the files that are generated from code
+    Generate {
+        /// Write nothing; fail where a file is out of date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Name what this machine lacks, with the fix
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Setup => setup::run(),
+        Verb::Build { release } => build::run(release),
+        Verb::Test { long } => return test::run(long),
+        Verb::Demo { arguments } => demo::run(&arguments),
+        Verb::Bench { arguments } => bench::run(&arguments),
+        Verb::Lint => lint::run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Deny => deny::run(),
+        Verb::Generate { check } => generate::run(check),
+        Verb::Doctor => doctor::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

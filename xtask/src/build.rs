@@ -1,0 +1,48 @@
+//! Builds the kernel object, then the workspace that embeds it.
+
+use std::fs;
+
+use anyhow::Context as _;
+
+use crate::{
+    process,
+    setup::{self, Scope},
+    toolchain::Toolchain,
+    tree,
+};
+
+/// The verb.
+pub(crate) fn run(release: bool) -> anyhow::Result<()> {
+    setup::ensure(Scope::Build)?;
+    kernel_object()?;
+    workspace(release)
+}
+
+/// Builds the kernel object and puts it where the agent's build script looks.
+pub(crate) fn kernel_object() -> anyhow::Result<()> {
+    let mut command = Toolchain::choose()?.cargo("build")?;
+    let folder = tree::target();
+    process::run(command.arg("--target-dir").arg(&folder))?;
+    let built = folder.join("bpfel-unknown-none/release/ebpf");
+    let object =
+        fs::read(&built).with_context(|| format!("{} can not be read", built.display()))?;
+    let place = tree::kernel_object();
+    // Left alone when it is the same: a new time stamp would build the agent again.
+    if fs::read(&place).is_ok_and(|there| there == object) {
+        return Ok(());
+    }
+    if let Some(parent) = place.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(&place, object).with_context(|| format!("{} can not be written", place.display()))
+}
+
+/// Builds everything that runs on this host.
+pub(crate) fn workspace(release: bool) -> anyhow::Result<()> {
+    let mut command = process::cargo();
+    command.args(["build", "--locked", "--workspace", "--exclude", "ebpf"]);
+    if release {
+        command.arg("--release");
+    }
+    process::run(&mut command)
+}

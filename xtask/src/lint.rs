@@ -1,0 +1,60 @@
+//! Formatting, clippy of the host's crates and of the kernel object, documentation.
+
+use crate::{
+    build, process,
+    setup::{self, Scope},
+    toolchain::Toolchain,
+};
+
+/// The verb.
+pub(crate) fn run() -> anyhow::Result<()> {
+    setup::ensure(Scope::Build)?;
+    build::kernel_object()?;
+    format()?;
+    clippy_kernel()?;
+    clippy()?;
+    documentation()
+}
+
+/// `rustfmt` would change nothing.
+pub(crate) fn format() -> anyhow::Result<()> {
+    process::run(process::cargo().args(["fmt", "--all", "--check"]))
+}
+
+/// Clippy has no warning for the host's crates.
+pub(crate) fn clippy() -> anyhow::Result<()> {
+    let mut command = process::cargo();
+    command.args([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "ebpf",
+        "--all-targets",
+    ]);
+    process::run(command.args(["--", "-D", "warnings"]))
+}
+
+/// Clippy has no warning for the kernel object, under the target it is built for.
+pub(crate) fn clippy_kernel() -> anyhow::Result<()> {
+    let mut command = Toolchain::choose()?.cargo("clippy")?;
+    process::run(command.args(["--", "-D", "warnings"]))
+}
+
+/// The documentation has no broken link.
+pub(crate) fn documentation() -> anyhow::Result<()> {
+    let mut command = process::cargo();
+    command.args([
+        "doc",
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "ebpf",
+        "--no-deps",
+    ]);
+    process::run(
+        command
+            .arg("--document-private-items")
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}

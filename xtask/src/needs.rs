@@ -1,0 +1,64 @@
+//! What a machine must have, why, and the package that brings it.
+
+use std::path::Path;
+
+use crate::tree;
+
+/// Which verbs need it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum For {
+    /// Building the kernel object with a rustup toolchain that has `rust-src`.
+    AnyKernelObject,
+    /// Building the kernel object with Debian's compiler.
+    DebianKernelObject,
+    /// The lab, its workers and the peers of the bench.
+    Lab,
+}
+
+/// One thing, where it is found, and its package in Debian 12.
+pub(crate) struct Need {
+    pub(crate) package: &'static str,
+    pub(crate) why: &'static str,
+    pub(crate) of: For,
+    found: Found,
+}
+
+enum Found {
+    Program(&'static str),
+    File(&'static str),
+}
+
+impl Need {
+    pub(crate) fn is_met(&self) -> bool {
+        match self.found {
+            Found::Program(name) => tree::program(name).is_some(),
+            Found::File(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+/// Where Debian's LLVM 22 lies; the linker of the kernel object is built against it.
+pub(crate) const LLVM: &str = "/usr/lib/llvm-22";
+
+/// Everything, in the order in which it is installed and shown.
+#[rustfmt::skip]
+pub(crate) const NEEDS: &[Need] = &[
+    Need { package: "rustc-web", why: "compiler of the kernel object", of: For::DebianKernelObject, found: Found::File("/usr/share/doc/rustc-web") },
+    Need { package: "cargo-web", why: "builds the kernel object", of: For::DebianKernelObject, found: Found::File("/usr/share/doc/cargo-web") },
+    Need { package: "rust-web-src", why: "source of `core`, which has no build for BPF", of: For::DebianKernelObject, found: Found::File("/usr/lib/rustlib/src/rust/library/core/Cargo.toml") },
+    Need { package: "rust-web-clippy", why: "lints the kernel object", of: For::DebianKernelObject, found: Found::File("/usr/bin/clippy-driver") },
+    Need { package: "g++", why: "links bpf-linker with LLVM", of: For::AnyKernelObject, found: Found::Program("g++") },
+    Need { package: "llvm-22-dev", why: "LLVM for bpf-linker", of: For::AnyKernelObject, found: Found::File("/usr/lib/llvm-22/bin/llvm-config") },
+    Need { package: "libpolly-22-dev", why: "part of LLVM for bpf-linker", of: For::AnyKernelObject, found: Found::File("/usr/lib/llvm-22/lib/libPolly.a") },
+    Need { package: "zlib1g-dev", why: "LLVM for bpf-linker links it", of: For::AnyKernelObject, found: Found::File("/usr/include/zlib.h") },
+    Need { package: "libzstd-dev", why: "LLVM for bpf-linker links it", of: For::AnyKernelObject, found: Found::File("/usr/include/zstd.h") },
+    Need { package: "iproute2", why: "links and addresses of the lab", of: For::Lab, found: Found::Program("ip") },
+    Need { package: "procps", why: "process lists of the tests", of: For::Lab, found: Found::Program("ps") },
+    Need { package: "util-linux", why: "namespaces of the lab", of: For::Lab, found: Found::Program("nsenter") },
+    Need { package: "curl", why: "a worker of the demo and the tests", of: For::Lab, found: Found::File("/usr/bin/curl") },
+    Need { package: "python3", why: "a worker of the demo and the tests", of: For::Lab, found: Found::File("/usr/bin/python3") },
+    Need { package: "openssl", why: "a worker of the tests", of: For::Lab, found: Found::File("/usr/bin/openssl") },
+    Need { package: "prometheus", why: "`promtool` checks the metrics", of: For::Lab, found: Found::Program("promtool") },
+    Need { package: "bubblewrap", why: "a peer of the bench", of: For::Lab, found: Found::Program("bwrap") },
+    Need { package: "firejail", why: "a peer of the bench", of: For::Lab, found: Found::Program("firejail") },
+];

@@ -1,0 +1,33 @@
+//! `unsafe` stands only where the house keeps it, so that a reviewer knows what to read.
+
+use super::{Finding, source::Source};
+
+/// Folders (with a `/` at the end) and files.
+const PLACES: &[&str] = &[
+    "agent/src/sys/",
+    "common/src/pod.rs",
+    "ebpf/src/ctx.rs",
+    "ebpf/src/maps.rs",
+    "tests/lab/sys/",
+];
+
+pub(crate) fn check(source: &Source) -> Vec<Finding> {
+    if PLACES.iter().any(|place| is_in(&source.path, place)) {
+        return Vec::new();
+    }
+    source
+        .words()
+        .filter(|(_, word)| *word == "unsafe")
+        // `#[unsafe(no_mangle)]` names a section of the object; it is no operation.
+        .filter(|(at, _)| !source.before(*at).ends_with("#["))
+        .map(|(at, _)| source.finding(at, format!("`unsafe` outside of {}", PLACES.join(", "))))
+        .collect()
+}
+
+fn is_in(path: &str, place: &str) -> bool {
+    if place.ends_with('/') {
+        path.starts_with(place)
+    } else {
+        path == place
+    }
+}
