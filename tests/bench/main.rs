@@ -1,1 +1,2 @@
+//! The bench.
 fn main() {}

@@ -1,1 +1,2 @@
+//! The demo.
 fn main() {}

@@ -16,5 +16,6 @@ pub mod netns;
 pub mod prober;
 pub mod recorder;
 pub mod server;
+pub mod sys;
 
 pub use net::Lab;

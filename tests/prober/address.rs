@@ -5,49 +5,44 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
 };
 
+use lab::sys::RawAddress;
 use nix::libc;
 
-/// The bytes of a `sockaddr`.
-#[derive(Clone, Debug)]
-pub(crate) struct RawAddress(pub(crate) Vec<u8>);
-
-impl RawAddress {
-    /// `1.2.3.4:5`, `[::1]:5`, `[fe80::1%2]:5` (zone by index), `unspec`,
-    /// `unspec4:1.2.3.4:5`, `unix:/path`,
-    /// `abstract:name`, `netlink`, `vsock:CID:PORT`, `packet:IFINDEX`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if text == "unspec" {
-            return Ok(Self(family(libc::AF_UNSPEC, &[0; 14])));
-        }
-        if text == "netlink" {
-            return Ok(Self(family(libc::AF_NETLINK, &[0; 10])));
-        }
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = [path.as_bytes(), &[0]].concat();
-            return Ok(Self(family(libc::AF_UNIX, &path)));
-        }
-        if let Some(name) = text.strip_prefix("abstract:") {
-            let name = [&[0], name.as_bytes()].concat();
-            return Ok(Self(family(libc::AF_UNIX, &name)));
-        }
-        if let Some(rest) = text.strip_prefix("unspec4:") {
-            // `sendto` takes AF_UNSPEC for AF_INET (udp(7) does not say so, the kernel does it).
-            let Self(mut bytes) = Self::parse(rest)?;
-            bytes.iter_mut().take(2).for_each(|byte| *byte = 0);
-            return Ok(Self(bytes));
-        }
-        if let Some(rest) = text.strip_prefix("vsock:") {
-            return vsock(rest);
-        }
-        if let Some(index) = text.strip_prefix("packet:") {
-            return packet(index);
-        }
-        if text.starts_with('[') {
-            return parse6(text).map(Self);
-        }
-        let address: SocketAddrV4 = text.parse().map_err(|e| format!("{text}: {e}"))?;
-        Ok(Self(v4(*address.ip(), address.port())))
+/// `1.2.3.4:5`, `[::1]:5`, `[fe80::1%2]:5` (zone by index), `unspec`,
+/// `unspec4:1.2.3.4:5`, `unix:/path`,
+/// `abstract:name`, `netlink`, `vsock:CID:PORT`, `packet:IFINDEX`.
+pub(crate) fn parse(text: &str) -> Result<RawAddress, String> {
+    if text == "unspec" {
+        return Ok(RawAddress(family(libc::AF_UNSPEC, &[0; 14])));
     }
+    if text == "netlink" {
+        return Ok(RawAddress(family(libc::AF_NETLINK, &[0; 10])));
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = [path.as_bytes(), &[0]].concat();
+        return Ok(RawAddress(family(libc::AF_UNIX, &path)));
+    }
+    if let Some(name) = text.strip_prefix("abstract:") {
+        let name = [&[0], name.as_bytes()].concat();
+        return Ok(RawAddress(family(libc::AF_UNIX, &name)));
+    }
+    if let Some(rest) = text.strip_prefix("unspec4:") {
+        // `sendto` takes AF_UNSPEC for AF_INET (udp(7) does not say so, the kernel does it).
+        let RawAddress(mut bytes) = parse(rest)?;
+        bytes.iter_mut().take(2).for_each(|byte| *byte = 0);
+        return Ok(RawAddress(bytes));
+    }
+    if let Some(rest) = text.strip_prefix("vsock:") {
+        return vsock(rest);
+    }
+    if let Some(index) = text.strip_prefix("packet:") {
+        return packet(index);
+    }
+    if text.starts_with('[') {
+        return parse6(text).map(RawAddress);
+    }
+    let address: SocketAddrV4 = text.parse().map_err(|e| format!("{text}: {e}"))?;
+    Ok(RawAddress(v4(*address.ip(), address.port())))
 }
 
 fn v4(ip: Ipv4Addr, port: u16) -> Vec<u8> {

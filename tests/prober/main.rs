@@ -18,8 +18,6 @@ mod payload;
 mod script;
 mod send;
 mod steps;
-mod sys;
-mod uring;
 
 use std::io::{BufRead as _, Write as _};
 

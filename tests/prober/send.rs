@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::sys::{RawAddress, socket};
 use nix::{errno::Errno, libc, poll::PollFlags};
 
 use crate::{
-    address::{RawAddress, bytes4, bytes6},
+    address::{self, bytes4, bytes6},
     names, payload,
     steps::{Probe, Refused, last, parsed},
-    sys,
 };
 
 type Done<T = ()> = Result<T, Refused>;
@@ -21,12 +21,12 @@ impl Probe {
     pub(crate) fn send(&mut self, address: Option<&RawAddress>, words: &[&str]) -> Done {
         let flags = names::flags(words.get(1).copied())?;
         let data = self.data(words)?;
-        match sys::send(self.fd()?, &data, flags, address) {
+        match socket::send(self.fd()?, &data, flags, address) {
             Ok(sent) => self.sent += sent as u64,
             Err(Errno::EINPROGRESS) => self.connected()?,
             Err(Errno::EAGAIN) => {
                 self.wait(PollFlags::POLLOUT)?;
-                self.sent += sys::send(self.fd()?, &data, flags, address)? as u64;
+                self.sent += socket::send(self.fd()?, &data, flags, address)? as u64;
             }
             Err(errno) => return Err(errno.into()),
         }
@@ -37,7 +37,7 @@ impl Probe {
     pub(crate) fn sendmsg(&mut self, address: &str, words: &[&str]) -> Done {
         let address = match address {
             "-" => None,
-            text => Some(RawAddress::parse(text)?),
+            text => Some(address::parse(text)?),
         };
         let data = self.data(words)?;
         let control = words
@@ -47,7 +47,7 @@ impl Probe {
             .map(|word| control(word))
             .collect::<Done<Vec<Vec<u8>>>>()?
             .concat();
-        self.sent += sys::sendmsg(self.fd()?, &data, address.as_ref(), &control)? as u64;
+        self.sent += socket::sendmsg(self.fd()?, &data, address.as_ref(), &control)? as u64;
         Ok(())
     }
 
@@ -56,9 +56,9 @@ impl Probe {
     pub(crate) fn sendmmsg(&mut self, addresses: &[&str]) -> Done {
         let addresses = addresses
             .iter()
-            .map(|text| RawAddress::parse(text))
+            .map(|text| address::parse(text))
             .collect::<Result<Vec<_>, _>>()?;
-        let sent = sys::sendmmsg(self.fd()?, b"probe", &addresses)?;
+        let sent = socket::sendmmsg(self.fd()?, b"probe", &addresses)?;
         self.calls += addresses.len() as u64;
         self.refused += (addresses.len() - sent) as u64;
         self.sent += 5 * sent as u64;
@@ -67,8 +67,8 @@ impl Probe {
 
     /// One thread connects the socket to one address and the other by turns; another sends.
     pub(crate) fn race(&mut self, first: &str, second: &str, ms: u64) -> Done {
-        let addresses = [RawAddress::parse(first)?, RawAddress::parse(second)?];
-        let unspecified = RawAddress::parse("unspec")?;
+        let addresses = [address::parse(first)?, address::parse(second)?];
+        let unspecified = address::parse("unspec")?;
         let until = Instant::now() + Duration::from_millis(ms);
         let fd = self
             .fd()?
@@ -80,14 +80,14 @@ impl Probe {
                 while Instant::now() < until {
                     for address in &addresses {
                         // Refusals are what the race is about; the counts come from the sender.
-                        sys::connect(fd.as_fd(), &unspecified).ok();
-                        sys::connect(fd.as_fd(), address).ok();
+                        socket::connect(fd.as_fd(), &unspecified).ok();
+                        socket::connect(fd.as_fd(), address).ok();
                     }
                 }
             });
             while Instant::now() < until {
                 calls += 1;
-                match sys::send(fd.as_fd(), b"probe", 0, None) {
+                match socket::send(fd.as_fd(), b"probe", 0, None) {
                     Ok(bytes) => sent += bytes as u64,
                     Err(_) => refused += 1,
                 }
@@ -103,12 +103,12 @@ impl Probe {
     pub(crate) fn pump(&mut self, address: &str, ms: u64, gap_us: u64) -> Done {
         let address = match address {
             "-" => None,
-            text => Some(RawAddress::parse(text)?),
+            text => Some(address::parse(text)?),
         };
         let until = Instant::now() + Duration::from_millis(ms);
         while Instant::now() < until {
             self.calls += 1;
-            match sys::send(self.fd()?, b"probe", 0, address.as_ref()) {
+            match socket::send(self.fd()?, b"probe", 0, address.as_ref()) {
                 Ok(bytes) => self.sent += bytes as u64,
                 Err(_) => self.refused += 1,
             }
@@ -146,47 +146,47 @@ fn control(word: &str) -> Done<Vec<u8>> {
     Ok(match name {
         "pktinfo" => {
             let data = [[0; 4], bytes4(value)?, [0; 4]].concat();
-            sys::control(libc::IPPROTO_IP, libc::IP_PKTINFO, &data)
+            socket::control(libc::IPPROTO_IP, libc::IP_PKTINFO, &data)
         }
         "pktinfo6" => {
             let data = [&bytes6(value)?[..], &[0; 4]].concat();
-            sys::control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &data)
+            socket::control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &data)
         }
         "device" => {
             let data = [&parsed::<i32>(value)?.to_ne_bytes()[..], &[0; 8]].concat();
-            sys::control(libc::IPPROTO_IP, libc::IP_PKTINFO, &data)
+            socket::control(libc::IPPROTO_IP, libc::IP_PKTINFO, &data)
         }
-        "lsrr" => sys::control(
+        "lsrr" => socket::control(
             libc::IPPROTO_IP,
             libc::IP_RETOPTS,
             &payload::loose_route(value)?,
         ),
-        "rthdr" => sys::control(
+        "rthdr" => socket::control(
             libc::IPPROTO_IPV6,
             libc::IPV6_RTHDR,
             &payload::routing_header(value)?,
         ),
-        "rthdr2" => sys::control(
+        "rthdr2" => socket::control(
             libc::IPPROTO_IPV6,
             libc::IPV6_RTHDR,
             &payload::mobile_header(value)?,
         ),
-        "hopopts" => sys::control(
+        "hopopts" => socket::control(
             libc::IPPROTO_IPV6,
             libc::IPV6_HOPOPTS,
             &payload::hex(value)?,
         ),
-        "dstopts" => sys::control(
+        "dstopts" => socket::control(
             libc::IPPROTO_IPV6,
             libc::IPV6_DSTOPTS,
             &payload::hex(value)?,
         ),
-        "ttl" => sys::control(
+        "ttl" => socket::control(
             libc::IPPROTO_IP,
             libc::IP_TTL,
             &parsed::<i32>(value)?.to_ne_bytes(),
         ),
-        "segment" => sys::control(
+        "segment" => socket::control(
             libc::IPPROTO_UDP,
             libc::UDP_SEGMENT,
             &parsed::<u16>(value)?.to_ne_bytes(),

@@ -12,7 +12,9 @@ use nix::{
     sys::socket::{MsgFlags, getsockopt, recv, sockopt},
 };
 
-use crate::{address::RawAddress, names, payload, sys, uring};
+use lab::sys::{RawAddress, ring, socket};
+
+use crate::{address, names, payload};
 
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -92,7 +94,7 @@ impl Probe {
             ["socket", family, kind] => self.socket(family, kind, "0"),
             ["socket", family, kind, protocol] => self.socket(family, kind, protocol),
             ["fd", number] => {
-                self.current = Some(sys::inherited(parsed(number)?)?);
+                self.current = Some(socket::inherited(parsed(number)?)?);
                 Ok(())
             }
             ["keep", name] => {
@@ -122,17 +124,17 @@ impl Probe {
             }
             ["opt", name, value @ ..] => {
                 let value = option_value(value)?;
-                Ok(sys::set(self.fd()?, names::option(name)?, &value)?)
+                Ok(socket::set(self.fd()?, names::option(name)?, &value)?)
             }
-            ["bind", address] => Ok(sys::bind(self.fd()?, &RawAddress::parse(address)?)?),
-            ["connect", address] => self.connect(&RawAddress::parse(address)?),
-            ["listen"] => Ok(sys::listen(self.fd()?)?),
+            ["bind", address] => Ok(socket::bind(self.fd()?, &address::parse(address)?)?),
+            ["connect", address] => self.connect(&address::parse(address)?),
+            ["listen"] => Ok(socket::listen(self.fd()?)?),
             ["accept"] => self.accept(),
             ["recv"] => self.receive(),
             ["name"] => self.name(),
             ["payload", rest @ ..] => self.set_payload(rest),
             ["send", rest @ ..] => self.send(None, rest),
-            ["sendto", address, rest @ ..] => self.send(Some(&RawAddress::parse(address)?), rest),
+            ["sendto", address, rest @ ..] => self.send(Some(&address::parse(address)?), rest),
             ["sendmsg", address, rest @ ..] => self.sendmsg(address, rest),
             ["sendmmsg", addresses @ ..] => self.sendmmsg(addresses),
             ["race", first, second, ms] => self.race(first, second, parsed(ms)?),
@@ -160,12 +162,12 @@ impl Probe {
 
     fn socket(&mut self, family: &str, kind: &str, protocol: &str) -> Done {
         let (family, kind) = (names::family(family)?, names::kind(kind)?);
-        self.current = Some(sys::socket(family, kind, names::protocol(protocol)?)?);
+        self.current = Some(socket::socket(family, kind, names::protocol(protocol)?)?);
         Ok(())
     }
 
     fn connect(&mut self, address: &RawAddress) -> Done {
-        match sys::connect(self.fd()?, address) {
+        match socket::connect(self.fd()?, address) {
             Err(Errno::EINPROGRESS) => self.connected(),
             other => Ok(other?),
         }
@@ -181,7 +183,7 @@ impl Probe {
 
     fn accept(&mut self) -> Done {
         self.wait(PollFlags::POLLIN)?;
-        self.current = Some(sys::accept(self.fd()?)?);
+        self.current = Some(socket::accept(self.fd()?)?);
         Ok(())
     }
 
@@ -194,7 +196,7 @@ impl Probe {
     }
 
     fn name(&mut self) -> Done {
-        let bytes = sys::own_address(self.fd()?)?;
+        let bytes = socket::own_address(self.fd()?)?;
         let port = match bytes.get(2..4) {
             Some([high, low]) => u16::from_be_bytes([*high, *low]),
             _ => 0,
@@ -217,12 +219,12 @@ impl Probe {
     }
 
     fn uring(&mut self, what: &str, address: &str) -> Done {
-        let address = RawAddress::parse(address)?;
+        let address = address::parse(address)?;
         let outcome = match what {
-            "connect" => uring::connect(self.fd()?, &address),
-            "sendmsg" => uring::sendmsg(self.fd()?, b"probe", &address),
+            "connect" => ring::connect(self.fd()?, &address),
+            "sendmsg" => ring::sendmsg(self.fd()?, b"probe", &address),
             "socket" => {
-                self.current = Some(uring::socket(&address)?);
+                self.current = Some(ring::socket(&address)?);
                 return Ok(());
             }
             _ => return Err("uring connect|sendmsg|socket ADDRESS".into()),

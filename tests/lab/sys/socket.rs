@@ -1,5 +1,4 @@
-//! The socket calls as they are: any numbers, any bytes. The only unsafe code of the tests, beside
-//! the ring of `uring`; a probe that could only make well-formed calls would prove little.
+//! The socket calls.
 
 use std::{
     mem::size_of,
@@ -9,7 +8,7 @@ use std::{
 
 use nix::{errno::Errno, libc};
 
-use crate::address::RawAddress;
+use super::RawAddress;
 
 type Result<T> = nix::Result<T>;
 
@@ -22,7 +21,7 @@ fn size(result: libc::ssize_t) -> Result<usize> {
 }
 
 /// `socket(2)`, non-blocking.
-pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
+pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_NONBLOCK, protocol) };
     // SAFETY: `result` passes only a descriptor that the kernel has just made for us.
@@ -30,7 +29,7 @@ pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
 }
 
 /// A copy of a descriptor that this process was started with.
-pub(crate) fn inherited(fd: i32) -> Result<OwnedFd> {
+pub fn inherited(fd: i32) -> Result<OwnedFd> {
     // SAFETY: no pointers; a number that is not open gives EBADF.
     let copy = unsafe { libc::dup(fd) };
     // SAFETY: as in `socket`.
@@ -38,7 +37,7 @@ pub(crate) fn inherited(fd: i32) -> Result<OwnedFd> {
 }
 
 /// `bind(2)`
-pub(crate) fn bind(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<()> {
+pub fn bind(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<()> {
     let bytes = &address.0;
     // SAFETY: the address points to as many bytes as its length says.
     let result = unsafe { libc::bind(fd.as_raw_fd(), bytes.as_ptr().cast(), length(bytes)) };
@@ -46,7 +45,7 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<()> {
 }
 
 /// `connect(2)`
-pub(crate) fn connect(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<()> {
+pub fn connect(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<()> {
     let bytes = &address.0;
     // SAFETY: the address points to as many bytes as its length says.
     let result = unsafe { libc::connect(fd.as_raw_fd(), bytes.as_ptr().cast(), length(bytes)) };
@@ -54,13 +53,13 @@ pub(crate) fn connect(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<()> {
 }
 
 /// `listen(2)`
-pub(crate) fn listen(fd: BorrowedFd<'_>) -> Result<()> {
+pub fn listen(fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: no pointers.
     Errno::result(unsafe { libc::listen(fd.as_raw_fd(), 8) }).map(drop)
 }
 
 /// `accept(2)`
-pub(crate) fn accept(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub fn accept(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     // SAFETY: null pointers mean that the peer's address is not wanted.
     let peer = unsafe { libc::accept(fd.as_raw_fd(), ptr::null_mut(), ptr::null_mut()) };
     // SAFETY: as in `socket`.
@@ -68,7 +67,7 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// `setsockopt(2)`
-pub(crate) fn set(fd: BorrowedFd<'_>, (level, name): (i32, i32), value: &[u8]) -> Result<()> {
+pub fn set(fd: BorrowedFd<'_>, (level, name): (i32, i32), value: &[u8]) -> Result<()> {
     // SAFETY: the value points to as many bytes as its length says.
     let result = unsafe {
         libc::setsockopt(
@@ -83,7 +82,7 @@ pub(crate) fn set(fd: BorrowedFd<'_>, (level, name): (i32, i32), value: &[u8]) -
 }
 
 /// The address that `getsockname(2)` gives.
-pub(crate) fn own_address(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+pub fn own_address(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let mut bytes = vec![0; size_of::<libc::sockaddr_storage>()];
     let mut size = length(&bytes);
     // SAFETY: the buffer is as long as `size` says, and the kernel writes no more.
@@ -95,7 +94,7 @@ pub(crate) fn own_address(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
 }
 
 /// `sendto(2)`, without an address where there is none.
-pub(crate) fn send(
+pub fn send(
     fd: BorrowedFd<'_>,
     bytes: &[u8],
     flags: i32,
@@ -168,7 +167,7 @@ impl Message {
 }
 
 /// `sendmsg(2)` with control messages as bytes.
-pub(crate) fn sendmsg(
+pub fn sendmsg(
     fd: BorrowedFd<'_>,
     bytes: &[u8],
     address: Option<&RawAddress>,
@@ -181,11 +180,7 @@ pub(crate) fn sendmsg(
 }
 
 /// `sendmmsg(2)`: one datagram to each address; how many were sent.
-pub(crate) fn sendmmsg(
-    fd: BorrowedFd<'_>,
-    bytes: &[u8],
-    addresses: &[RawAddress],
-) -> Result<usize> {
+pub fn sendmmsg(fd: BorrowedFd<'_>, bytes: &[u8], addresses: &[RawAddress]) -> Result<usize> {
     let mut messages: Vec<Message> = addresses
         .iter()
         .map(|address| Message::new(bytes, Some(address), &[]))
@@ -204,7 +199,7 @@ pub(crate) fn sendmmsg(
 }
 
 /// One control message: header, data, padding.
-pub(crate) fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
+pub fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
     let length = size_of::<usize>() + 2 * size_of::<i32>() + data.len();
     let mut bytes = [
         &length.to_ne_bytes()[..],

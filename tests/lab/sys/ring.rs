@@ -14,7 +14,7 @@ use nix::{
     sys::mman::{MapFlags, ProtFlags, mmap, munmap},
 };
 
-use crate::address::RawAddress;
+use super::RawAddress;
 
 const OP_SENDMSG: u8 = 9;
 const OP_CONNECT: u8 = 16;
@@ -44,7 +44,7 @@ struct Entry {
 const _: () = assert!(size_of::<Entry>() == 64);
 
 /// Connects through the ring.
-pub(crate) fn connect(fd: BorrowedFd<'_>, address: &RawAddress) -> nix::Result<usize> {
+pub fn connect(fd: BorrowedFd<'_>, address: &RawAddress) -> nix::Result<usize> {
     perform(Entry {
         opcode: OP_CONNECT,
         fd: fd.as_raw_fd(),
@@ -55,7 +55,7 @@ pub(crate) fn connect(fd: BorrowedFd<'_>, address: &RawAddress) -> nix::Result<u
 }
 
 /// Sends one datagram through the ring.
-pub(crate) fn sendmsg(fd: BorrowedFd<'_>, data: &[u8], address: &RawAddress) -> nix::Result<usize> {
+pub fn sendmsg(fd: BorrowedFd<'_>, data: &[u8], address: &RawAddress) -> nix::Result<usize> {
     let mut part = libc::iovec {
         iov_base: data.as_ptr().cast_mut().cast(),
         iov_len: data.len(),
@@ -76,7 +76,7 @@ pub(crate) fn sendmsg(fd: BorrowedFd<'_>, data: &[u8], address: &RawAddress) -> 
 }
 
 /// Makes a stream socket of the address's family through the ring.
-pub(crate) fn socket(address: &RawAddress) -> nix::Result<OwnedFd> {
+pub fn socket(address: &RawAddress) -> nix::Result<OwnedFd> {
     let family = match address.0.as_slice() {
         [low, high, ..] => u16::from_ne_bytes([*low, *high]),
         _ => return Err(Errno::EINVAL),
