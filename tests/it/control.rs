@@ -1,17 +1,9 @@
 //! The control of every escape test: without a fence each row works and is seen to arrive. A row that
 //! fails here proves nothing elsewhere.
 
-use lab::{
-    Lab,
-    binary::Scratch,
-    prober::Prober,
-    server::{Listener, Servers},
-};
+use lab::{Lab, binary::Scratch, prober::Prober, server::Servers};
 
-use crate::rows;
-
-/// What the host itself listens on, for rows that dial this host.
-pub(crate) const HOST_LISTENERS: &[Listener] = &[Listener::Echo(7100), Listener::UdpEcho(7100)];
+use crate::{hooks::fence::HOST_LISTENERS, rows};
 
 #[test]
 fn every_row_works_without_a_fence() {

@@ -3,4 +3,6 @@
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod rows;

@@ -107,6 +107,18 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
         .chain(wire::ROWS)
 }
 
+/// Rows about this host and about ranges that no mode opens.
+pub(crate) fn special() -> impl Iterator<Item = &'static Row> {
+    elsewhere::ROWS.iter().filter(|row| {
+        const WORDS: &[&str] = &[
+            "metadata", "private", "shared", "reserved", "documentation", "unique local", "local",
+            "loopback", "unspecified", "host's", "multicast", "broadcast to all", "6to4", "teredo",
+            "port 53", "door",
+        ];
+        WORDS.iter().any(|word| row.name.contains(word))
+    })
+}
+
 /// The policy that the rows are written against; `{program}` is the prober's folder.
 pub(crate) const POLICY: &str = r#"
 version = 1
