@@ -1,3 +1,35 @@
-//! `policy`
+//! A tool's policy: from TOML to what the kernel and the sandbox read.
+//!
+//! Nothing here does I/O but `store`. `compile` is the one way from text to a [`compiled`] policy;
+//! `model` and `explain` answer with the code that the kernel runs.
+
+mod choice;
+pub mod cidr;
+pub mod compile;
 pub mod compiled;
+pub mod diff;
+pub mod digest;
 pub mod domain;
+pub mod error;
+mod example;
+pub mod explain;
+pub mod model;
+mod parse;
+pub mod port;
+pub mod profile;
+pub mod quantity;
+mod raw;
+mod reader;
+mod render;
+pub mod schema;
+pub mod store;
+pub mod syscall_names;
+mod table;
+mod verb;
+
+pub use compile::compile;
+pub use error::PolicyError;
+pub use schema::schema;
+
+#[cfg(test)]
+mod tests;

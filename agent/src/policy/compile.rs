@@ -1,0 +1,301 @@
+//! `Raw*` to `Compiled*`: every value judged once, every mistake of the file reported at once.
+//!
+//! Each `Raw` struct is taken apart without `..`, so that a new key can not be forgotten.
+
+mod fence;
+mod rules;
+mod targets;
+mod worker;
+
+use common::decide::Mode;
+
+use super::{
+    compiled::{CompiledPolicy, Digest, Egress, EgressLimits, ToolName},
+    digest,
+    error::{Code, Findings, Lines, PolicyError, Span},
+    example::example,
+    parse,
+    quantity::{self, Bounds},
+    raw::{Field, Located, RawEgress, RawEgressLimits, RawLocal, RawMode, RawPolicy},
+    reader::place,
+    table, verb,
+};
+
+/// The version of the policy file that this agent reads.
+pub const VERSION: i64 = 1;
+/// Bytes of a tool's name.
+pub const TOOL_NAME_BYTES_MAX: usize = 63;
+/// Bytes of `description` and of a `reason`.
+pub const PROSE_BYTES_MAX: usize = 1_024;
+
+/// A compiled policy and the place of its name, for messages about a set of files.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) policy: CompiledPolicy,
+    pub(super) tool_span: Span,
+}
+
+/// Compiles the text of a policy file. `file` is its name in messages.
+pub fn compile(file: &str, text: &str) -> Result<CompiledPolicy, PolicyError> {
+    compile_located(file, text).map(|compiled| compiled.policy)
+}
+
+pub(super) fn compile_located(file: &str, text: &str) -> Result<Compiled, PolicyError> {
+    let mut findings = Findings::default();
+    let lines = Lines::of(text);
+    let raw = parse::parse(text, &mut findings);
+    let compiled = raw.and_then(|raw| {
+        Context {
+            findings: &mut findings,
+            lines: &lines,
+        }
+        .policy(raw)
+    });
+    findings.finish(file, text, compiled)
+}
+
+/// Where findings go while one file is compiled.
+struct Context<'a> {
+    findings: &'a mut Findings,
+    lines: &'a Lines,
+}
+
+impl Context<'_> {
+    fn policy(&mut self, raw: RawPolicy) -> Option<Compiled> {
+        let RawPolicy {
+            version,
+            tool,
+            description,
+            mode,
+            worker,
+            egress,
+            local,
+            filesystem,
+            syscalls,
+            limits,
+            verb,
+        } = raw;
+        self.version(version);
+        let tool = self.tool(tool);
+        let description = self.prose("description", description.given());
+        let mode = match or(mode, RawMode::Enforce) {
+            RawMode::Enforce => Mode::Enforce,
+            RawMode::Observe => Mode::Observe,
+        };
+        let egress = self.egress(egress, local);
+        let filesystem = self.filesystem(filesystem.given().map(|field| field.value));
+        let worker = self.worker(worker.given().map(|field| field.value), &filesystem);
+        let syscalls = self.syscalls(syscalls.given().map(|field| field.value));
+        let limits = self.limits(limits.given().map(|field| field.value));
+        verb::check(verb, self.findings);
+        let (tool, tool_span) = tool?;
+        let mut policy = CompiledPolicy {
+            tool,
+            description,
+            mode,
+            digest: Digest([0; 32]),
+            worker,
+            egress,
+            filesystem,
+            syscalls,
+            limits,
+        };
+        policy.digest = digest::of(&policy);
+        Some(Compiled { policy, tool_span })
+    }
+
+    fn version(&mut self, field: Field<i64>) {
+        let Some(version) = self.required("", "version", field, Span::default()) else {
+            return;
+        };
+        if version.value != VERSION {
+            let message = format!("policy version {} is unknown", version.value);
+            self.findings.hinted(
+                Code::UnknownValue,
+                version.span,
+                message,
+                format!("this agent reads `version = {VERSION}`"),
+            );
+        }
+    }
+
+    fn tool(&mut self, field: Field<String>) -> Option<(ToolName, Span)> {
+        let Located { value, span } = self.required("", "tool", field, Span::default())?;
+        match ToolName::parse(&value) {
+            Ok(name) => Some((name, span)),
+            Err(error) => {
+                let hint = "write it like \"invoice\" or \"fetch-2\"";
+                self.findings
+                    .hinted(Code::BadValue, span, error.to_string(), hint);
+                None
+            }
+        }
+    }
+
+    fn egress(&mut self, egress: Field<RawEgress>, local: Field<RawLocal>) -> Egress {
+        let (allow, allow_private, limits) = match egress.given() {
+            Some(Located {
+                value:
+                    RawEgress {
+                        allow,
+                        allow_private,
+                        limits,
+                    },
+                ..
+            }) => (allow, allow_private, limits),
+            None => (Field::Absent, Field::Absent, Field::Absent),
+        };
+        let local_allow = match local.given() {
+            Some(Located {
+                value: RawLocal { allow },
+                ..
+            }) => allow,
+            None => Field::Absent,
+        };
+        let rules = self.rules(allow, allow_private, local_allow);
+        let table = match table::build(&rules) {
+            Ok(table) => table,
+            Err(error) => {
+                let line = self.lines.begin(error.line);
+                self.findings.hinted(
+                    Code::OutOfBounds,
+                    Span::from(line..line.saturating_add(1)),
+                    error.to_string(),
+                    table::TableError::HINT,
+                );
+                Vec::new()
+            }
+        };
+        Egress {
+            rules,
+            table,
+            limits: self.egress_limits(limits.given().map(|field| field.value)),
+        }
+    }
+
+    fn egress_limits(&mut self, raw: Option<RawEgressLimits>) -> EgressLimits {
+        let (connections, bytes_out) = match raw {
+            Some(RawEgressLimits {
+                connections,
+                bytes_out,
+            }) => (connections, bytes_out),
+            None => (Field::Absent, Field::Absent),
+        };
+        EgressLimits {
+            connections: self.count("connections", connections, quantity::CONNECTIONS, u64::MAX),
+            bytes_out: self.size("bytes_out", bytes_out, quantity::BYTES_OUT, u64::MAX),
+        }
+    }
+
+    /// The value of a key that must be there; its absence is reported at the table.
+    fn required<T>(
+        &mut self,
+        path: &str,
+        key: &str,
+        field: Field<T>,
+        table: Span,
+    ) -> Option<Located<T>> {
+        if matches!(field, Field::Absent) {
+            let message = format!("{} needs `{key}`", place(path));
+            match example(path, key) {
+                Some(line) => self.findings.hinted(
+                    Code::MissingKey,
+                    table,
+                    message,
+                    format!("add a line like `{line}`"),
+                ),
+                None => self.findings.add(Code::MissingKey, table, message),
+            }
+        }
+        field.given()
+    }
+
+    /// Text for people: bounded, and without anything that a terminal would obey.
+    fn prose(&mut self, key: &str, text: Option<Located<String>>) -> String {
+        let Some(Located { value, span }) = text else {
+            return String::new();
+        };
+        if value.len() > PROSE_BYTES_MAX {
+            let message = format!("`{key}` has more than {PROSE_BYTES_MAX} bytes");
+            self.findings.add(Code::OutOfBounds, span, message);
+        }
+        if value.chars().any(char::is_control) {
+            let message = format!("`{key}` holds control characters");
+            let hint = "write it on one line, without tabs and escapes";
+            self.findings.hinted(Code::BadValue, span, message, hint);
+        }
+        value
+    }
+
+    fn count(&mut self, key: &str, field: Field<i64>, bounds: Bounds, default: u64) -> u64 {
+        let Some(Located { value, span }) = field.given() else {
+            return default;
+        };
+        let number = u64::try_from(value).ok();
+        self.within(key, number, span, bounds, |n| n.to_string(), default)
+    }
+
+    fn size(&mut self, key: &str, field: Field<String>, bounds: Bounds, default: u64) -> u64 {
+        let Some(Located { value, span }) = field.given() else {
+            return default;
+        };
+        match quantity::size(&value) {
+            Ok(bytes) => self.within(key, Some(bytes), span, bounds, quantity::size_text, default),
+            Err(error) => {
+                self.findings
+                    .hinted(Code::BadValue, span, error.to_string(), error.hint());
+                default
+            }
+        }
+    }
+
+    fn within(
+        &mut self,
+        key: &str,
+        number: Option<u64>,
+        span: Span,
+        bounds: Bounds,
+        text: impl Fn(u64) -> String,
+        default: u64,
+    ) -> u64 {
+        if let Some(number) = number.filter(|n| (bounds.min..=bounds.max).contains(n)) {
+            return number;
+        }
+        let message = format!("`{key}` is beyond its bounds");
+        let hint = format!("{} to {}", text(bounds.min), text(bounds.max));
+        self.findings.hinted(Code::OutOfBounds, span, message, hint);
+        default
+    }
+}
+
+/// The value, or what stands for none. An unreadable one was reported: the policy is refused anyway.
+fn or<T>(field: Field<T>, default: T) -> T {
+    field.given().map_or(default, |located| located.value)
+}
+
+/// The name is no tool name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "tool name `{0}`: 1 to {TOOL_NAME_BYTES_MAX} of a-z, 0-9, `-` and `_`, beginning with a letter"
+)]
+pub struct ToolNameError(String);
+
+impl ToolName {
+    /// Checks a name.
+    pub fn parse(text: &str) -> Result<Self, ToolNameError> {
+        if is_name(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ToolNameError(text.to_owned()))
+        }
+    }
+}
+
+/// Whether the text has the shape of a tool's or verb's name.
+pub(super) fn is_name(text: &str) -> bool {
+    text.len() <= TOOL_NAME_BYTES_MAX
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+}

@@ -1,0 +1,299 @@
+//! The rules of `[egress]` and `[local]`: what each names, and whether it may.
+
+use std::collections::HashMap;
+
+use common::{
+    flow::{TCP, UDP},
+    limits::RULES_PER_POLICY_MAX,
+};
+
+use super::{
+    super::{
+        compiled::{Rule, RuleKind, Target},
+        digest,
+        error::{Code, Related, Span},
+        port,
+        raw::{
+            Field, List, Located, RawAllow, RawAllowPrivate, RawEch, RawLocalAllow, RawPort,
+            RawProtocol, RawRecord, RawTls,
+        },
+    },
+    Context, or,
+    targets::Demands,
+};
+
+/// A rule and its place.
+struct Placed {
+    rule: Rule,
+    span: Span,
+}
+
+impl Context<'_> {
+    /// All rules, in the order of the file.
+    pub(super) fn rules(
+        &mut self,
+        allow: Field<List<RawAllow>>,
+        allow_private: Field<List<RawAllowPrivate>>,
+        local: Field<List<RawLocalAllow>>,
+    ) -> Vec<Rule> {
+        let mut placed = Vec::new();
+        for raw in or(allow, Vec::new()) {
+            placed.extend(self.allow(raw));
+        }
+        for raw in or(allow_private, Vec::new()) {
+            placed.extend(self.allow_private(raw));
+        }
+        for raw in or(local, Vec::new()) {
+            placed.extend(self.local_allow(raw));
+        }
+        placed.sort_by_key(|placed| placed.span);
+        self.refuse_duplicates(&placed);
+        let rules: Vec<Rule> = placed.into_iter().map(|placed| placed.rule).collect();
+        self.refuse_too_many(&rules);
+        rules
+    }
+
+    fn allow(&mut self, raw: Located<RawAllow>) -> Option<Placed> {
+        let Located {
+            value:
+                RawAllow {
+                    cidr,
+                    domain,
+                    protocol,
+                    ports,
+                    tls,
+                    ech,
+                    records,
+                    reason,
+                },
+            span,
+        } = raw;
+        let path = "egress.allow";
+        let protocol = number(or(protocol, RawProtocol::Tcp));
+        let ports = self.ports(path, ports, span);
+        let reason = self.prose("reason", reason.given());
+        let target = match (cidr, domain) {
+            (Field::Absent, Field::Absent) => {
+                let message = "`egress.allow` needs `cidr` or `domain`";
+                let hint = "add a line like `cidr = \"185.199.108.0/22\"`";
+                self.findings.hinted(Code::MissingKey, span, message, hint);
+                None
+            }
+            (Field::Absent, domain) => {
+                let asked = Demands { tls, ech, records };
+                self.domain(&domain.given()?, &asked, ports.as_deref())
+            }
+            (cidr, Field::Absent) => {
+                self.only_with_domain(&tls, &ech, &records);
+                self.public(&cidr.given()?)
+            }
+            (_, domain) => {
+                let place = domain.given().map_or(span, |domain| domain.span);
+                let message = "`egress.allow` has both `cidr` and `domain`";
+                let hint = "write two rules";
+                self.findings.hinted(Code::Conflict, place, message, hint);
+                None
+            }
+        };
+        Some(self.place(span, RuleKind::Allow, target?, protocol, ports?, reason))
+    }
+
+    fn allow_private(&mut self, raw: Located<RawAllowPrivate>) -> Option<Placed> {
+        let Located {
+            value:
+                RawAllowPrivate {
+                    cidr,
+                    protocol,
+                    ports,
+                    reason,
+                },
+            span,
+        } = raw;
+        let path = "egress.allow_private";
+        let cidr = self.required(path, "cidr", cidr, span);
+        let protocol = self.required(path, "protocol", protocol, span);
+        let ports = self.ports(path, ports, span);
+        let reason = self.required(path, "reason", reason, span);
+        if let Some(Located { value, span }) = &reason
+            && value.trim().is_empty()
+        {
+            let hint = "say who needs it and for what";
+            self.findings
+                .hinted(Code::BadValue, *span, "`reason` is empty", hint);
+        }
+        let reason = self.prose("reason", reason);
+        let target = cidr.and_then(|cidr| self.private(&cidr));
+        let protocol = number(protocol?.value);
+        Some(self.place(
+            span,
+            RuleKind::AllowPrivate,
+            target?,
+            protocol,
+            ports?,
+            reason,
+        ))
+    }
+
+    fn local_allow(&mut self, raw: Located<RawLocalAllow>) -> Option<Placed> {
+        let Located {
+            value:
+                RawLocalAllow {
+                    tcp,
+                    unix,
+                    loopback,
+                    reason,
+                },
+            span,
+        } = raw;
+        let reason = self.prose("reason", reason.given());
+        let named = [
+            !matches!(tcp, Field::Absent),
+            !matches!(unix, Field::Absent),
+            !matches!(loopback, Field::Absent),
+        ];
+        if named.iter().filter(|given| **given).count() != 1 {
+            let message = "`local.allow` needs one of `tcp`, `unix` and `loopback`";
+            let hint = "add a line like `tcp = \"127.0.0.1:5432\"`";
+            self.findings.hinted(Code::MissingKey, span, message, hint);
+            return None;
+        }
+        if let Some(unix) = unix.given() {
+            self.path(&unix);
+            let message = "unix sockets of the host are not opened by this version";
+            let hint = "reach the service by TCP: `tcp = \"127.0.0.1:5432\"`";
+            self.findings
+                .hinted(Code::Unsupported, unix.span, message, hint);
+        }
+        if let Some(loopback) = loopback.given() {
+            let message = "loopback among a worker's own processes is not opened by this version";
+            let hint = "drop the rule; processes of a session can talk over pipes and socket pairs";
+            self.findings
+                .hinted(Code::Unsupported, loopback.span, message, hint);
+        }
+        let (target, port) = self.local(&tcp.given()?)?;
+        Some(self.place(
+            span,
+            RuleKind::Local,
+            target,
+            TCP,
+            vec![(port, port)],
+            reason,
+        ))
+    }
+
+    fn ports(
+        &mut self,
+        path: &'static str,
+        field: Field<List<RawPort>>,
+        table: Span,
+    ) -> Option<Vec<(u16, u16)>> {
+        let Located { value, span } = self.required(path, "ports", field, table)?;
+        if value.is_empty() {
+            let hint = "name each port, or write \"1-65535\" for all of them";
+            self.findings
+                .hinted(Code::BadPort, span, "`ports` is empty", hint);
+            return None;
+        }
+        let wanted = value.len();
+        let mut ranges = Vec::with_capacity(wanted);
+        for Located { value, span } in value {
+            match port::parse(&value) {
+                Ok(range) => ranges.push(Located { value: range, span }),
+                Err(error) => {
+                    self.findings
+                        .hinted(Code::BadPort, span, error.to_string(), error.hint());
+                }
+            }
+        }
+        (ranges.len() == wanted).then(|| port::merge(&ranges))
+    }
+
+    fn only_with_domain(
+        &mut self,
+        tls: &Field<RawTls>,
+        ech: &Field<RawEch>,
+        records: &Field<List<RawRecord>>,
+    ) {
+        let tls = if let Field::Given(given) = tls {
+            Some(given.span)
+        } else {
+            None
+        };
+        let ech = if let Field::Given(given) = ech {
+            Some(given.span)
+        } else {
+            None
+        };
+        let records = if let Field::Given(given) = records {
+            Some(given.span)
+        } else {
+            None
+        };
+        for (key, span) in [("tls", tls), ("ech", ech), ("records", records)] {
+            if let Some(span) = span {
+                let message = format!("`{key}` belongs to a rule with `domain`");
+                let hint = "an address has no name to check: drop it";
+                self.findings.hinted(Code::Conflict, span, message, hint);
+            }
+        }
+    }
+
+    fn place(
+        &mut self,
+        span: Span,
+        kind: RuleKind,
+        target: Target,
+        protocol: u16,
+        ports: Vec<(u16, u16)>,
+        reason: String,
+    ) -> Placed {
+        let text = digest::rule_text(kind, &target, protocol, &ports);
+        let rule = Rule {
+            id: digest::rule_id(&text),
+            kind,
+            target,
+            protocol,
+            ports,
+            reason,
+            line: self.lines.line(span.start),
+            text,
+        };
+        Placed { rule, span }
+    }
+
+    fn refuse_duplicates(&mut self, placed: &[Placed]) {
+        let mut seen: HashMap<&str, &Placed> = HashMap::with_capacity(placed.len());
+        for this in placed {
+            let Some(first) = seen.get(this.rule.text.as_str()) else {
+                seen.insert(&this.rule.text, this);
+                continue;
+            };
+            let related = Related {
+                span: first.span,
+                label: "first here".to_owned(),
+            };
+            let message = format!("rule `{}` is there twice", this.rule.text);
+            let hint = format!("line {} says the same: drop one", first.rule.line);
+            self.findings
+                .paired(Code::Duplicate, this.span, message, hint, related);
+        }
+    }
+
+    fn refuse_too_many(&mut self, rules: &[Rule]) {
+        let max = usize::try_from(RULES_PER_POLICY_MAX).unwrap_or(usize::MAX);
+        if let Some(first) = rules.get(max) {
+            let begin = self.lines.begin(first.line);
+            let message = format!("policy has {} rules, {max} is the most", rules.len());
+            let hint = "merge blocks, or split the tool into several policies";
+            let span = Span::from(begin..begin.saturating_add(1));
+            self.findings.hinted(Code::OutOfBounds, span, message, hint);
+        }
+    }
+}
+
+const fn number(protocol: RawProtocol) -> u16 {
+    match protocol {
+        RawProtocol::Tcp => TCP,
+        RawProtocol::Udp => UDP,
+    }
+}

@@ -1,0 +1,236 @@
+//! Canonical texts and their hashes: the id of a rule, the digest of a policy.
+//!
+//! Spelling does not count: order of rules, comments, spaces, merged ports. Every field is fed with
+//! its length, so that no two policies run into one byte string.
+
+use common::{
+    decide::Mode,
+    flow::{TCP, UDP},
+    id::RuleId,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    compiled::{
+        CompiledPolicy, Digest, Egress, EgressLimits, Filesystem, Limits, Pin, Profile, Rule,
+        RuleKind, Syscalls, Target, Worker, WorkerProtocol,
+    },
+    port,
+};
+
+/// Version of the canonical form: a change of it changes every digest.
+const FORM: &[u8] = b"policy 1";
+
+/// `cidr 192.0.2.0/24 tcp 443`
+pub(super) fn rule_text(
+    kind: RuleKind,
+    target: &Target,
+    protocol: u16,
+    ports: &[(u16, u16)],
+) -> String {
+    let (word, place) = match (kind, target) {
+        (RuleKind::Allow, Target::Prefix(prefix)) => ("cidr", prefix.to_string()),
+        (RuleKind::AllowPrivate, Target::Prefix(prefix)) => ("private", prefix.to_string()),
+        (RuleKind::Local, Target::Prefix(prefix)) => ("local", prefix.to_string()),
+        (_, Target::Domain(pattern)) => ("domain", pattern.to_string()),
+    };
+    format!(
+        "{word} {place} {} {}",
+        protocol_text(protocol),
+        port::text(ports)
+    )
+}
+
+/// `tcp`, `udp`, or the number.
+#[must_use]
+pub fn protocol_text(protocol: u16) -> String {
+    match protocol {
+        TCP => "tcp".to_owned(),
+        UDP => "udp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The id of a rule with this canonical text. Zero means "no rule" and is never given.
+pub(super) fn rule_id(text: &str) -> RuleId {
+    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    RuleId(u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1))
+}
+
+/// The digest of a policy; its `digest` field and the places of its rules do not count.
+pub(super) fn of(policy: &CompiledPolicy) -> Digest {
+    let CompiledPolicy {
+        tool,
+        description,
+        mode,
+        digest: _,
+        worker,
+        egress,
+        filesystem,
+        syscalls,
+        limits,
+    } = policy;
+    let mut feed = Feed(Sha256::new());
+    feed.bytes(FORM);
+    feed.text(tool.as_str());
+    feed.text(description);
+    feed.text(mode_text(*mode));
+    feed.worker(worker);
+    feed.egress(egress);
+    feed.filesystem(filesystem);
+    feed.syscalls(syscalls);
+    feed.limits(*limits);
+    Digest(feed.0.finalize().into())
+}
+
+/// `enforce` or `observe`.
+#[must_use]
+pub const fn mode_text(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Observe => "observe",
+    }
+}
+
+/// The word of the policy file.
+#[must_use]
+pub const fn worker_protocol_text(protocol: WorkerProtocol) -> &'static str {
+    match protocol {
+        WorkerProtocol::Mcp => "mcp",
+        WorkerProtocol::Json => "json",
+        WorkerProtocol::Exec => "exec",
+    }
+}
+
+/// The word of the policy file.
+#[must_use]
+pub const fn profile_text(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Default => "default",
+        Profile::Interpreter => "interpreter",
+        Profile::Strict => "strict",
+    }
+}
+
+struct Feed(Sha256);
+
+impl Feed {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    fn count<T>(&mut self, items: &[T]) {
+        self.number(u64::try_from(items.len()).unwrap_or(u64::MAX));
+    }
+
+    fn paths(&mut self, paths: &[std::path::PathBuf]) {
+        self.count(paths);
+        for path in paths {
+            self.bytes(path.as_os_str().as_encoded_bytes());
+        }
+    }
+
+    fn texts(&mut self, texts: &[String]) {
+        self.count(texts);
+        for text in texts {
+            self.text(text);
+        }
+    }
+
+    fn worker(&mut self, worker: &Worker) {
+        let Worker {
+            command,
+            protocol,
+            environment,
+            idle_timeout,
+            wall_timeout,
+            pins,
+        } = worker;
+        self.texts(command);
+        self.text(worker_protocol_text(*protocol));
+        self.number(u64::try_from(environment.len()).unwrap_or(u64::MAX));
+        for (name, value) in environment {
+            self.text(name);
+            self.text(value);
+        }
+        self.number(idle_timeout.as_secs());
+        self.number(wall_timeout.as_secs());
+        self.count(pins);
+        for Pin { path, sha256 } in pins {
+            self.bytes(path.as_os_str().as_encoded_bytes());
+            self.bytes(sha256);
+        }
+    }
+
+    fn egress(&mut self, egress: &Egress) {
+        // The table follows from the rules.
+        let Egress {
+            rules,
+            table: _,
+            limits:
+                EgressLimits {
+                    connections,
+                    bytes_out,
+                },
+        } = egress;
+        let mut ordered: Vec<(&str, &str)> = rules
+            .iter()
+            .map(|Rule { text, reason, .. }| (text.as_str(), reason.as_str()))
+            .collect();
+        ordered.sort_unstable();
+        self.count(&ordered);
+        for (text, reason) in ordered {
+            self.text(text);
+            self.text(reason);
+        }
+        self.number(*connections);
+        self.number(*bytes_out);
+    }
+
+    fn filesystem(&mut self, filesystem: &Filesystem) {
+        let Filesystem {
+            read,
+            execute,
+            write,
+            workdir_size,
+        } = filesystem;
+        self.paths(read);
+        self.paths(execute);
+        self.paths(write);
+        self.number(*workdir_size);
+    }
+
+    fn syscalls(&mut self, syscalls: &Syscalls) {
+        let Syscalls {
+            profile,
+            allow,
+            deny,
+        } = syscalls;
+        self.text(profile_text(*profile));
+        self.texts(allow);
+        self.texts(deny);
+    }
+
+    fn limits(&mut self, limits: Limits) {
+        let Limits {
+            memory,
+            processes,
+            cpus_milli,
+            open_files,
+        } = limits;
+        self.number(memory);
+        self.number(processes.into());
+        self.number(cpus_milli.into());
+        self.number(open_files.into());
+    }
+}

@@ -1,0 +1,88 @@
+//! The host's reader of rules for `common::decide`: a compiled policy and the addresses of a host.
+//!
+//! It answers what the kernel would. It does no I/O: the caller says which addresses are the host's.
+
+use std::collections::BTreeSet;
+
+use common::{
+    decide::{Quota, Rules, Scope, decide},
+    flow::{Address, Flow, Place, Shape},
+    id::{Generation, PolicyId},
+    rule::Match,
+    verdict::Verdict,
+};
+
+use super::compiled::{CompiledPolicy, Prefix};
+
+/// One policy on one host.
+#[derive(Clone, Debug)]
+pub struct Model<'a> {
+    policy: &'a CompiledPolicy,
+    /// Lengths that the table has, longest first.
+    lengths: Vec<u8>,
+    hosts: BTreeSet<Address>,
+}
+
+impl<'a> Model<'a> {
+    /// A policy on a host that has these addresses.
+    #[must_use]
+    pub fn new(policy: &'a CompiledPolicy, hosts: BTreeSet<Address>) -> Self {
+        let lengths: BTreeSet<u8> = policy
+            .egress
+            .table
+            .iter()
+            .map(|entry| entry.prefix.length)
+            .collect();
+        Self {
+            policy,
+            lengths: lengths.into_iter().rev().collect(),
+            hosts,
+        }
+    }
+
+    /// What a plain socket that talks to this destination makes.
+    #[must_use]
+    pub fn flow(&self, protocol: u16, address: Address, port: u16) -> Flow {
+        let place = if self.hosts.contains(&address) {
+            Place::Host
+        } else {
+            Place::Remote
+        };
+        Flow {
+            protocol,
+            address,
+            port,
+            place,
+            shape: Shape::Plain,
+        }
+    }
+
+    /// Decides as the kernel does for a fresh session.
+    pub fn decide(&self, flow: &Flow) -> Verdict {
+        decide(self, flow)
+    }
+}
+
+impl Rules for Model<'_> {
+    fn scope(&self) -> Option<Scope> {
+        Some(Scope {
+            policy: PolicyId(1),
+            generation: Generation(1),
+            mode: self.policy.mode,
+        })
+    }
+
+    fn find(&self, _scope: Scope, flow: &Flow) -> Option<Match> {
+        let table = &self.policy.egress.table;
+        let longest = self.lengths.iter().find_map(|length| {
+            let prefix = Prefix::new(flow.address, *length);
+            let at = table.binary_search_by_key(&prefix, |entry| entry.prefix);
+            at.ok().and_then(|at| table.get(at))
+        })?;
+        longest.set.find(flow.protocol, flow.port)
+    }
+
+    fn quota(&self, _scope: Scope, _flow: &Flow) -> Quota {
+        Quota::Left
+    }
+}

@@ -1,0 +1,114 @@
+//! From rules to what is open at each prefix: covering prefixes united, so that one look-up by the
+//! longest prefix answers for all of them.
+
+use common::{
+    limits::PORT_RANGES_MAX,
+    rule::{DOOR, PortRange, RuleSet},
+};
+
+use super::compiled::{Prefix, Rule, RuleKind, TableEntry, Target};
+
+/// More is open at one prefix than a decision can read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{ranges} port ranges are open at `{prefix}`, {PORT_RANGES_MAX} is the most")]
+pub(super) struct TableError {
+    /// Where.
+    pub(super) prefix: Prefix,
+    /// How many.
+    pub(super) ranges: usize,
+    /// Line of the last rule that adds to it.
+    pub(super) line: u32,
+}
+
+impl TableError {
+    /// What to do.
+    pub(super) const HINT: &str = "every rule whose block covers this one counts: merge ports into \
+                            ranges, or name smaller blocks";
+}
+
+/// The ranges of one prefix, its covering prefixes' included.
+struct Level {
+    prefix: Prefix,
+    ranges: Vec<PortRange>,
+}
+
+/// Builds the table. Linear in the rules after one sort: prefixes are visited in order, and the
+/// covering ones of each are on a stack.
+pub(super) fn build(rules: &[Rule]) -> Result<Vec<TableEntry>, TableError> {
+    let mut ordered: Vec<(Prefix, &Rule)> = rules
+        .iter()
+        .filter_map(|rule| match &rule.target {
+            Target::Prefix(prefix) => Some((*prefix, rule)),
+            Target::Domain(_) => None,
+        })
+        .collect();
+    // A covering prefix has a smaller network or, with the same one, a smaller length.
+    ordered.sort_by_key(|(prefix, _)| *prefix);
+    let mut table = Vec::with_capacity(ordered.len());
+    let mut covering: Vec<Level> = Vec::new();
+    for group in ordered.chunk_by(|a, b| a.0 == b.0) {
+        let Some((prefix, _)) = group.first() else {
+            continue;
+        };
+        while covering
+            .last()
+            .is_some_and(|level| !level.prefix.covers(prefix))
+        {
+            covering.pop();
+        }
+        let mut ranges = covering
+            .last()
+            .map_or_else(Vec::new, |level| level.ranges.clone());
+        ranges.extend(group.iter().flat_map(|(_, rule)| ranges_of(rule)));
+        if ranges.len() > PORT_RANGES_MAX {
+            return Err(TableError {
+                prefix: *prefix,
+                ranges: ranges.len(),
+                line: group.iter().map(|(_, rule)| rule.line).max().unwrap_or(1),
+            });
+        }
+        ranges.sort_by_key(|range| {
+            let door_first = range.flags & DOOR == 0;
+            (
+                door_first,
+                range.protocol,
+                range.low,
+                range.high,
+                range.rule,
+            )
+        });
+        table.push(TableEntry {
+            prefix: *prefix,
+            set: set_of(&ranges),
+        });
+        covering.push(Level {
+            prefix: *prefix,
+            ranges,
+        });
+    }
+    Ok(table)
+}
+
+fn ranges_of(rule: &Rule) -> impl Iterator<Item = PortRange> {
+    let flags = match rule.kind {
+        RuleKind::Allow => 0,
+        RuleKind::AllowPrivate | RuleKind::Local => DOOR,
+    };
+    rule.ports.iter().map(move |(low, high)| PortRange {
+        rule: rule.id,
+        low: *low,
+        high: *high,
+        protocol: u8::try_from(rule.protocol).unwrap_or_default(),
+        flags,
+        pad: 0,
+    })
+}
+
+fn set_of(ranges: &[PortRange]) -> RuleSet {
+    let mut set = RuleSet::EMPTY;
+    for (slot, range) in set.ranges.iter_mut().zip(ranges) {
+        *slot = *range;
+        set.count = set.count.saturating_add(1);
+    }
+    set
+}

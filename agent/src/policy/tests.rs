@@ -1,0 +1,42 @@
+//! Tests of the policy's front door: text in, policy or findings out.
+
+use common::{decide::Mode, rule::DOOR};
+
+use super::{compile, error::Code};
+
+#[test]
+fn empty_egress_reaches_nothing() {
+    let policy = compile("t.toml", "version = 1\ntool = \"t\"\n").unwrap();
+    assert!(policy.egress.rules.is_empty() && policy.egress.table.is_empty());
+    assert_eq!(policy.mode, Mode::Enforce);
+}
+
+#[test]
+fn covering_prefixes_are_united_and_doors_come_first() {
+    let text = r#"
+        version = 1
+        tool = "t"
+        egress.allow = [
+            { cidr = "8.8.0.0/16", ports = [443] },
+            { cidr = "8.8.8.0/24", ports = ["80-90", 91] },
+        ]
+        local.allow = [{ tcp = "8.8.8.8:5432" }]
+    "#;
+    let policy = compile("t.toml", text).unwrap();
+    let last = policy.egress.table.last().unwrap();
+    assert_eq!(last.prefix.to_string(), "8.8.8.8/32");
+    let ranges: Vec<_> = last.set.ranges[..3]
+        .iter()
+        .map(|range| (range.flags, range.low, range.high))
+        .collect();
+    assert_eq!(ranges, [(DOOR, 5432, 5432), (0, 80, 91), (0, 443, 443)]);
+}
+
+#[test]
+fn a_domain_rule_refuses_the_whole_policy() {
+    let text =
+        "version = 1\ntool = \"t\"\n[[egress.allow]]\ndomain = \"a.example\"\nports = [443]\n";
+    let error = compile("t.toml", text).unwrap_err();
+    assert!(error.only_unsupported());
+    assert_eq!(error.findings()[0].code, Code::Unsupported);
+}
