@@ -114,6 +114,16 @@ impl PrefixData {
     }
 }
 
+/// A whole key of the prefix table (`struct bpf_lpm_trie_key`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct PrefixKey {
+    /// Bits that count, of scope and address together.
+    pub length: u32,
+    /// The bits.
+    pub data: PrefixData,
+}
+
 /// Key of the table of living rules (hash, value `u32` 1): is this rule part of this generation?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -215,6 +225,9 @@ pub struct SocketState {
     pub rule: RuleId,
     /// The verified destination.
     pub address: Address,
+    /// Cookie of the socket's network namespace; 0 where the socket was not made through
+    /// `sock_create`.
+    pub netns: u64,
     /// The session's policy.
     pub policy: PolicyId,
     /// The generation in which the destination was verified; 0 while none is.
@@ -223,13 +236,32 @@ pub struct SocketState {
     pub port: u16,
     /// The verified protocol.
     pub protocol: u16,
-    /// [`STATE_OBSERVED`] or 0.
+    /// [`STATE_OBSERVED`], [`STATE_DOOR`], [`STATE_ORDERED`] or 0.
     pub flags: u32,
 }
 
 /// The destination passed in `observe` mode only.
 pub const STATE_OBSERVED: u32 = 1;
+/// The destination was verified as one on this host or in a special-purpose range: its packets may
+/// leave by the loopback device. Without this flag a packet that does is decided anew.
+pub const STATE_DOOR: u32 = 2;
+/// The order to destroy this socket has been given.
+pub const STATE_ORDERED: u32 = 4;
 
-const _: () = assert!(size_of::<SocketState>() == 56);
+/// Slots of the configuration table (array of `u64`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Config {
+    /// Cookie of the network namespace whose addresses the table of local addresses holds.
+    AgentNetns = 0,
+    /// The last generation that any policy was given. Kept here, so that none is ever given twice.
+    LastGeneration = 1,
+}
+
+/// Slots in the configuration table.
+pub const CONFIGS: u32 = 2;
+
+const _: () = assert!(size_of::<SocketState>() == 64);
 const _: () = assert!(size_of::<CounterKey>() == 16);
 const _: () = assert!(size_of::<ExactKey>() == 24);
+const _: () = assert!(size_of::<PrefixKey>() == 28);

@@ -4,6 +4,10 @@
 //! the decision itself, and the byte layout of every map and event. This crate allocates nothing,
 //! does no I/O, depends on `core` alone and knows neither aya nor the host's libraries.
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "the kernel programs have 512 bytes of stack and no calls through pointers"
+)]
 
 pub mod abi;
 pub mod decide;

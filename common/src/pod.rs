@@ -1,6 +1,6 @@
 //! Types whose bytes may be copied across the kernel boundary.
 
-use crate::{event, layout, rule};
+use crate::{event, flow, id, layout, rule};
 
 /// A type without padding, references or invalid bit patterns.
 ///
@@ -40,11 +40,14 @@ macro_rules! pod {
 pod!(
     u32,
     u64,
+    flow::Address,
+    id::SessionId,
     event::Event,
     event::DestroyOrder,
     layout::Worker,
     layout::ExactKey,
     layout::PrefixData,
+    layout::PrefixKey,
     layout::LiveKey,
     layout::LimitsKey,
     layout::Limits,

@@ -24,6 +24,37 @@ impl Verdict {
     pub const fn passes(&self) -> bool {
         matches!(self, Self::Allow(_) | Self::Observe(_))
     }
+
+    /// Its kind, as it stands in events and metrics.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Allow(_) => Outcome::Allow,
+            Self::Observe(_) => Outcome::Observe,
+            Self::Deny(_) => Outcome::Deny,
+        }
+    }
+
+    /// Its reason; [`Reason::Rule`] where a rule allowed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match *self {
+            Self::Allow(_) => Reason::Rule,
+            Self::Observe(reason) | Self::Deny(reason) => reason,
+        }
+    }
+
+    /// The rule that allowed, or 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rule(&self) -> RuleId {
+        match *self {
+            Self::Allow(rule) => rule,
+            Self::Observe(_) | Self::Deny(_) => RuleId(0),
+        }
+    }
 }
 
 /// The kind of a verdict as it stands in events and metrics.

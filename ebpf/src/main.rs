@@ -1,13 +1,39 @@
-//! The kernel programs.
+//! The kernel programs: the hook table, one line a hook.
+//!
+//! Sections and attach types are what `agent::kernel::attach` expects. What a hook does stands in
+//! `hook/`; the order of a decision in `common::decide`.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+mod atomic;
+mod ctx;
+mod emit;
+mod hook;
+mod maps;
+mod rules;
+mod state;
 
-/// Passes everything.
-#[cgroup_skb(egress)]
-pub fn egress(_ctx: SkBuffContext) -> i32 {
-    1
+use aya_ebpf::{
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr},
+    programs::{SkBuffContext, SockAddrContext, SockContext},
+};
+
+use crate::ctx::{Call, Creation, Family, Packet};
+
+#[rustfmt::skip]
+mod table {
+    use super::*;
+
+    #[cgroup_sock(sock_create)] fn sock_create(c: SockContext) -> i32 { hook::sock_create::run(&Creation::new(&c)) }
+    #[cgroup_sock_addr(connect4)] fn connect4(c: SockAddrContext) -> i32 { hook::connect::run(&Call::new(&c, Family::V4)) }
+    #[cgroup_sock_addr(connect6)] fn connect6(c: SockAddrContext) -> i32 { hook::connect::run(&Call::new(&c, Family::V6)) }
+    #[cgroup_sock_addr(sendmsg4)] fn sendmsg4(c: SockAddrContext) -> i32 { hook::sendmsg::run(&Call::new(&c, Family::V4)) }
+    #[cgroup_sock_addr(sendmsg6)] fn sendmsg6(c: SockAddrContext) -> i32 { hook::sendmsg::run(&Call::new(&c, Family::V6)) }
+    #[cgroup_sock_addr(bind4)] fn bind4(c: SockAddrContext) -> i32 { hook::bind::run(&Call::new(&c, Family::V4)) }
+    #[cgroup_sock_addr(bind6)] fn bind6(c: SockAddrContext) -> i32 { hook::bind::run(&Call::new(&c, Family::V6)) }
+    #[cgroup_skb(egress)] fn egress(c: SkBuffContext) -> i32 { hook::egress::run(&Packet::new(&c)) }
+    #[cgroup_skb(ingress)] fn ingress(c: SkBuffContext) -> i32 { hook::ingress::run(&Packet::new(&c)) }
 }
 
 #[panic_handler]

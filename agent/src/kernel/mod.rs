@@ -1,1 +1,264 @@
-//! `kernel`
+//! The agent's side of the kernel: loads the programs, brings policies into their maps, attaches
+//! them to the parent cgroup, hears what they decide.
+//!
+//! The order is in the types: [`Kernel::attach`] demands a [`sync::Synced`], and only an
+//! [`attach::Attached`] admits a session. `kernel` knows compiled policies, no files; and it starts
+//! no process.
+
+pub mod attach;
+pub mod cgroup;
+pub mod closing;
+pub mod error;
+pub mod flows;
+mod load;
+mod locals;
+mod maps;
+mod object;
+pub mod pin;
+pub mod probe;
+pub mod ring;
+pub mod sync;
+
+use std::sync::{Arc, Mutex};
+
+use common::{
+    id::{CgroupId, PolicyId, SessionId},
+    layout::{Config, CounterKey, PolicyWord, TALLIES, Usage},
+    limits::POLICIES_MAX,
+};
+
+pub use self::{
+    attach::{Admitted, Attached},
+    error::Error,
+    locals::LocalAddresses,
+    pin::remove_pins,
+    sync::{PolicyInForce, Synced},
+};
+use self::{load::LoadedProgram, maps::Maps, pin::PinFolder};
+use crate::{
+    config::Instance,
+    sys::{bpf::Write, netns},
+};
+
+/// What can be chosen at start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Diagnostics of the programs themselves (aya-log): 0 is off, 5 is everything.
+    pub log_level: u8,
+}
+
+/// The loaded programs and their maps.
+#[derive(Debug)]
+pub struct Kernel {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    maps: Maps,
+    programs: Vec<LoadedProgram>,
+    pins: PinFolder,
+    published: Mutex<sync::Published>,
+}
+
+/// How full a map is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapFill {
+    /// Its name, lower-case.
+    pub name: &'static str,
+    /// Elements in it.
+    pub entries: usize,
+    /// Elements that fit.
+    pub capacity: u32,
+}
+
+impl Kernel {
+    /// Loads the programs. Maps that an earlier agent of this instance pinned are taken over with
+    /// what is in them: its fences stand until [`Kernel::sync`] and [`Kernel::attach`] replace them.
+    pub fn open(
+        instance: &Instance,
+        parent: &cgroup::Parent,
+        options: Options,
+    ) -> Result<Self, Error> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let pins = PinFolder::prepare(instance)?;
+        let (maps, programs) = load::load(&pins, options.log_level)?;
+        let inner = Inner {
+            maps,
+            programs,
+            pins,
+            published: Mutex::default(),
+        };
+        inner.configure()?;
+        tracing::debug!(cgroup.path = %parent.path().display(), "programs loaded");
+        let kernel = Self {
+            inner: Arc::new(inner),
+        };
+        kernel.update_local_addresses()?;
+        Ok(kernel)
+    }
+
+    /// Puts exactly these policies in force. On failure nothing has changed.
+    ///
+    /// The first call forgets the sessions of an earlier agent: end their processes before it, or
+    /// their sockets are refused and destroyed one by one.
+    pub fn sync(&self, policies: &[PolicyInForce]) -> Result<Synced, Error> {
+        sync::sync(&self.inner, policies)
+    }
+
+    /// Puts the hooks on the parent cgroup.
+    pub fn attach(&self, parent: &cgroup::Parent, synced: &Synced) -> Result<Attached, Error> {
+        attach::attach(&self.inner, parent, synced)
+    }
+
+    /// Sessions that the kernel knows, with their cgroups: right after [`Kernel::open`], those of
+    /// an earlier agent.
+    pub fn sessions(&self) -> Result<Vec<(SessionId, CgroupId)>, Error> {
+        let workers = &self.inner.maps.workers;
+        let mut sessions = Vec::new();
+        for cgroup in workers.keys()? {
+            if let Some(worker) = workers.read(&cgroup)? {
+                sessions.push((worker.session, CgroupId(cgroup)));
+            }
+        }
+        Ok(sessions)
+    }
+
+    /// The events of the programs. One reader at a time: two would share them.
+    pub fn events(&self) -> Result<ring::Events, Error> {
+        ring::Events::open(self.inner.maps.events()?)
+    }
+
+    /// The one who destroys sockets that a policy refuses.
+    pub fn destroyer(&self) -> Result<flows::Destroyer, Error> {
+        flows::Destroyer::open(&self.inner)
+    }
+
+    /// Every decision since the maps were made, by policy, verdict, reason, protocol and hook.
+    pub fn counters(&self) -> Result<Vec<(CounterKey, u64)>, Error> {
+        let counters = &self.inner.maps.counters;
+        let failed = |source| Error::Map {
+            name: counters.name,
+            source,
+        };
+        let mut all = Vec::new();
+        for key in counters.table.keys().map_err(failed)? {
+            if let Some(count) = counters.table.sum(&key).map_err(failed)? {
+                all.push((key, count));
+            }
+        }
+        Ok(all)
+    }
+
+    /// What was lost, by [`common::layout::Tally`].
+    pub fn tallies(&self) -> Result<[u64; TALLIES as usize], Error> {
+        let tallies = &self.inner.maps.tallies;
+        let mut all = [0; TALLIES as usize];
+        for (slot, count) in (0..TALLIES).zip(&mut all) {
+            let sum = tallies.table.sum(&slot).map_err(|source| Error::Map {
+                name: tallies.name,
+                source,
+            })?;
+            *count = sum.unwrap_or(0);
+        }
+        Ok(all)
+    }
+
+    /// How full the maps are that can become full.
+    pub fn map_fill(&self) -> Result<Vec<MapFill>, Error> {
+        let maps = &self.inner.maps;
+        let fill = |name, entries, capacity| MapFill {
+            name,
+            entries,
+            capacity,
+        };
+        let counters = &maps.counters.table;
+        let counted = counters.keys().map_err(|source| Error::Map {
+            name: maps.counters.name,
+            source,
+        })?;
+        Ok(vec![
+            fill(
+                "workers",
+                maps.workers.keys()?.len(),
+                maps.workers.table.capacity(),
+            ),
+            fill(
+                "exact",
+                maps.exact.keys()?.len(),
+                maps.exact.table.capacity(),
+            ),
+            fill(
+                "prefixes",
+                maps.prefixes.keys()?.len(),
+                maps.prefixes.table.capacity(),
+            ),
+            fill("live", maps.live.keys()?.len(), maps.live.table.capacity()),
+            fill(
+                "limits",
+                maps.limits.keys()?.len(),
+                maps.limits.table.capacity(),
+            ),
+            fill(
+                "usage",
+                maps.usage.keys()?.len(),
+                maps.usage.table.capacity(),
+            ),
+            fill(
+                "locals",
+                maps.locals.keys()?.len(),
+                maps.locals.table.capacity(),
+            ),
+            fill("counters", counted.len(), counters.capacity()),
+            fill(
+                "policies",
+                self.inner.policies_in_force().count(),
+                POLICIES_MAX - 1,
+            ),
+        ])
+    }
+
+    /// Brings the table of this host's addresses up to date, once.
+    pub fn update_local_addresses(&self) -> Result<(), Error> {
+        locals::update(&self.inner.maps)
+    }
+
+    /// Keeps the table of this host's addresses up to date.
+    pub fn local_addresses(&self) -> Result<LocalAddresses, Error> {
+        LocalAddresses::watch(&self.inner)
+    }
+}
+
+impl Inner {
+    /// Tells the programs which network namespace is the agent's, and gives sockets without a
+    /// session a place to count their events.
+    fn configure(&self) -> Result<(), Error> {
+        let cookie = netns::cookie().map_err(|source| Error::Netns {
+            action: "asking for its cookie",
+            source,
+        })?;
+        let slot = Config::AgentNetns as u32;
+        self.maps.config.write(&slot, &cookie, Write::Any)?;
+        self.maps
+            .usage
+            .write(&SessionId(0), &Usage::default(), Write::Any)
+    }
+
+    fn word(&self, policy: PolicyId) -> PolicyWord {
+        PolicyWord(self.maps.words.load(policy.0))
+    }
+
+    fn policies_in_force(&self) -> impl Iterator<Item = PolicyId> + '_ {
+        (1..POLICIES_MAX)
+            .map(PolicyId)
+            .filter(|id| self.word(*id).generation().is_some())
+    }
+
+    fn forget(&self, session: SessionId, cgroup: CgroupId) -> Result<(), Error> {
+        self.maps.workers.remove(&cgroup.0)?;
+        self.maps.usage.remove(&session)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,389 @@
+//! The cgroups: one parent per instance that carries the hooks, one child per session.
+//!
+//! Knows nothing of policies but their `[limits]`, and nothing of the programs.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{
+    id::{CgroupId, SessionId},
+    limits::ANCESTORS_MAX,
+};
+
+use super::error::Error;
+use crate::{config::Instance, policy::compiled::Limits};
+
+/// Session cgroups are named by this and the session's number.
+const SESSION_PREFIX: &str = "session-";
+/// How long the removal of a killed cgroup is waited for.
+const REMOVAL_SECONDS_MAX: u64 = 5;
+/// Period of the processor quota, microseconds (the kernel's default).
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// A limit and what enforces it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Measure {
+    /// `memory`, `processes` or `cpus`.
+    pub name: &'static str,
+    /// The controller that enforces it, or why there is none.
+    pub by: MeasuredBy,
+}
+
+/// What enforces a limit of a session.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeasuredBy {
+    /// This cgroup v2 controller, set to this value.
+    Controller {
+        /// Its name.
+        name: &'static str,
+        /// What was written.
+        value: String,
+    },
+    /// No controller: another layer has to do it, or nothing does.
+    Missing {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The cgroup that carries the hooks.
+#[derive(Debug)]
+pub struct Parent {
+    path: PathBuf,
+    folder: File,
+    level: u32,
+    controllers: Vec<String>,
+}
+
+impl Parent {
+    /// Makes the instance's parent cgroup in the cgroup v2 hierarchy, or takes the one that is
+    /// there, and hands the controllers down to its children as far as the host has them on v2.
+    pub fn create(instance: &Instance) -> Result<Self, Error> {
+        let mount = mount_point()?;
+        let path = mount.join(instance.cgroup_name());
+        make(&path)?;
+        let folder = File::open(&path).map_err(|e| failed(&path, "opening", e))?;
+        let below = path.strip_prefix(&mount).unwrap_or(&path);
+        let level = u32::try_from(below.components().count()).unwrap_or(u32::MAX);
+        if level >= ANCESTORS_MAX.cast_unsigned() {
+            return Err(Error::TooDeep {
+                path,
+                level,
+                max: ANCESTORS_MAX,
+            });
+        }
+        for ancestor in [&mount, &path] {
+            hand_down(ancestor);
+        }
+        let controllers = words(&path.join("cgroup.subtree_control"))?;
+        Ok(Self {
+            path,
+            folder,
+            level,
+            controllers,
+        })
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Levels below the root of the hierarchy.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> CgroupId {
+        CgroupId(self.folder.metadata().map_or(0, |m| m.ino()))
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
+    /// Makes a session's cgroup with the policy's limits.
+    pub fn session(&self, session: SessionId, limits: &Limits) -> Result<SessionCgroup, Error> {
+        let path = self.path.join(format!("{SESSION_PREFIX}{session}"));
+        fs::create_dir(&path).map_err(|e| failed(&path, "making", e))?;
+        let made = self.fill(session, &path, limits);
+        if made.is_err() {
+            // The error that is returned says more than a second one would.
+            let _removed = fs::remove_dir(&path);
+        }
+        made
+    }
+
+    /// Removes the parent. Its children must be gone.
+    pub fn remove(self) -> Result<(), Error> {
+        let Self { path, .. } = self;
+        remove_empty(&path)
+    }
+
+    fn fill(
+        &self,
+        session: SessionId,
+        path: &Path,
+        limits: &Limits,
+    ) -> Result<SessionCgroup, Error> {
+        let mut measures = Vec::new();
+        let memory = limits.memory.to_string();
+        measures.push(self.limit(path, "memory", "memory", "memory.max", memory)?);
+        if self.has("memory") {
+            // Swap would let a session take more; one victim is no use to the rest of it.
+            set_where_present(&path.join("memory.swap.max"), "0")?;
+            set_where_present(&path.join("memory.oom.group"), "1")?;
+        }
+        let processes = limits.processes.to_string();
+        measures.push(self.limit(path, "processes", "pids", "pids.max", processes)?);
+        let quota = u64::from(limits.cpus_milli) * CPU_PERIOD_US / 1_000;
+        let cpus = format!("{quota} {CPU_PERIOD_US}");
+        measures.push(self.limit(path, "cpus", "cpu", "cpu.max", cpus)?);
+        SessionCgroup::open(session, path.to_owned(), measures)
+    }
+
+    fn limit(
+        &self,
+        path: &Path,
+        name: &'static str,
+        controller: &'static str,
+        file: &str,
+        value: String,
+    ) -> Result<Measure, Error> {
+        if !self.has(controller) {
+            return Ok(Measure {
+                name,
+                by: MeasuredBy::Missing {
+                    reason: format!("the cgroup v2 hierarchy has no `{controller}` controller"),
+                },
+            });
+        }
+        set(&path.join(file), &value)?;
+        let by = MeasuredBy::Controller {
+            name: controller,
+            value,
+        };
+        Ok(Measure { name, by })
+    }
+
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|c| c == controller)
+    }
+}
+
+/// Session cgroups that an earlier agent left behind.
+pub fn leftovers(parent: &Parent) -> Result<Vec<SessionCgroup>, Error> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(&parent.path).map_err(|e| failed(&parent.path, "reading", e))?;
+    for entry in entries {
+        let entry = entry.map_err(|e| failed(&parent.path, "reading", e))?;
+        let name = entry.file_name();
+        let session = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(SESSION_PREFIX))
+            .and_then(|number| number.parse().ok())
+            .map(SessionId);
+        if let Some(session) = session {
+            found.push(SessionCgroup::open(session, entry.path(), Vec::new())?);
+        }
+    }
+    Ok(found)
+}
+
+/// The cgroup of one session.
+#[derive(Debug)]
+pub struct SessionCgroup {
+    session: SessionId,
+    path: PathBuf,
+    folder: File,
+    id: CgroupId,
+    measures: Vec<Measure>,
+}
+
+impl SessionCgroup {
+    fn open(session: SessionId, path: PathBuf, measures: Vec<Measure>) -> Result<Self, Error> {
+        let folder = File::open(&path).map_err(|e| failed(&path, "opening", e))?;
+        let metadata = folder
+            .metadata()
+            .map_err(|e| failed(&path, "asking for its number", e))?;
+        Ok(Self {
+            session,
+            id: CgroupId(metadata.ino()),
+            path,
+            folder,
+            measures,
+        })
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Its descriptor, for `clone3`.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
+    /// Its number, as the programs see it.
+    #[must_use]
+    pub fn id(&self) -> CgroupId {
+        self.id
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Each limit, and what enforces it. Empty for a leftover.
+    #[must_use]
+    pub fn measures(&self) -> &[Measure] {
+        &self.measures
+    }
+
+    /// Whether any process is in it or below it.
+    pub fn is_populated(&self) -> Result<bool, Error> {
+        let path = self.path.join("cgroup.events");
+        let events = fs::read_to_string(&path).map_err(|e| failed(&path, "reading", e))?;
+        Ok(events.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Kills every process in it and below it, in one step that no fork escapes.
+    pub fn kill(&self) -> Result<(), Error> {
+        set(&self.path.join("cgroup.kill"), "1")
+    }
+
+    /// Removes it and everything below it; waits for what was killed to be gone. Blocks for up to
+    /// [`REMOVAL_SECONDS_MAX`] seconds.
+    pub fn remove(&self) -> Result<(), Error> {
+        let begin = Instant::now();
+        let mut pause = Duration::from_micros(100);
+        loop {
+            match remove_tree(&self.path) {
+                Err(Error::Cgroup { source, .. })
+                    if source.raw_os_error() == Some(libc::EBUSY)
+                        && begin.elapsed().as_secs() < REMOVAL_SECONDS_MAX =>
+                {
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(20));
+                }
+                Err(Error::Cgroup { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
+                    return Err(Error::CgroupBusy {
+                        path: self.path.clone(),
+                        seconds: REMOVAL_SECONDS_MAX,
+                    });
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Where the cgroup v2 hierarchy is mounted: at `/sys/fs/cgroup`, or in hybrid layouts beside v1.
+pub(in crate::kernel) fn mount_point() -> Result<PathBuf, Error> {
+    let path = Path::new("/proc/self/mounts");
+    let mounts = fs::read_to_string(path).map_err(|e| failed(path, "reading", e))?;
+    mounts
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(' ');
+            let (_, path, kind) = (fields.next()?, fields.next()?, fields.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(path))
+        })
+        .ok_or(Error::NoCgroup2)
+}
+
+/// Lets the children of a cgroup use each controller that it has. What is refused shows in the
+/// measures of every session.
+fn hand_down(path: &Path) {
+    let file = path.join("cgroup.subtree_control");
+    for controller in ["memory", "pids", "cpu"] {
+        let available = words(&path.join("cgroup.controllers"))
+            .is_ok_and(|words| words.iter().any(|word| word == controller));
+        if available && let Err(error) = set(&file, &format!("+{controller}")) {
+            tracing::warn!(%error, cgroup.controller = controller, "controller not handed down");
+        }
+    }
+}
+
+fn words(path: &Path) -> Result<Vec<String>, Error> {
+    let text = fs::read_to_string(path).map_err(|e| failed(path, "reading", e))?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed(path, "making", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set(path: &Path, value: &str) -> Result<(), Error> {
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(value.as_bytes()));
+    written.map_err(|e| failed(path, "writing", e))
+}
+
+fn set_where_present(path: &Path, value: &str) -> Result<(), Error> {
+    if path.exists() {
+        return set(path, value);
+    }
+    Ok(())
+}
+
+/// Removes a cgroup with all below it, deepest first. One that is gone is no error.
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(path, "reading", error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| failed(path, "reading", e))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    remove_empty(path)
+}
+
+fn remove_empty(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed(path, "removing", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn failed(path: &Path, action: &'static str, source: io::Error) -> Error {
+    Error::Cgroup {
+        path: path.to_owned(),
+        action,
+        source,
+    }
+}

@@ -1,0 +1,86 @@
+//! Loads the object: maps from their pins where there are some, programs always anew.
+
+use std::{os::fd::OwnedFd, path::PathBuf};
+
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::Program};
+
+use super::{
+    attach::{HOOKS, Hook},
+    error::Error,
+    maps::{Maps, PINNED},
+    object::OBJECT,
+    pin::PinFolder,
+};
+
+/// A loaded program.
+#[derive(Debug)]
+pub(in crate::kernel) struct LoadedProgram {
+    /// Where it belongs.
+    pub(in crate::kernel) hook: &'static Hook,
+    /// Its descriptor.
+    pub(in crate::kernel) fd: OwnedFd,
+}
+
+/// Loads everything. On failure the pins that were there stay as they were.
+pub(in crate::kernel) fn load(
+    pins: &PinFolder,
+    log_level: u8,
+) -> Result<(Maps, Vec<LoadedProgram>), Error> {
+    let paths: Vec<(&str, PathBuf)> = PINNED.iter().map(|n| (*n, pins.path(n))).collect();
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::DISABLE);
+    // A constant to the verifier: at 0 every line of diagnostics is dead code.
+    loader.override_global("AYA_LOG_LEVEL", &log_level, false);
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path.as_path());
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Object {
+        message: chain(&error),
+        release: super::probe::release(),
+    })?;
+    let programs = HOOKS
+        .iter()
+        .map(|hook| load_program(&mut ebpf, hook))
+        .collect::<Result<_, _>>()?;
+    Ok((Maps::take(&mut ebpf)?, programs))
+}
+
+fn load_program(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<LoadedProgram, Error> {
+    let missing = Error::Missing { name: hook.name };
+    let Some(program) = ebpf.program_mut(hook.name) else {
+        return Err(missing);
+    };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "our object has programs of these kinds only"
+    )]
+    let loaded = match program {
+        Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        _ => return Err(missing),
+    };
+    let refused = |error: &dyn std::error::Error| Error::Program {
+        hook: hook.name,
+        message: chain(error),
+        release: super::probe::release(),
+    };
+    loaded.map_err(|error| refused(&error))?;
+    let fd = program.fd().map_err(|error| refused(&error))?;
+    let fd = std::os::fd::AsFd::as_fd(fd)
+        .try_clone_to_owned()
+        .map_err(|error| refused(&error))?;
+    Ok(LoadedProgram { hook, fd })
+}
+
+/// An error and its sources in one line: aya's own texts leave the sources out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! The pin folder of an instance on bpffs: pins outlive the agent, so the fences stand without it.
+//!
+//! One folder per ABI version. Pins of two versions never meet, because re-opening a pinned map
+//! checks nothing.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::{fd::AsFd, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::statfs,
+};
+
+use super::{attach::LINK_PREFIX, error::Error};
+use crate::{config::Instance, sys::bpf};
+
+const BPFFS: &str = "/sys/fs/bpf";
+/// `BPF_FS_MAGIC`, linux/magic.h
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+/// Only root enters: whoever can open a pinned map for writing rules every fence.
+const MODE: u32 = 0o700;
+
+/// The pin folder of this instance and ABI version, made where it is missing.
+#[derive(Clone, Debug)]
+pub(in crate::kernel) struct PinFolder(PathBuf);
+
+impl PinFolder {
+    /// Mounts bpffs where there is none, refuses another version's pins, makes the folder.
+    pub(in crate::kernel) fn prepare(instance: &Instance) -> Result<Self, Error> {
+        mount_bpffs()?;
+        let root = instance.pin_root();
+        let folder = instance.pin_folder();
+        make(&root)?;
+        for entry in fs::read_dir(&root).map_err(|e| failed(&root, "reading", e))? {
+            let path = entry.map_err(|e| failed(&root, "reading", e))?.path();
+            if path != folder {
+                return Err(Error::OtherVersion { folder: path });
+            }
+        }
+        make(&folder)?;
+        Ok(Self(folder))
+    }
+
+    /// Path of a pin.
+    pub(in crate::kernel) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+/// Detaches the hooks of an instance at once and removes its pins. What is not there is no error:
+/// the outcome is the same.
+pub fn remove_pins(instance: &Instance) -> Result<(), Error> {
+    let folder = instance.pin_folder();
+    for path in entries(&folder)? {
+        let is_link = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX));
+        if is_link && let Ok(link) = bpf::open_pin(&path) {
+            // A severed link can not be detached and need not be.
+            let _detached_or_severed = bpf::link_detach(link.as_fd());
+        }
+        fs::remove_file(&path).map_err(|e| failed(&path, "removing", e))?;
+    }
+    for path in [folder, instance.pin_root()] {
+        match fs::remove_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&path, "removing", error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries
+            .map(|entry| entry.map(|e| e.path()))
+            .collect::<Result<_, _>>()
+            .map_err(|e| failed(folder, "reading", e)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(folder, "reading", error)),
+    }
+}
+
+fn mount_bpffs() -> Result<(), Error> {
+    let path = Path::new(BPFFS);
+    let status =
+        statfs(path).map_err(|errno| failed(path, "asking for the file system", errno.into()))?;
+    if status.filesystem_type().0 == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    mount(
+        Some("bpf"),
+        path,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        Some("mode=700"),
+    )
+    .map_err(|errno| failed(path, "mounting bpffs", errno.into()))
+}
+
+fn make(folder: &Path) -> Result<(), Error> {
+    match DirBuilder::new().mode(MODE).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed(folder, "making the folder", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn failed(path: &Path, action: &'static str, source: io::Error) -> Error {
+    Error::Pin {
+        path: path.to_owned(),
+        action,
+        source,
+    }
+}

@@ -1,0 +1,440 @@
+//! `bpf(2)`: map elements, pins, cgroup links and test runs.
+//!
+//! aya loads the object; this file does what aya has no way to do (update a pinned cgroup link,
+//! read what a link is attached to) and map access by the types of `common`, which aya's own `Pod`
+//! can not be implemented for. It knows no map and no hook by name.
+
+use std::{
+    ffi::CString,
+    io,
+    marker::PhantomData,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use common::pod::Pod;
+
+const MAP_LOOKUP_ELEM: i64 = 1;
+const MAP_UPDATE_ELEM: i64 = 2;
+const MAP_DELETE_ELEM: i64 = 3;
+const MAP_GET_NEXT_KEY: i64 = 4;
+const OBJ_PIN: i64 = 6;
+const OBJ_GET: i64 = 7;
+const PROG_TEST_RUN: i64 = 10;
+const OBJ_GET_INFO_BY_FD: i64 = 15;
+const LINK_CREATE: i64 = 28;
+const LINK_UPDATE: i64 = 29;
+const LINK_DETACH: i64 = 34;
+
+/// The attributes of one command, in the kernel's layout (`union bpf_attr`, linux/bpf.h).
+///
+/// # Safety
+/// `repr(C)`, without padding that the kernel reads, and every pointer in it is valid for the call.
+unsafe trait Attributes {}
+
+macro_rules! attributes {
+    ($(struct $name:ident { $($field:ident: $type:ty,)* })*) => {
+        $(
+            #[repr(C)]
+            struct $name { $($field: $type,)* }
+            // SAFETY: laid out by hand as in linux/bpf.h; the functions below fill it from live
+            // references.
+            unsafe impl Attributes for $name {}
+        )*
+    };
+}
+
+attributes! {
+    struct Element { map: u32, pad: u32, key: u64, value: u64, flags: u64, }
+    struct Pin { path: u64, fd: u32, flags: u32, }
+    struct Info { fd: u32, length: u32, info: u64, }
+    struct LinkCreate { program: u32, target: u32, attach_type: u32, flags: u32, }
+    struct LinkUpdate { link: u32, program: u32, flags: u32, expected: u32, }
+    struct LinkDetach { target: u32, }
+    struct TestRun {
+        program: u32, retval: u32, size_in: u32, size_out: u32, data_in: u64, data_out: u64,
+        repeat: u32, duration: u32, context_size_in: u32, context_size_out: u32,
+        context_in: u64, context_out: u64,
+    }
+}
+
+fn call<A: Attributes>(command: i64, attributes: &mut A) -> io::Result<RawFd> {
+    // SAFETY: the pointer and the size describe one live value, which `Attributes` vouches for.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attributes),
+            size_of::<A>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a descriptor or 0")]
+    Ok(result as RawFd)
+}
+
+fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn address<T: ?Sized>(value: &T) -> u64 {
+    std::ptr::from_ref(value).cast::<u8>().addr() as u64
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// Pins a map, program or link.
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attributes = Pin {
+        path: address(path.as_bytes_with_nul()),
+        fd: number(fd),
+        flags: 0,
+    };
+    call(OBJ_PIN, &mut attributes).map(drop)
+}
+
+/// Opens a pinned map, program or link.
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attributes = Pin {
+        path: address(path.as_bytes_with_nul()),
+        fd: 0,
+        flags: 0,
+    };
+    call(OBJ_GET, &mut attributes).map(owned)
+}
+
+/// Attaches a program to a cgroup. The link holds until it is neither open nor pinned.
+pub fn link_create(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    let mut attributes = LinkCreate {
+        program: number(program),
+        target: number(cgroup),
+        attach_type,
+        flags: 0,
+    };
+    call(LINK_CREATE, &mut attributes).map(owned)
+}
+
+/// Replaces the program of a link. No packet meets neither program.
+pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = LinkUpdate {
+        link: number(link),
+        program: number(program),
+        flags: 0,
+        expected: 0,
+    };
+    call(LINK_UPDATE, &mut attributes).map(drop)
+}
+
+/// Detaches a link at once, whoever else holds it open.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = LinkDetach {
+        target: number(link),
+    };
+    call(LINK_DETACH, &mut attributes).map(drop)
+}
+
+/// What a cgroup link is attached to (`struct bpf_link_info`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkInfo {
+    /// The cgroup, or 0 where it was removed: such a link is severed for good.
+    pub cgroup: u64,
+    /// `enum bpf_attach_type`
+    pub attach_type: u32,
+}
+
+/// Asks what a cgroup link is attached to.
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let [_, _, cgroup, attach_type] = info::<[u64; 4]>(link)?;
+    #[expect(clippy::cast_possible_truncation, reason = "the field has 32 bits")]
+    Ok(LinkInfo {
+        cgroup,
+        attach_type: attach_type.to_le() as u32,
+    })
+}
+
+/// Sizes of a map (`struct bpf_map_info`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapInfo {
+    /// `enum bpf_map_type`
+    pub kind: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Capacity.
+    pub max_entries: u32,
+    /// The kernel's number for it.
+    pub id: u32,
+}
+
+/// Asks for the sizes of a map.
+pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    let [kind, id, key_size, value_size, max_entries, _] = info::<[u32; 6]>(map)?;
+    Ok(MapInfo {
+        kind,
+        key_size,
+        value_size,
+        max_entries,
+        id,
+    })
+}
+
+fn info<T: Copy + Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
+    let mut out = T::default();
+    let mut attributes = Info {
+        fd: number(fd),
+        length: length(size_of::<T>()),
+        info: std::ptr::from_mut(&mut out).addr() as u64,
+    };
+    call(OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(out)
+}
+
+/// Result of a test run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TestRunResult {
+    /// What the program returned.
+    pub retval: u32,
+    /// Mean nanoseconds of a run.
+    pub duration_ns: u32,
+}
+
+/// Runs a packet program on a frame (with Ethernet header) that arrives on a device.
+pub fn test_run(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    ifindex: u32,
+    repeat: u32,
+) -> io::Result<TestRunResult> {
+    /// Offset of `ifindex` in `struct __sk_buff`, in words.
+    const IFINDEX: usize = 10;
+    const WORDS: usize = 48;
+    let mut context = [0_u32; WORDS];
+    if let Some(word) = context.get_mut(IFINDEX) {
+        *word = ifindex;
+    }
+    let mut attributes = TestRun {
+        program: number(program),
+        retval: 0,
+        size_in: length(frame.len()),
+        size_out: 0,
+        data_in: address(frame),
+        data_out: 0,
+        repeat,
+        duration: 0,
+        context_size_in: length(size_of_val(&context)),
+        context_size_out: 0,
+        context_in: address(&context),
+        context_out: 0,
+    };
+    call(PROG_TEST_RUN, &mut attributes)?;
+    Ok(TestRunResult {
+        retval: attributes.retval,
+        duration_ns: attributes.duration,
+    })
+}
+
+/// When an element may be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Write {
+    /// Whether it exists or not.
+    Any = 0,
+    /// Only where there is none.
+    New = 1,
+    /// Only where there is one.
+    Existing = 2,
+}
+
+/// A map with one value per key.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    fd: OwnedFd,
+    capacity: u32,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K: Pod, V: Pod> Table<K, V> {
+    /// Checks that the map's keys and values have these types' sizes.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let info = map_info(fd.as_fd())?;
+        if info.key_size as usize != size_of::<K>() || info.value_size as usize != size_of::<V>() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "keys of {} and values of {} bytes, expected {} and {}",
+                    info.key_size,
+                    info.value_size,
+                    size_of::<K>(),
+                    size_of::<V>()
+                ),
+            ));
+        }
+        Ok(Self {
+            fd,
+            capacity: info.max_entries,
+            types: PhantomData,
+        })
+    }
+
+    /// Entries that fit.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Writes an element. `E2BIG` means that the map is full.
+    pub fn write(&self, key: &K, value: &V, write: Write) -> io::Result<()> {
+        let mut attributes = Element {
+            map: number(self.fd.as_fd()),
+            pad: 0,
+            key: address(key.bytes()),
+            value: address(value.bytes()),
+            flags: write as u64,
+        };
+        call(MAP_UPDATE_ELEM, &mut attributes).map(drop)
+    }
+
+    /// Reads an element.
+    pub fn read(&self, key: &K) -> io::Result<Option<V>> {
+        let mut value = vec![0_u8; size_of::<V>()];
+        let found = lookup(self.fd.as_fd(), key.bytes(), &mut value)?;
+        Ok(if found { V::read(&value) } else { None })
+    }
+
+    /// Removes an element; `false` where there was none.
+    pub fn remove(&self, key: &K) -> io::Result<bool> {
+        let mut attributes = Element {
+            map: number(self.fd.as_fd()),
+            pad: 0,
+            key: address(key.bytes()),
+            value: 0,
+            flags: 0,
+        };
+        absent(call(MAP_DELETE_ELEM, &mut attributes))
+    }
+
+    /// All keys. Not a snapshot: elements that come or go meanwhile may be missed.
+    pub fn keys(&self) -> io::Result<Vec<K>> {
+        keys(self.fd.as_fd(), self.capacity)
+    }
+}
+
+/// A map with one value per key and processor.
+#[derive(Debug)]
+pub struct PerCpuTable<K, V> {
+    fd: OwnedFd,
+    capacity: u32,
+    processors: usize,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K: Pod> PerCpuTable<K, u64> {
+    /// `processors` is the number of *possible* processors: the kernel writes that many values.
+    pub fn new(fd: OwnedFd, processors: usize) -> io::Result<Self> {
+        let info = map_info(fd.as_fd())?;
+        if info.key_size as usize != size_of::<K>() || info.value_size != 8 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "keys or values have another size",
+            ));
+        }
+        Ok(Self {
+            fd,
+            capacity: info.max_entries,
+            processors,
+            types: PhantomData,
+        })
+    }
+
+    /// Entries that fit.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// The sum over all processors.
+    pub fn sum(&self, key: &K) -> io::Result<Option<u64>> {
+        let mut values = vec![0_u8; 8 * self.processors];
+        if !lookup(self.fd.as_fd(), key.bytes(), &mut values)? {
+            return Ok(None);
+        }
+        let (values, _) = values.as_chunks::<8>();
+        Ok(Some(values.iter().map(|v| u64::from_ne_bytes(*v)).sum()))
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> io::Result<Vec<K>> {
+        keys(self.fd.as_fd(), self.capacity)
+    }
+}
+
+fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    let mut attributes = Element {
+        map: number(map),
+        pad: 0,
+        key: address(key),
+        value: value.as_mut_ptr().addr() as u64,
+        flags: 0,
+    };
+    absent(call(MAP_LOOKUP_ELEM, &mut attributes))
+}
+
+fn keys<K: Pod>(map: BorrowedFd<'_>, capacity: u32) -> io::Result<Vec<K>> {
+    let mut all = Vec::new();
+    let mut next = vec![0_u8; size_of::<K>()];
+    let mut before: Option<K> = None;
+    // A key that is removed while we stand on it sends us back to the first one: bounded.
+    for _ in 0..=capacity.saturating_mul(2) {
+        let mut attributes = Element {
+            map: number(map),
+            pad: 0,
+            key: before.as_ref().map_or(0, |key| address(key.bytes())),
+            value: next.as_mut_ptr().addr() as u64,
+            flags: 0,
+        };
+        if !absent(call(MAP_GET_NEXT_KEY, &mut attributes))? {
+            break;
+        }
+        before = K::read(&next);
+        all.extend(before);
+    }
+    Ok(all)
+}
+
+/// Turns "no such element" into `false`.
+fn absent(result: io::Result<RawFd>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

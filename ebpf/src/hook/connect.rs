@@ -1,0 +1,116 @@
+//! `cgroup/connect4`, `connect6`: the quick answer to a connect, and the socket's state.
+//!
+//! A socket may be connected again, so the state is written from zero each time.
+
+use common::{
+    decide::decide,
+    event::Hook,
+    flow::{Flow, Place, Shape},
+    id::RuleId,
+    layout::{Config, STATE_DOOR, STATE_OBSERVED},
+    special::{self, Special},
+    verdict::{Reason, Verdict},
+};
+
+use super::{PASS, REFUSE};
+use crate::{
+    ctx::Call,
+    emit::{self, What, Who},
+    maps,
+    rules::{Charge, Kernel},
+    state::{State, Verified},
+};
+
+#[inline(always)]
+pub(crate) fn run(call: &Call) -> i32 {
+    let Some(state) = call.state() else {
+        return refuse_unknown(call, Hook::Connect);
+    };
+    judge(call, Hook::Connect, state)
+}
+
+/// Decides, reports, and writes the state of what passes. Connect and sendmsg share it.
+#[inline(always)]
+pub(crate) fn judge(call: &Call, hook: Hook, state: State) -> i32 {
+    let kernel = Kernel::new(state.session(), state.policy(), Charge::Connection);
+    let flow = flow(call, state);
+    let verdict = decide(&kernel, &flow);
+    let who = Who::of(&kernel);
+    emit::count(&who, hook, flow.protocol, &verdict);
+    emit::tell(&who, &what(call, hook), &verdict);
+    if !verdict.passes() {
+        return REFUSE;
+    }
+    if let Some(generation) = kernel.word.generation() {
+        state.verify(&verified(&flow, verdict, generation));
+    }
+    PASS
+}
+
+/// What goes into the state of a socket whose flow passes.
+#[inline(always)]
+pub(crate) fn verified(
+    flow: &Flow,
+    verdict: Verdict,
+    generation: common::id::Generation,
+) -> Verified {
+    let mut flags = 0;
+    if flow.place == Place::Host || special::classify(&flow.address) != Special::No {
+        flags |= STATE_DOOR;
+    }
+    if verdict.rule() == RuleId(0) {
+        flags |= STATE_OBSERVED;
+    }
+    Verified {
+        address: flow.address,
+        port: flow.port,
+        protocol: flow.protocol,
+        generation,
+        rule: verdict.rule(),
+        flags,
+    }
+}
+
+/// Refuses a socket that carries no tag: not made through `sock_create` in a session's cgroup.
+#[inline(always)]
+pub(crate) fn refuse_unknown(call: &Call, hook: Hook) -> i32 {
+    let verdict = Verdict::Deny(Reason::UnknownWorker);
+    let who = Who::nobody(0);
+    emit::count(&who, hook, call.protocol(), &verdict);
+    emit::tell(&who, &what(call, hook), &verdict);
+    REFUSE
+}
+
+#[inline(always)]
+pub(crate) fn what(call: &Call, hook: Hook) -> What {
+    What {
+        hook,
+        address: call.address(),
+        port: call.port(),
+        local_port: call.local_port(),
+        protocol: call.protocol(),
+        family: call.family(),
+        socket_type: 0,
+        pid: call.pid(),
+        cookie: call.cookie(),
+    }
+}
+
+/// The table of local addresses is that of the agent's network namespace; in any other only egress
+/// knows, by the device.
+#[inline(always)]
+fn flow(call: &Call, state: State) -> Flow {
+    let address = call.address();
+    let ours = state.netns() == maps::config(Config::AgentNetns);
+    Flow {
+        protocol: call.protocol(),
+        address,
+        port: call.port(),
+        place: if ours && maps::is_local(&address) {
+            Place::Host
+        } else {
+            Place::Remote
+        },
+        shape: Shape::Plain,
+    }
+}

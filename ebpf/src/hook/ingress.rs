@@ -1,0 +1,97 @@
+//! `cgroup_skb/ingress`: nobody dials a worker. TCP comes in only as the answer to a connection
+//! that the worker opened, UDP only from an address and port to which the worker may send.
+
+use common::{
+    decide::decide,
+    event::Hook,
+    flow::{Flow, Place, Shape, TCP, UDP},
+    layout::STATE_DOOR,
+    verdict::{Reason, Verdict},
+};
+
+use super::{PASS, REFUSE};
+use crate::{
+    ctx::{self, Header, Packet},
+    emit::{self, What, Who},
+    maps,
+    rules::{Charge, Kernel},
+    state::State,
+};
+
+#[inline(always)]
+pub(crate) fn run(packet: &Packet) -> i32 {
+    let Some(header) = packet.header() else {
+        return REFUSE;
+    };
+    match header.protocol {
+        TCP if packet.could_accept() && packet.opens(&header) => {
+            refuse(packet, &header, Reason::Inbound)
+        }
+        TCP => PASS,
+        UDP => judge(packet, &header),
+        _ => refuse(packet, &header, Reason::Inbound),
+    }
+}
+
+/// A datagram: from the verified destination, or from one that a decision allows as a destination.
+#[inline(always)]
+fn judge(packet: &Packet, header: &Header) -> i32 {
+    let Some(state) = packet.state() else {
+        return refuse(packet, header, Reason::Inbound);
+    };
+    if is_answer(packet, header, state) {
+        return PASS;
+    }
+    let kernel = Kernel::new(state.session(), state.policy(), Charge::Nothing);
+    let flow = Flow {
+        protocol: UDP,
+        address: header.source,
+        port: header.source_port,
+        place: packet.place(),
+        // The kernel has put fragments together and taken options off before a socket gets it.
+        shape: Shape::Plain,
+    };
+    if decide(&kernel, &flow).passes() {
+        return PASS;
+    }
+    refuse(packet, header, Reason::Inbound)
+}
+
+#[inline(always)]
+fn is_answer(packet: &Packet, header: &Header, state: State) -> bool {
+    let Some((_, verified)) = state.verified() else {
+        return false;
+    };
+    verified.address == header.source
+        && verified.port == header.source_port
+        && verified.protocol == UDP
+        && maps::word(state.policy()).generation() == Some(verified.generation)
+        && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
+}
+
+#[inline(always)]
+fn refuse(packet: &Packet, header: &Header, reason: Reason) -> i32 {
+    let who = match packet.state() {
+        Some(state) => Who::of(&Kernel::new(
+            state.session(),
+            state.policy(),
+            Charge::Nothing,
+        )),
+        None => Who::nobody(ctx::deepest(|level| packet.ancestor(level))),
+    };
+    let verdict = Verdict::Deny(reason);
+    emit::count(&who, Hook::Ingress, header.protocol, &verdict);
+    let what = What {
+        hook: Hook::Ingress,
+        address: header.source,
+        port: header.source_port,
+        local_port: header.destination_port,
+        protocol: header.protocol,
+        family: header.family,
+        socket_type: 0,
+        pid: 0,
+        cookie: packet.cookie(),
+    };
+    emit::tell(&who, &what, &verdict);
+    REFUSE
+}

@@ -1,0 +1,29 @@
+//! `cgroup/sendmsg4`, `sendmsg6`: datagrams with an address of their own. A datagram to the
+//! destination that was verified last goes on at once, is neither charged nor reported again.
+
+use common::event::Hook;
+
+use super::{PASS, connect};
+use crate::{ctx::Call, maps, state::State};
+
+#[inline(always)]
+pub(crate) fn run(call: &Call) -> i32 {
+    let Some(state) = call.state() else {
+        return connect::refuse_unknown(call, Hook::Sendmsg);
+    };
+    if is_verified(call, state) {
+        return PASS;
+    }
+    connect::judge(call, Hook::Sendmsg, state)
+}
+
+#[inline(always)]
+fn is_verified(call: &Call, state: State) -> bool {
+    let Some((_, verified)) = state.verified() else {
+        return false;
+    };
+    maps::word(state.policy()).generation() == Some(verified.generation)
+        && verified.address == call.address()
+        && verified.port == call.port()
+        && verified.protocol == call.protocol()
+}

@@ -1,0 +1,226 @@
+//! The maps and what may be done with them. `agent::kernel::maps` opens them by the same names.
+//!
+//! Nothing here decides. No map is an LRU map: an entry that decides never goes of itself; a full
+//! map means that a flow is refused.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
+};
+use common::{
+    event::{DestroyOrder, Event},
+    flow::{Address, Flow},
+    id::{Generation, PolicyId, RuleId, SessionId},
+    layout::{
+        CONFIGS, Config, CounterKey, ExactKey, Limits, LimitsKey, LiveKey, PolicyWord, PrefixData,
+        SocketState, TALLIES, Tally, Usage, Worker,
+    },
+    limits::{
+        COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_RING_BYTES, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX,
+        POLICIES_MAX, PREFIXES_MAX, SESSIONS_MAX,
+    },
+    rule::{Match, RuleSet},
+};
+
+use crate::atomic::Counter;
+
+/// Cgroup id to worker. Twice the sessions: a closing one keeps its entry.
+#[map]
+static WORKERS: HashMap<u64, Worker> = HashMap::with_max_entries(2 * SESSIONS_MAX, 0);
+/// The word of each policy; the agent flips a generation by one store through a shared mapping.
+#[map]
+static POLICY_WORDS: Array<u64> = Array::with_max_entries(POLICIES_MAX, BPF_F_MMAPABLE);
+/// Single addresses. Not preallocated: at full size that would pin 80 MB for everybody.
+#[map]
+static EXACT: HashMap<ExactKey, RuleSet> =
+    HashMap::with_max_entries(PREFIXES_MAX, BPF_F_NO_PREALLOC);
+/// Prefixes.
+#[map]
+static PREFIXES: LpmTrie<PrefixData, RuleSet> =
+    LpmTrie::with_max_entries(PREFIXES_MAX, BPF_F_NO_PREALLOC);
+/// Rules alive in a generation.
+#[map]
+static LIVE: HashMap<LiveKey, u32> = HashMap::with_max_entries(LIVE_RULES_MAX, BPF_F_NO_PREALLOC);
+/// `[egress.limits]`, in both generations of a push.
+#[map]
+static LIMITS: HashMap<LimitsKey, Limits> = HashMap::with_max_entries(2 * POLICIES_MAX, 0);
+/// What each session has used. Entry 0 counts the events of sockets without a session.
+#[map]
+static USAGE: HashMap<SessionId, Usage> = HashMap::with_max_entries(2 * SESSIONS_MAX, 0);
+/// Addresses of the agent's network namespace.
+#[map]
+static LOCALS: HashMap<Address, u32> = HashMap::with_max_entries(LOCAL_ADDRESSES_MAX, 0);
+/// [`Config`]
+#[map]
+static CONFIG: Array<u64> = Array::with_max_entries(CONFIGS, 0);
+/// Decisions by policy, verdict, reason, protocol and hook.
+#[map]
+static COUNTERS: PerCpuHashMap<CounterKey, u64> = PerCpuHashMap::with_max_entries(COUNTERS_MAX, 0);
+/// [`Tally`]
+#[map]
+static TALLY: PerCpuArray<u64> = PerCpuArray::with_max_entries(TALLIES, 0);
+/// [`Event`]s.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+/// [`DestroyOrder`]s: a queue of their own, so that a flood of events can not displace them.
+#[map]
+static DESTROY: RingBuf = RingBuf::with_byte_size(DESTROY_RING_BYTES, 0);
+/// State of each socket.
+#[btf_map]
+static SOCKETS: SkStorage<SocketState> = SkStorage::new();
+
+/// The socket-storage map, for the raw helper: aya's accessors take a `SockAddrContext` only.
+#[inline(always)]
+pub(crate) fn sockets() -> *mut core::ffi::c_void {
+    ptr::from_ref(&SOCKETS).cast_mut().cast()
+}
+
+/// The worker of a cgroup.
+#[inline(always)]
+pub(crate) fn worker(cgroup: u64) -> Option<Worker> {
+    // SAFETY: entries of a preallocated table may be reused while they are read, but a program
+    // holds the RCU read lock, and a session's entry changes its flags only while its cgroup lives.
+    unsafe { WORKERS.get(cgroup) }.copied()
+}
+
+/// The word of a policy, read once: a decision never sees two generations.
+#[inline(always)]
+pub(crate) fn word(policy: PolicyId) -> PolicyWord {
+    match POLICY_WORDS.get_ptr(policy.0) {
+        // SAFETY: the pointer is into the array's memory, which lives as long as the program;
+        // volatile, because the agent stores to it at any time.
+        Some(word) => PolicyWord(unsafe { word.read_volatile() }),
+        None => PolicyWord(0),
+    }
+}
+
+/// What the longest prefix that covers the flow's address opens for its protocol and port.
+#[inline(always)]
+pub(crate) fn find(policy: PolicyId, generation: Generation, flow: &Flow) -> Option<Match> {
+    let exact = ExactKey {
+        policy,
+        generation,
+        address: flow.address,
+    };
+    // SAFETY: elements of a table without preallocation are freed after an RCU grace period, and
+    // the agent never changes one in place.
+    if let Some(set) = unsafe { EXACT.get(exact) } {
+        return set.find(flow.protocol, flow.port);
+    }
+    let prefix = Key::new(
+        PrefixData::SCOPE_BITS + 128,
+        PrefixData::new(policy, generation, flow.address),
+    );
+    PREFIXES.get(prefix)?.find(flow.protocol, flow.port)
+}
+
+/// Whether a rule is part of a generation.
+#[inline(always)]
+pub(crate) fn lives(policy: PolicyId, generation: Generation, rule: RuleId) -> bool {
+    LIVE.get_ptr(LiveKey {
+        policy,
+        generation,
+        rule,
+    })
+    .is_some()
+}
+
+/// The limits of a generation.
+#[inline(always)]
+pub(crate) fn limits(policy: PolicyId, generation: Generation) -> Option<Limits> {
+    // SAFETY: written before the generation is in force, removed after a grace period.
+    unsafe { LIMITS.get(LimitsKey { policy, generation }) }.copied()
+}
+
+/// Whether this is an address of the agent's network namespace.
+#[inline(always)]
+pub(crate) fn is_local(address: &Address) -> bool {
+    LOCALS.get_ptr(address).is_some()
+}
+
+/// A configuration value; 0 while it is not set.
+#[inline(always)]
+pub(crate) fn config(slot: Config) -> u64 {
+    CONFIG.get(slot as u32).copied().unwrap_or(0)
+}
+
+/// Counts a decision.
+#[inline(always)]
+pub(crate) fn count(key: &CounterKey) {
+    if let Some(count) = COUNTERS.get_ptr_mut(key) {
+        // SAFETY: this processor's slot of a preallocated entry; aligned, as all map values are.
+        unsafe { Counter::new(count) }.fetch_add(1);
+    } else if COUNTERS.insert(key, 1, u64::from(BPF_NOEXIST)).is_err() {
+        tally(Tally::CountersFull);
+    }
+}
+
+/// Counts a loss.
+#[inline(always)]
+pub(crate) fn tally(slot: Tally) {
+    if let Some(count) = TALLY.get_ptr_mut(slot as u32) {
+        // SAFETY: this processor's slot of an array that lives as long as the program.
+        unsafe { Counter::new(count) }.fetch_add(1);
+    }
+}
+
+/// Hands an event to the agent, or counts it as lost. Never waits. The event is made in the ring:
+/// on the stack there is no room for it.
+#[inline(always)]
+pub(crate) fn send_event(event: impl FnOnce() -> Event) {
+    match EVENTS.reserve::<Event>(0) {
+        Some(mut entry) => {
+            entry.write(event());
+            entry.submit(0);
+        }
+        None => tally(Tally::EventsLost),
+    }
+}
+
+/// Orders a socket's destruction; `false` when the ring is full.
+#[inline(always)]
+pub(crate) fn send_order(order: impl FnOnce() -> DestroyOrder) -> bool {
+    match DESTROY.reserve::<DestroyOrder>(0) {
+        Some(mut entry) => {
+            entry.write(order());
+            entry.submit(0);
+            true
+        }
+        None => {
+            tally(Tally::DestroyLost);
+            false
+        }
+    }
+}
+
+/// The counters of one session.
+#[derive(Clone, Copy)]
+pub(crate) struct UsageEntry(*mut Usage);
+
+/// The usage entry of a session.
+#[inline(always)]
+pub(crate) fn usage(session: SessionId) -> Option<UsageEntry> {
+    USAGE.get_ptr_mut(session).map(UsageEntry)
+}
+
+macro_rules! counters {
+    ($($name:ident)*) => {
+        $(
+            #[inline(always)]
+            pub(crate) fn $name(self) -> Counter {
+                // SAFETY: the map gave the entry, and the program holds the RCU read lock.
+                let field = unsafe { &raw mut (*self.0).$name };
+                // SAFETY: aligned by the layout; all sides use atomic operations.
+                unsafe { Counter::new(field) }
+            }
+        )*
+    };
+}
+
+impl UsageEntry {
+    counters! { connections bytes_out event_second event_count suppressed }
+}

@@ -1,0 +1,184 @@
+//! A socket's state in socket storage: whose it is, and which destination was verified.
+//!
+//! Hooks run at once on two processors, so a writer takes the entry by making its sequence odd, and
+//! a reader that meets an odd or a changed sequence takes nothing from it: its packet is decided
+//! anew, which is always right and only slower.
+
+use common::{
+    flow::Address,
+    id::{Generation, PolicyId, RuleId, SessionId},
+    layout::{STATE_ORDERED, SocketState},
+};
+
+use crate::atomic::Counter;
+
+/// A verified destination.
+#[derive(Clone, Copy)]
+pub(crate) struct Verified {
+    pub(crate) address: Address,
+    pub(crate) port: u16,
+    pub(crate) protocol: u16,
+    pub(crate) generation: Generation,
+    pub(crate) rule: RuleId,
+    pub(crate) flags: u32,
+}
+
+/// The sequence at which something was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen(u64);
+
+/// One socket's entry.
+#[derive(Clone, Copy)]
+pub(crate) struct State(*mut SocketState);
+
+macro_rules! read {
+    ($self:ident . $field:ident) => {{
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let field = unsafe { &raw const (*$self.0).$field };
+        // SAFETY: as above; volatile, because other processors write.
+        unsafe { field.read_volatile() }
+    }};
+}
+
+macro_rules! write {
+    ($self:ident . $field:ident = $value:expr) => {{
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let field = unsafe { &raw mut (*$self.0).$field };
+        // SAFETY: as above; readers check the sequence.
+        unsafe { field.write_volatile($value) };
+    }};
+}
+
+impl State {
+    /// The entry that the storage helper gave, or `None`.
+    #[inline(always)]
+    pub(crate) fn new(entry: *mut SocketState) -> Option<Self> {
+        if entry.is_null() {
+            return None;
+        }
+        Some(Self(entry))
+    }
+
+    /// The session; written once, when the entry is made.
+    #[inline(always)]
+    pub(crate) fn session(&self) -> SessionId {
+        read!(self.session)
+    }
+
+    /// The session's policy; written once, when the entry is made.
+    #[inline(always)]
+    pub(crate) fn policy(&self) -> PolicyId {
+        read!(self.policy)
+    }
+
+    /// Cookie of the socket's network namespace; written once, when the entry is made.
+    #[inline(always)]
+    pub(crate) fn netns(&self) -> u64 {
+        read!(self.netns)
+    }
+
+    /// Says whose the socket is. Called by the hook that made the entry, before anybody else can
+    /// meet it.
+    #[inline(always)]
+    pub(crate) fn tag(&self, session: SessionId, policy: PolicyId, netns: u64) {
+        write!(self.session = session);
+        write!(self.policy = policy);
+        write!(self.netns = netns);
+    }
+
+    /// The verified destination, if there is one and nobody is writing it.
+    #[inline(always)]
+    pub(crate) fn verified(&self) -> Option<(Seen, Verified)> {
+        let sequence = read!(self.sequence);
+        if sequence & 1 != 0 {
+            return None;
+        }
+        self.order_reads();
+        let verified = Verified {
+            address: read!(self.address),
+            port: read!(self.port),
+            protocol: read!(self.protocol),
+            generation: read!(self.generation),
+            rule: read!(self.rule),
+            flags: read!(self.flags),
+        };
+        self.order_reads();
+        if read!(self.sequence) != sequence || verified.generation.0 == 0 {
+            return None;
+        }
+        Some((Seen(sequence), verified))
+    }
+
+    /// Writes a destination from zero. Skipped while another hook writes.
+    #[inline(always)]
+    pub(crate) fn verify(&self, verified: &Verified) {
+        let sequence = read!(self.sequence);
+        self.write_from(sequence, verified);
+    }
+
+    /// Carries what was read over into another generation, unless it was changed meanwhile.
+    #[inline(always)]
+    pub(crate) fn renew(&self, seen: Seen, verified: &Verified, generation: Generation) {
+        let renewed = Verified {
+            generation,
+            ..*verified
+        };
+        self.write_from(seen.0, &renewed);
+    }
+
+    /// Whether the order to destroy this socket was given.
+    #[inline(always)]
+    pub(crate) fn is_ordered(&self) -> bool {
+        read!(self.flags) & STATE_ORDERED != 0
+    }
+
+    /// Forgets the destination and notes that the order to destroy was given.
+    #[inline(always)]
+    pub(crate) fn mark_ordered(&self) {
+        let sequence = read!(self.sequence);
+        let nothing = Verified {
+            address: Address([0; 16]),
+            port: 0,
+            protocol: 0,
+            generation: Generation(0),
+            rule: RuleId(0),
+            flags: STATE_ORDERED,
+        };
+        self.write_from(sequence, &nothing);
+    }
+
+    #[inline(always)]
+    fn write_from(&self, sequence: u64, verified: &Verified) {
+        if sequence & 1 != 0 {
+            return;
+        }
+        let lock = self.sequence();
+        if !lock.exchange(sequence, sequence + 1) {
+            return;
+        }
+        write!(self.address = verified.address);
+        write!(self.port = verified.port);
+        write!(self.protocol = verified.protocol);
+        write!(self.generation = verified.generation);
+        write!(self.rule = verified.rule);
+        write!(self.flags = verified.flags);
+        // A swap and not a store: an atomic operation that returns a value is a full barrier in
+        // the kernel's memory model, on every processor.
+        let _odd = lock.swap(sequence + 2);
+    }
+
+    #[inline(always)]
+    fn sequence(&self) -> Counter {
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let sequence = unsafe { &raw mut (*self.0).sequence };
+        // SAFETY: aligned by the layout; writers use atomic operations.
+        unsafe { Counter::new(sequence) }
+    }
+
+    /// x86 does not reorder loads; elsewhere an atomic operation is the barrier that programs have.
+    #[inline(always)]
+    fn order_reads(&self) {
+        #[cfg(not(bpf_target_arch = "x86_64"))]
+        let _same = self.sequence().exchange(1, 1);
+    }
+}
