@@ -6,6 +6,7 @@
 //! that all of IPv4 and IPv6 is local to it. Neither has a way out, and neither has a name on the
 //! file system: a lab that is killed leaves nothing behind.
 
+pub mod agent;
 pub mod binary;
 pub mod cgroup;
 pub mod https;

@@ -64,7 +64,7 @@ fn nanoseconds(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Opens and resets connections: a reset leaves no port behind in TIME_WAIT.
+/// Opens and resets connections: a reset leaves no port behind that waits.
 fn connects(address: SocketAddr, count: usize) -> Done<Vec<u64>> {
     let reset = libc::linger {
         l_onoff: 1,

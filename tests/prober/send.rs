@@ -118,26 +118,22 @@ impl Probe {
     }
 
     /// Opens and closes TCP connections for a while.
-    pub(crate) fn churn(&mut self, address: &str, ms: u64) -> Done {
+    pub(crate) fn churn(&mut self, address: &str, ms: u64) {
         let until = Instant::now() + Duration::from_millis(ms);
+        let family = if address.starts_with('[') {
+            "inet6"
+        } else {
+            "inet"
+        };
         while Instant::now() < until {
             self.calls += 1;
             let tried = self
-                .step(&[
-                    "socket",
-                    if address.starts_with('[') {
-                        "inet6"
-                    } else {
-                        "inet"
-                    },
-                    "stream",
-                ])
+                .step(&["socket", family, "stream"])
                 .and_then(|()| self.step(&["connect", address]));
             if tried.is_err() {
                 self.refused += 1;
             }
         }
-        Ok(())
     }
 }
 

@@ -139,7 +139,10 @@ impl Probe {
             ["sendmmsg", addresses @ ..] => self.sendmmsg(addresses),
             ["race", first, second, ms] => self.race(first, second, parsed(ms)?),
             ["pump", address, ms, gap_us] => self.pump(address, parsed(ms)?, parsed(gap_us)?),
-            ["churn", address, ms] => self.churn(address, parsed(ms)?),
+            ["churn", address, ms] => {
+                self.churn(address, parsed(ms)?);
+                Ok(())
+            }
             ["measure", what, address, amount] => self.measure(what, address, amount),
             ["uring", what, address] => self.uring(what, address),
             _ => Err(Refused::Script(format!("`{}` is no step", words.join(" ")))),

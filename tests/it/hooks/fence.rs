@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -34,14 +34,6 @@ use lab::{
 pub(crate) const HOST_LISTENERS: &[Listener] = &[Listener::Echo(7100), Listener::UdpEcho(7100)];
 const SLOT: PolicyId = PolicyId(1);
 const WAKE: Duration = Duration::from_millis(100);
-
-static INSTANCES: AtomicU32 = AtomicU32::new(0);
-
-/// A name that no other test of this host has.
-pub(crate) fn instance_name() -> String {
-    let number = INSTANCES.fetch_add(1, Ordering::Relaxed);
-    format!("st-test-{}-{number}", std::process::id())
-}
 
 /// Compiles a policy whose `{program}` is a folder.
 pub(crate) fn compiled(text: &str, program: &Path) -> Arc<CompiledPolicy> {
@@ -73,7 +65,7 @@ impl HookFence {
         let scratch = Scratch::new().expect("a folder");
         let program = scratch.install("prober").expect("the prober is built");
         let policy = compiled(policy_text, scratch.path());
-        let instance = Instance::new(&instance_name()).expect("a name");
+        let instance = Instance::new(&lab::agent::instance_name()).expect("a name");
         let parent = cgroup::Parent::create(&instance).expect("the parent cgroup");
         let kernel = lab
             .host()
@@ -111,8 +103,8 @@ impl HookFence {
     }
 
     /// Puts another policy in force.
-    pub(crate) fn swap(&self, policy: &Arc<CompiledPolicy>) -> Synced {
-        sync(&self.kernel, policy)
+    pub(crate) fn swap(&self, policy: &Arc<CompiledPolicy>) {
+        let _synced = sync(&self.kernel, policy);
     }
 
     /// A prober in the session's cgroup.
@@ -199,20 +191,14 @@ fn read_rings(
         .enable_all()
         .build()
         .expect("a runtime");
-    let (mut ring, mut destroyer) = {
-        let _context = runtime.enter();
-        let ring = kernel.events().expect("the event ring");
-        drop(_context);
-        let destroyer = lab
-            .host()
-            .enter(|| {
-                let _context = runtime.enter();
-                kernel.destroyer()
-            })
-            .expect("the namespace")
-            .expect("the destroyer");
-        (ring, destroyer)
-    };
+    let (mut ring, mut destroyer) = lab
+        .host()
+        .enter(|| {
+            let _context = runtime.enter();
+            let ring = kernel.events().expect("the event ring");
+            (ring, kernel.destroyer().expect("the destroyer"))
+        })
+        .expect("the namespace");
     std::thread::spawn(move || {
         runtime.block_on(async {
             while !ended.load(Ordering::Relaxed) {

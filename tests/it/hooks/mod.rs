@@ -38,7 +38,8 @@ fn every_row_is_as_the_table_says() {
 
 #[test]
 fn observe_mode_opens_no_special_range() {
-    let fence = HookFence::new(&rows::POLICY.replace("version = 1", "version = 1\nmode = \"observe\""));
+    let fence =
+        HookFence::new(&rows::POLICY.replace("version = 1", "version = 1\nmode = \"observe\""));
     let mut prober = fence.prober();
     let complaints = rows::complaints(
         &fence.lab,
@@ -183,16 +184,26 @@ fn a_session_that_closes_makes_no_sockets_and_is_forgotten() {
         .attached
         .closing(session.session(), session.id())
         .expect("the session closes");
-    let made = prober.ask("socket inet stream").expect("the prober answers");
+    let made = prober
+        .ask("socket inet stream")
+        .expect("the prober answers");
     assert_eq!(made.errno(), "EPERM", "{made:?}");
     fence
         .attached
         .forget(session.session(), session.id())
         .expect("the session is forgotten");
-    let before = fence.lab.servers().seen("93.184.216.34:443".parse().expect("an address"));
-    prober.ask("use c; try send 5; try send 5").expect("the prober answers");
+    let before = fence
+        .lab
+        .servers()
+        .seen("93.184.216.34:443".parse().expect("an address"));
+    prober
+        .ask("use c; try send 5; try send 5")
+        .expect("the prober answers");
     std::thread::sleep(Duration::from_millis(300));
-    let after = fence.lab.servers().seen("93.184.216.34:443".parse().expect("an address"));
+    let after = fence
+        .lab
+        .servers()
+        .seen("93.184.216.34:443".parse().expect("an address"));
     assert_eq!(before.bytes, after.bytes, "a forgotten session still sends");
 }
 
@@ -202,13 +213,19 @@ fn a_socket_made_before_the_fence_is_seen_by_no_hook() {
     // does, and it must be noticed if it ever changes.
     let fence = HookFence::new(rows::POLICY);
     let mut prober = fence.bare();
-    let made = prober.ask("socket inet stream; keep early").expect("the prober answers");
+    let made = prober
+        .ask("socket inet stream; keep early")
+        .expect("the prober answers");
     assert!(made.ok);
     let procs = fence.session.path().join("cgroup.procs");
     fs::write(procs, prober.id().to_string()).expect("the prober is moved");
-    let early = prober.ask("use early; connect 1.2.3.4:443; send 5").expect("it answers");
+    let early = prober
+        .ask("use early; connect 1.2.3.4:443; send 5")
+        .expect("it answers");
     assert!(early.ok, "{early:?}");
-    let late = prober.ask("socket inet stream; connect 1.2.3.4:443").expect("it answers");
+    let late = prober
+        .ask("socket inet stream; connect 1.2.3.4:443")
+        .expect("it answers");
     assert_eq!(late.errno(), "EPERM");
 }
 

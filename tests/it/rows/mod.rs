@@ -111,9 +111,22 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
 pub(crate) fn special() -> impl Iterator<Item = &'static Row> {
     elsewhere::ROWS.iter().filter(|row| {
         const WORDS: &[&str] = &[
-            "metadata", "private", "shared", "reserved", "documentation", "unique local", "local",
-            "loopback", "unspecified", "host's", "multicast", "broadcast to all", "6to4", "teredo",
-            "port 53", "door",
+            "metadata",
+            "private",
+            "shared",
+            "reserved",
+            "documentation",
+            "unique local",
+            "local",
+            "loopback",
+            "unspecified",
+            "host's",
+            "multicast",
+            "broadcast to all",
+            "6to4",
+            "teredo",
+            "port 53",
+            "door",
         ];
         WORDS.iter().any(|word| row.name.contains(word))
     })
