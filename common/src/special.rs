@@ -40,7 +40,10 @@ macro_rules! ranges4 {
 
         #[inline(always)]
         const fn $matches(v4: u32) -> bool {
-            $((v4 ^ u32::from_be_bytes([$a, $b, $c, $d])) >> (32 - $length) == 0 ||)* false
+            let v4 = v4 as u64;
+            let mut outside = 1;
+            $(outside &= is_set((v4 ^ u32::from_be_bytes([$a, $b, $c, $d]) as u64) >> (32 - $length));)*
+            outside == 0
         }
     };
 }
@@ -55,7 +58,9 @@ macro_rules! ranges6 {
 
         #[inline(always)]
         const fn $matches(high: u64, low: u64) -> bool {
-            $(covers6($high, $low, $length, high, low) ||)* false
+            let mut outside = 1;
+            $(outside &= is_set(beyond6($high, $low, $length, high, low));)*
+            outside == 0
         }
     };
 }
@@ -64,13 +69,27 @@ const fn address6(high: u64, low: u64) -> Address {
     Address(((high as u128) << 64 | low as u128).to_be_bytes())
 }
 
+/// Zero where the address is in the block.
 #[inline(always)]
-const fn covers6(net_high: u64, net_low: u64, length: u32, high: u64, low: u64) -> bool {
+const fn beyond6(net_high: u64, net_low: u64, length: u32, high: u64, low: u64) -> u64 {
     if length <= 64 {
-        (high ^ net_high) >> (64 - length) == 0
+        (high ^ net_high) >> (64 - length)
     } else {
-        high == net_high && (low ^ net_low) >> (128 - length) == 0
+        (high ^ net_high) | (low ^ net_low) >> (128 - length)
     }
+}
+
+/// 1 for every number but 0, without a branch: the verifier follows each branch both ways, and some
+/// forty of them in a row are more than it has patience for. The detour through the black box is
+/// what keeps the compiler from putting the branch back.
+#[inline(always)]
+const fn is_set(number: u64) -> u64 {
+    let number = if cfg!(target_arch = "bpf") {
+        core::hint::black_box(number)
+    } else {
+        number
+    };
+    (number | number.wrapping_neg()) >> 63
 }
 
 ranges4! { private4, PRIVATE_4:

@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use common::{
     flow::{Address, Place, Shape, TCP, UDP},
-    layout::SocketState,
+    layout::{SocketState, Worker},
     limits::ANCESTORS_MAX,
 };
 
@@ -383,36 +383,25 @@ impl Packet {
     }
 }
 
-/// The nearest known worker among the ancestors at the levels that are asked, deepest first.
+/// The nearest known worker among the ancestors at the levels that are asked, deepest first, and
+/// its cgroup. Where none is known: session 0, and the deepest cgroup that there is.
 #[inline(always)]
-pub(crate) fn nearest_worker(
-    ancestor: impl Fn(i32) -> u64,
-) -> Option<(u64, common::layout::Worker)> {
-    let mut level = ANCESTORS_MAX;
-    while level > 0 {
-        let cgroup = ancestor(level);
-        if cgroup != 0
-            && let Some(worker) = maps::worker(cgroup)
-        {
-            return Some((cgroup, worker));
-        }
-        level -= 1;
-    }
-    None
-}
-
-/// The deepest ancestor that there is, for reports about nobody's sockets.
-#[inline(always)]
-pub(crate) fn deepest(ancestor: impl Fn(i32) -> u64) -> u64 {
+pub(crate) fn nearest_worker(ancestor: impl Fn(i32) -> u64) -> (u64, Worker) {
+    let mut deepest = 0;
     let mut level = ANCESTORS_MAX;
     while level > 0 {
         let cgroup = ancestor(level);
         if cgroup != 0 {
-            return cgroup;
+            if let Some(worker) = maps::worker(cgroup) {
+                return (cgroup, *worker);
+            }
+            if deepest == 0 {
+                deepest = cgroup;
+            }
         }
         level -= 1;
     }
-    0
+    (deepest, Worker::default())
 }
 
 #[inline(always)]

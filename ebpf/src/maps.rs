@@ -3,7 +3,7 @@
 //! Nothing here decides. No map is an LRU map: an entry that decides never goes of itself; a full
 //! map means that a flow is refused.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
@@ -81,10 +81,10 @@ pub(crate) fn sockets() -> *mut core::ffi::c_void {
 
 /// The worker of a cgroup.
 #[inline(always)]
-pub(crate) fn worker(cgroup: u64) -> Option<Worker> {
+pub(crate) fn worker(cgroup: u64) -> Option<&'static Worker> {
     // SAFETY: entries of a preallocated table may be reused while they are read, but a program
     // holds the RCU read lock, and a session's entry changes its flags only while its cgroup lives.
-    unsafe { WORKERS.get(cgroup) }.copied()
+    unsafe { WORKERS.get(cgroup) }
 }
 
 /// The word of a policy, read once: a decision never sees two generations.
@@ -108,14 +108,14 @@ pub(crate) fn find(policy: PolicyId, generation: Generation, flow: &Flow) -> Opt
     };
     // SAFETY: elements of a table without preallocation are freed after an RCU grace period, and
     // the agent never changes one in place.
-    if let Some(set) = unsafe { EXACT.get(exact) } {
-        return set.find(flow.protocol, flow.port);
-    }
-    let prefix = Key::new(
-        PrefixData::SCOPE_BITS + 128,
-        PrefixData::new(policy, generation, flow.address),
-    );
-    PREFIXES.get(prefix)?.find(flow.protocol, flow.port)
+    let set = match unsafe { EXACT.get(exact) } {
+        Some(set) => set,
+        None => PREFIXES.get(Key::new(
+            PrefixData::SCOPE_BITS + 128,
+            PrefixData::new(policy, generation, flow.address),
+        ))?,
+    };
+    set.find(flow.protocol, flow.port)
 }
 
 /// Whether a rule is part of a generation.
@@ -131,9 +131,9 @@ pub(crate) fn lives(policy: PolicyId, generation: Generation, rule: RuleId) -> b
 
 /// The limits of a generation.
 #[inline(always)]
-pub(crate) fn limits(policy: PolicyId, generation: Generation) -> Option<Limits> {
+pub(crate) fn limits(policy: PolicyId, generation: Generation) -> Option<&'static Limits> {
     // SAFETY: written before the generation is in force, removed after a grace period.
-    unsafe { LIMITS.get(LimitsKey { policy, generation }) }.copied()
+    unsafe { LIMITS.get(LimitsKey { policy, generation }) }
 }
 
 /// Whether this is an address of the agent's network namespace.
@@ -199,12 +199,12 @@ pub(crate) fn send_order(order: impl FnOnce() -> DestroyOrder) -> bool {
 
 /// The counters of one session.
 #[derive(Clone, Copy)]
-pub(crate) struct UsageEntry(*mut Usage);
+pub(crate) struct UsageEntry(NonNull<Usage>);
 
 /// The usage entry of a session.
 #[inline(always)]
 pub(crate) fn usage(session: SessionId) -> Option<UsageEntry> {
-    USAGE.get_ptr_mut(session).map(UsageEntry)
+    NonNull::new(USAGE.get_ptr_mut(session).unwrap_or(ptr::null_mut())).map(UsageEntry)
 }
 
 macro_rules! counters {
@@ -213,7 +213,7 @@ macro_rules! counters {
             #[inline(always)]
             pub(crate) fn $name(self) -> Counter {
                 // SAFETY: the map gave the entry, and the program holds the RCU read lock.
-                let field = unsafe { &raw mut (*self.0).$name };
+                let field = unsafe { &raw mut (*self.0.as_ptr()).$name };
                 // SAFETY: aligned by the layout; all sides use atomic operations.
                 unsafe { Counter::new(field) }
             }

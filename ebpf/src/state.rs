@@ -4,6 +4,8 @@
 //! a reader that meets an odd or a changed sequence takes nothing from it: its packet is decided
 //! anew, which is always right and only slower.
 
+use core::ptr::NonNull;
+
 use common::{
     flow::Address,
     id::{Generation, PolicyId, RuleId, SessionId},
@@ -12,7 +14,7 @@ use common::{
 
 use crate::atomic::Counter;
 
-/// A verified destination.
+/// A verified destination; none where the generation is 0.
 #[derive(Clone, Copy)]
 pub(crate) struct Verified {
     pub(crate) address: Address,
@@ -29,12 +31,12 @@ pub(crate) struct Seen(u64);
 
 /// One socket's entry.
 #[derive(Clone, Copy)]
-pub(crate) struct State(*mut SocketState);
+pub(crate) struct State(NonNull<SocketState>);
 
 macro_rules! read {
     ($self:ident . $field:ident) => {{
         // SAFETY: socket storage gave the entry, and it lives until the program ends.
-        let field = unsafe { &raw const (*$self.0).$field };
+        let field = unsafe { &raw const (*$self.0.as_ptr()).$field };
         // SAFETY: as above; volatile, because other processors write.
         unsafe { field.read_volatile() }
     }};
@@ -43,7 +45,7 @@ macro_rules! read {
 macro_rules! write {
     ($self:ident . $field:ident = $value:expr) => {{
         // SAFETY: socket storage gave the entry, and it lives until the program ends.
-        let field = unsafe { &raw mut (*$self.0).$field };
+        let field = unsafe { &raw mut (*$self.0.as_ptr()).$field };
         // SAFETY: as above; readers check the sequence.
         unsafe { field.write_volatile($value) };
     }};
@@ -53,10 +55,7 @@ impl State {
     /// The entry that the storage helper gave, or `None`.
     #[inline(always)]
     pub(crate) fn new(entry: *mut SocketState) -> Option<Self> {
-        if entry.is_null() {
-            return None;
-        }
-        Some(Self(entry))
+        NonNull::new(entry).map(Self)
     }
 
     /// The session; written once, when the entry is made.
@@ -86,15 +85,13 @@ impl State {
         write!(self.netns = netns);
     }
 
-    /// The verified destination, if there is one and nobody is writing it.
+    /// The verified destination, if there is one and nobody is writing it. Not an `Option`: its
+    /// absent content would be undefined, and the verifier refuses to see that moved about.
     #[inline(always)]
-    pub(crate) fn verified(&self) -> Option<(Seen, Verified)> {
+    pub(crate) fn verified(&self) -> (Seen, Verified) {
         let sequence = read!(self.sequence);
-        if sequence & 1 != 0 {
-            return None;
-        }
         self.order_reads();
-        let verified = Verified {
+        let mut verified = Verified {
             address: read!(self.address),
             port: read!(self.port),
             protocol: read!(self.protocol),
@@ -103,10 +100,10 @@ impl State {
             flags: read!(self.flags),
         };
         self.order_reads();
-        if read!(self.sequence) != sequence || verified.generation.0 == 0 {
-            return None;
+        if read!(self.sequence) != sequence || sequence & 1 != 0 {
+            verified.generation = Generation(0);
         }
-        Some((Seen(sequence), verified))
+        (Seen(sequence), verified)
     }
 
     /// Writes a destination from zero. Skipped while another hook writes.
@@ -170,7 +167,7 @@ impl State {
     #[inline(always)]
     fn sequence(&self) -> Counter {
         // SAFETY: socket storage gave the entry, and it lives until the program ends.
-        let sequence = unsafe { &raw mut (*self.0).sequence };
+        let sequence = unsafe { &raw mut (*self.0.as_ptr()).sequence };
         // SAFETY: aligned by the layout; writers use atomic operations.
         unsafe { Counter::new(sequence) }
     }

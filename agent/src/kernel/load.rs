@@ -28,7 +28,7 @@ pub(in crate::kernel) fn load(
 ) -> Result<(Maps, Vec<LoadedProgram>), Error> {
     let paths: Vec<(&str, PathBuf)> = PINNED.iter().map(|n| (*n, pins.path(n))).collect();
     let mut loader = EbpfLoader::new();
-    loader.verifier_log_level(VerifierLogLevel::DISABLE);
+    loader.verifier_log_level(VerifierLogLevel::DEBUG);
     // A constant to the verifier: at 0 every line of diagnostics is dead code.
     loader.override_global("AYA_LOG_LEVEL", &log_level, false);
     for (name, path) in &paths {

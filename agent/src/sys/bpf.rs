@@ -49,8 +49,8 @@ macro_rules! attributes {
 
 attributes! {
     struct Element { map: u32, pad: u32, key: u64, value: u64, flags: u64, }
-    struct Pin { path: u64, fd: u32, flags: u32, }
-    struct Info { fd: u32, length: u32, info: u64, }
+    struct Pinned { path: u64, fd: u32, flags: u32, }
+    struct Info { fd: u32, length: u32, out: u64, }
     struct LinkCreate { program: u32, target: u32, attach_type: u32, flags: u32, }
     struct LinkUpdate { link: u32, program: u32, flags: u32, expected: u32, }
     struct LinkDetach { target: u32, }
@@ -102,7 +102,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 /// Pins a map, program or link.
 pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
-    let mut attributes = Pin {
+    let mut attributes = Pinned {
         path: address(path.as_bytes_with_nul()),
         fd: number(fd),
         flags: 0,
@@ -113,7 +113,7 @@ pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// Opens a pinned map, program or link.
 pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
-    let mut attributes = Pin {
+    let mut attributes = Pinned {
         path: address(path.as_bytes_with_nul()),
         fd: 0,
         flags: 0,
@@ -206,7 +206,7 @@ fn info<T: Copy + Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
     let mut attributes = Info {
         fd: number(fd),
         length: length(size_of::<T>()),
-        info: std::ptr::from_mut(&mut out).addr() as u64,
+        out: std::ptr::from_mut(&mut out).addr() as u64,
     };
     call(OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(out)

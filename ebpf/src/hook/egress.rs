@@ -7,7 +7,8 @@ use common::{
     decide::{Quota, Rules, decide},
     event::{DestroyOrder, Hook},
     flow::{Flow, Place, Shape, TCP, UDP},
-    layout::{STATE_DOOR, STATE_OBSERVED, Tally, Worker},
+    id::{Generation, SessionId},
+    layout::{STATE_DOOR, STATE_OBSERVED, Tally},
     verdict::{Reason, Verdict},
 };
 
@@ -20,11 +21,14 @@ use crate::{
     state::State,
 };
 
+/// No reason that a packet is refused for: the full decision is still to come.
+const UNDECIDED: Reason = Reason::NotAllowed;
+
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
     let state = packet.state();
     let Some(header) = packet.header() else {
-        return refuse_shapeless(packet, state);
+        return refuse_shapeless(state);
     };
     if let Some(state) = state
         && is_verified(packet, &header, state)
@@ -37,9 +41,7 @@ pub(crate) fn run(packet: &Packet) -> i32 {
 /// Whether the packet goes where its socket was verified to go, in the generation in force.
 #[inline(always)]
 fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
-    let Some((_, verified)) = state.verified() else {
-        return false;
-    };
+    let (_, verified) = state.verified();
     let word = maps::word(state.policy());
     header.shape == Shape::Plain
         && verified.address == header.destination
@@ -56,21 +58,18 @@ fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
 fn judge(packet: &Packet, header: &Header, state: Option<State>) -> i32 {
     let flow = flow(packet, header);
     let mut state = state;
-    let (who, verdict) = match whose(packet, &mut state) {
-        Some(kernel) => {
-            let verdict = match carried_over(&kernel, &flow, state) {
-                Some(verdict) => verdict,
-                None => decide_anew(&kernel, &flow, state),
-            };
-            if verdict.passes() {
-                return PASS;
-            }
-            (Who::of(&kernel), verdict)
-        }
-        None => (
-            Who::nobody(ctx::deepest(|level| packet.ancestor(level))),
-            Verdict::Deny(Reason::UnknownWorker),
-        ),
+    let (kernel, cgroup) = whose(packet, &mut state);
+    let mut reason = carried_over(&kernel, &flow, state);
+    if reason == UNDECIDED {
+        reason = decide_anew(&kernel, &flow, state);
+    }
+    if reason == Reason::Rule {
+        return PASS;
+    }
+    let verdict = Verdict::Deny(reason);
+    let who = Who {
+        cgroup,
+        ..Who::of(&kernel)
     };
     emit::count(&who, Hook::Egress, flow.protocol, &verdict);
     emit::tell(&who, &what(packet, header), &verdict);
@@ -80,63 +79,67 @@ fn judge(packet: &Packet, header: &Header, state: Option<State>) -> i32 {
     REFUSE
 }
 
+/// The reason of a refusal, or [`Reason::Rule`] for what passes.
 #[inline(always)]
-fn decide_anew(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Verdict {
+fn decide_anew(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
     let verdict = decide(kernel, flow);
-    if verdict.passes() {
-        emit::count(&Who::of(kernel), Hook::Egress, flow.protocol, &verdict);
-        if let (Some(state), Some(generation)) = (state, kernel.word.generation()) {
-            state.verify(&connect::verified(flow, verdict, generation));
-        }
+    if !verdict.passes() {
+        return verdict.reason();
     }
-    verdict
+    emit::count(&Who::of(kernel), Hook::Egress, flow.protocol, &verdict);
+    if let (Some(state), Some(generation)) = (state, kernel.word.generation()) {
+        state.verify(&connect::verified(flow, verdict, generation));
+    }
+    Reason::Rule
 }
 
-/// The view of the maps for the packet's socket. A socket without a state is one that no hook saw
-/// made; its cgroup says whose it is.
+/// The view of the maps for the packet's socket, and its cgroup where nobody's. A socket without a
+/// state is one that no hook saw made; its cgroup says whose it is.
 #[inline(always)]
-fn whose(packet: &Packet, state: &mut Option<State>) -> Option<Kernel> {
+fn whose(packet: &Packet, state: &mut Option<State>) -> (Kernel, u64) {
     let charge = Charge::Bytes(packet.length());
     if let Some(state) = state {
-        return Some(Kernel::new(state.session(), state.policy(), charge));
+        return (Kernel::new(state.session(), state.policy(), charge), 0);
     }
-    let (_, worker) = ctx::nearest_worker(|level| packet.ancestor(level))?;
-    let Worker {
-        session, policy, ..
-    } = worker;
+    let (cgroup, worker) = ctx::nearest_worker(|level| packet.ancestor(level));
+    if worker.session == SessionId(0) {
+        return (Kernel::new(worker.session, worker.policy, charge), cgroup);
+    }
     *state = packet.make_state();
     match state {
-        Some(state) => state.tag(session, policy, 0),
+        Some(state) => state.tag(worker.session, worker.policy, 0),
         None => maps::tally(Tally::StateMissing),
     }
-    Some(Kernel::new(session, policy, charge))
+    (Kernel::new(worker.session, worker.policy, charge), 0)
 }
 
 /// What an earlier decision still says: the packet goes to the verified destination, and the rule
 /// that admitted it lives in the generation in force. Only the bytes are left to charge.
 #[inline(always)]
-fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Option<Verdict> {
-    let state = state?;
-    let (seen, verified) = state.verified()?;
-    let scope = kernel.scope()?;
+fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
+    let (Some(state), Some(scope)) = (state, kernel.scope()) else {
+        return UNDECIDED;
+    };
+    let (seen, verified) = state.verified();
     let same = flow.shape == Shape::Plain
+        && verified.generation != Generation(0)
         && verified.address == flow.address
         && verified.port == flow.port
         && verified.protocol == flow.protocol
         && verified.flags & STATE_OBSERVED == 0
         && (verified.flags & STATE_DOOR != 0 || flow.place == Place::Remote);
     if !same {
-        return None;
+        return UNDECIDED;
     }
     if verified.generation != scope.generation {
         if !maps::lives(scope.policy, scope.generation, verified.rule) {
-            return None;
+            return UNDECIDED;
         }
         state.renew(seen, &verified, scope.generation);
     }
     match kernel.quota(scope, flow) {
-        Quota::Left => Some(Verdict::Allow(verified.rule)),
-        Quota::ConnectionsSpent | Quota::BytesSpent => Some(Verdict::Deny(Reason::LimitBytes)),
+        Quota::Left => Reason::Rule,
+        Quota::ConnectionsSpent | Quota::BytesSpent => Reason::LimitBytes,
     }
 }
 
@@ -204,14 +207,14 @@ fn order_destruction(packet: &Packet, header: &Header, state: State, who: &Who) 
 
 /// Refuses what is no IP packet with ports: too short, or of another version.
 #[inline(always)]
-fn refuse_shapeless(packet: &Packet, state: Option<State>) -> i32 {
+fn refuse_shapeless(state: Option<State>) -> i32 {
     let who = match state {
         Some(state) => Who::of(&Kernel::new(
             state.session(),
             state.policy(),
             Charge::Nothing,
         )),
-        None => Who::nobody(ctx::deepest(|level| packet.ancestor(level))),
+        None => Who::nobody(0),
     };
     emit::count(&who, Hook::Egress, 0, &Verdict::Deny(Reason::Protocol));
     REFUSE

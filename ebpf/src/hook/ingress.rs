@@ -11,7 +11,7 @@ use common::{
 
 use super::{PASS, REFUSE};
 use crate::{
-    ctx::{self, Header, Packet},
+    ctx::{Header, Packet},
     emit::{self, What, Who},
     maps,
     rules::{Charge, Kernel},
@@ -59,9 +59,7 @@ fn judge(packet: &Packet, header: &Header) -> i32 {
 
 #[inline(always)]
 fn is_answer(packet: &Packet, header: &Header, state: State) -> bool {
-    let Some((_, verified)) = state.verified() else {
-        return false;
-    };
+    let (_, verified) = state.verified();
     verified.address == header.source
         && verified.port == header.source_port
         && verified.protocol == UDP
@@ -77,7 +75,7 @@ fn refuse(packet: &Packet, header: &Header, reason: Reason) -> i32 {
             state.policy(),
             Charge::Nothing,
         )),
-        None => Who::nobody(ctx::deepest(|level| packet.ancestor(level))),
+        None => Who::nobody(0),
     };
     let verdict = Verdict::Deny(reason);
     emit::count(&who, Hook::Ingress, header.protocol, &verdict);

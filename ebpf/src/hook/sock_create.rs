@@ -4,6 +4,7 @@
 use common::{
     event::Hook,
     flow::{Address, TCP, UDP},
+    id::SessionId,
     layout::{Tally, WORKER_CLOSING},
     verdict::{Reason, Verdict},
 };
@@ -26,10 +27,10 @@ const EPROTONOSUPPORT: i32 = 93;
 
 #[inline(always)]
 pub(crate) fn run(creation: &Creation) -> i32 {
-    let Some((_, worker)) = ctx::nearest_worker(|level| creation.ancestor(level)) else {
-        let cgroup = ctx::deepest(|level| creation.ancestor(level));
+    let (cgroup, worker) = ctx::nearest_worker(|level| creation.ancestor(level));
+    if worker.session == SessionId(0) {
         return refuse(creation, &Who::nobody(cgroup), Reason::UnknownWorker);
-    };
+    }
     let kernel = Kernel::new(worker.session, worker.policy, Charge::Nothing);
     let who = Who::of(&kernel);
     if worker.flags & WORKER_CLOSING != 0 {

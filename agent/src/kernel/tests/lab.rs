@@ -1,0 +1,212 @@
+//! Two network namespaces, joined by a veth, and an attached instance between them.
+
+use std::{
+    fs::File,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    process::{self, Command},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use common::{
+    id::{PolicyId, SessionId},
+    verdict::Reason,
+};
+use nix::sched::{CloneFlags, unshare};
+
+use super::{policies, worker::Worker};
+use crate::{
+    config::Instance,
+    kernel::{
+        Admitted, Attached, Kernel, Options, PolicyInForce, Synced,
+        cgroup::{Parent, SessionCgroup},
+        remove_pins,
+    },
+    policy::compiled::CompiledPolicy,
+    sys::netns,
+};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The addresses of the world. All are public by the registries, none is ever dialled outside the
+/// namespaces.
+pub(super) const WORLD: &[&str] = &[
+    "93.184.216.34/32",
+    "93.184.216.35/32",
+    "10.1.1.1/32",
+    "169.254.169.254/32",
+    "2606:2800:220:1::34/128",
+    "fd00:ec2::254/128",
+];
+
+/// The namespaces. The calling thread is moved into `host` and stays there.
+pub(super) struct Lab {
+    world: File,
+    _keeper: mpsc::Sender<()>,
+}
+
+impl Lab {
+    pub(super) fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
+        let (say, hear) = mpsc::channel();
+        let (keeper, end) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            say.send(nix::unistd::gettid()).unwrap();
+            // Ends when the lab is dropped; until then the namespace has a thread to be named by.
+            let _ended = end.recv();
+        });
+        let thread = hear.recv().unwrap();
+        let world = File::open(format!("/proc/self/task/{thread}/ns/net")).unwrap();
+        let lab = Self {
+            world,
+            _keeper: keeper,
+        };
+        ip("link set lo up");
+        // Else the kernel itself refuses ping sockets, and the hook is never asked.
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+        ip(&format!(
+            "link add veth-h type veth peer name veth-w netns {thread}"
+        ));
+        ip("addr add 192.168.77.1/24 dev veth-h");
+        ip("addr add 2600:1f00::1/64 dev veth-h nodad");
+        ip("link set veth-h up");
+        lab.in_world(|| {
+            ip("link set lo up");
+            ip("addr add 192.168.77.2/24 dev veth-w");
+            ip("addr add 2600:1f00::2/64 dev veth-w nodad");
+            ip("link set veth-w up");
+            for address in WORLD {
+                ip(&format!("addr add {address} dev lo"));
+            }
+        });
+        ip("route add default via 192.168.77.2");
+        ip("-6 route add default via 2600:1f00::2");
+        lab
+    }
+
+    pub(super) fn in_world<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
+        netns::run_in(&self.world, || Ok(task())).unwrap()
+    }
+
+    /// A TCP server in the world that echoes.
+    pub(super) fn tcp(&self, address: &str) -> SocketAddr {
+        let listener = self.in_world(|| TcpListener::bind(address).unwrap());
+        serve(listener)
+    }
+
+    /// A UDP socket in the world.
+    pub(super) fn udp(&self, address: &str) -> UdpSocket {
+        let socket = self.in_world(|| UdpSocket::bind(address).unwrap());
+        socket
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        socket
+    }
+}
+
+/// Echoes on every connection, on threads that end with the test process.
+pub(super) fn serve(listener: TcpListener) -> SocketAddr {
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut reader = &stream;
+                let mut writer = &stream;
+                std::io::copy(&mut reader, &mut writer)
+            });
+        }
+    });
+    address
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip")
+        .args(arguments.split(' '))
+        .status()
+        .expect("`ip` (iproute2) is needed");
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// An attached instance. Everything of it goes when it is dropped.
+pub(super) struct Fence {
+    pub(super) instance: Instance,
+    pub(super) parent: Option<Parent>,
+    pub(super) kernel: Kernel,
+    pub(super) attached: Attached,
+    pub(super) synced: Synced,
+    sessions: Vec<(SessionCgroup, Admitted)>,
+}
+
+pub(super) const POLICY: PolicyId = PolicyId(1);
+
+impl Fence {
+    pub(super) fn new(policy: &Arc<CompiledPolicy>) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let instance = Instance::new(&format!("kt-{}-{number}", process::id())).unwrap();
+        let parent = Parent::create(&instance).unwrap();
+        let kernel = Kernel::open(&instance, &parent, Options::default()).unwrap();
+        let synced = kernel.sync(&in_force(policy)).unwrap();
+        let attached = kernel.attach(&parent, &synced).unwrap();
+        Self {
+            instance,
+            parent: Some(parent),
+            kernel,
+            attached,
+            synced,
+            sessions: Vec::new(),
+        }
+    }
+
+    /// Starts a worker in a session of its own.
+    pub(super) fn worker(&mut self) -> (SessionId, Worker) {
+        let session = SessionId(self.sessions.len() as u64 + 1);
+        let parent = self.parent.as_ref().unwrap();
+        let cgroup = parent.session(session, &policies::LIMITS).unwrap();
+        let admitted = self.attached.admit(session, cgroup.id(), POLICY).unwrap();
+        let worker = Worker::start(cgroup.path());
+        self.sessions.push((cgroup, admitted));
+        (session, worker)
+    }
+
+    pub(super) fn cgroup(&self, session: SessionId) -> &SessionCgroup {
+        let found = self.sessions.iter().find(|(c, _)| c.session() == session);
+        &found.unwrap().0
+    }
+
+    pub(super) fn push(&mut self, policy: &Arc<CompiledPolicy>) {
+        self.synced = self.kernel.sync(&in_force(policy)).unwrap();
+    }
+
+    /// Decisions with this reason, in all hooks.
+    pub(super) fn count(&self, reason: Reason) -> u64 {
+        let counters = self.kernel.counters().unwrap();
+        let with_reason = counters.iter().filter(|(k, _)| k.reason == reason as u8);
+        with_reason.map(|(_, count)| count).sum()
+    }
+}
+
+pub(super) fn in_force(policy: &Arc<CompiledPolicy>) -> [PolicyInForce; 1] {
+    [PolicyInForce {
+        id: POLICY,
+        policy: Arc::clone(policy),
+    }]
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        for (cgroup, _) in &self.sessions {
+            cgroup.kill().unwrap();
+            cgroup.remove().unwrap();
+        }
+        remove_pins(&self.instance).unwrap();
+        if let Some(parent) = self.parent.take() {
+            parent.remove().unwrap();
+        }
+    }
+}

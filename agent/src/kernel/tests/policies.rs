@@ -1,0 +1,115 @@
+//! Tiny policies, made by hand.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use common::{
+    decide::Mode,
+    flow::Address,
+    id::RuleId,
+    rule::{DOOR, PortRange, RuleSet},
+};
+
+use crate::policy::compiled::{
+    CompiledPolicy, Digest, Egress, EgressLimits, Filesystem, Limits, Prefix, Profile, Syscalls,
+    TableEntry, ToolName, Worker, WorkerProtocol,
+};
+
+/// What a rule opens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    pub(super) prefix: Prefix,
+    pub(super) protocol: u8,
+    pub(super) ports: (u16, u16),
+    pub(super) door: bool,
+    pub(super) rule: u64,
+}
+
+pub(super) fn prefix(text: &str) -> Prefix {
+    let (address, length) = text.split_once('/').unwrap();
+    let ip: std::net::IpAddr = address.parse().unwrap();
+    let length: u8 = length.parse().unwrap();
+    Prefix {
+        network: Address::from(ip),
+        length: if ip.is_ipv4() { 96 + length } else { length },
+    }
+}
+
+pub(super) fn open(prefix_text: &str, protocol: u16, port: u16, rule: u64) -> Open {
+    Open {
+        prefix: prefix(prefix_text),
+        protocol: u8::try_from(protocol).unwrap(),
+        ports: (port, port),
+        door: false,
+        rule,
+    }
+}
+
+pub(super) fn door(prefix_text: &str, protocol: u16, port: u16, rule: u64) -> Open {
+    Open {
+        door: true,
+        ..open(prefix_text, protocol, port, rule)
+    }
+}
+
+pub(super) const NO_LIMITS: EgressLimits = EgressLimits {
+    connections: u64::MAX,
+    bytes_out: u64::MAX,
+};
+
+/// A policy with these rules. Equal prefixes are joined; covering ones are the caller's business.
+pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<CompiledPolicy> {
+    let mut table: BTreeMap<Prefix, RuleSet> = BTreeMap::new();
+    for rule in rules {
+        let set = table.entry(rule.prefix).or_default();
+        set.ranges[set.count as usize] = PortRange {
+            rule: RuleId(rule.rule),
+            low: rule.ports.0,
+            high: rule.ports.1,
+            protocol: rule.protocol,
+            flags: if rule.door { DOOR } else { 0 },
+            pad: 0,
+        };
+        set.count += 1;
+    }
+    Arc::new(CompiledPolicy {
+        tool: ToolName::parse("test").unwrap(),
+        description: String::new(),
+        mode,
+        digest: Digest([0; 32]),
+        worker: Worker {
+            command: Vec::new(),
+            protocol: WorkerProtocol::Exec,
+            environment: BTreeMap::new(),
+            idle_timeout: Duration::ZERO,
+            wall_timeout: Duration::ZERO,
+            pins: Vec::new(),
+        },
+        egress: Egress {
+            rules: Vec::new(),
+            table: table
+                .into_iter()
+                .map(|(prefix, set)| TableEntry { prefix, set })
+                .collect(),
+            limits,
+        },
+        filesystem: Filesystem {
+            read: Vec::new(),
+            execute: Vec::new(),
+            write: Vec::new(),
+            workdir_size: 0,
+        },
+        syscalls: Syscalls {
+            profile: Profile::Default,
+            allow: Vec::new(),
+            deny: Vec::new(),
+        },
+        limits: LIMITS,
+    })
+}
+
+pub(super) const LIMITS: Limits = Limits {
+    memory: 256 << 20,
+    processes: 32,
+    cpus_milli: 1_000,
+    open_files: 64,
+};

@@ -1,0 +1,176 @@
+//! A worker: this binary again, told by its environment to enter a cgroup and try things.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
+};
+
+const CGROUP: &str = "STOCKADE_TEST_CGROUP";
+const MARK: &str = "answer: ";
+const WAIT: Duration = Duration::from_secs(2);
+
+/// A worker that carries out one line at a time and answers each with one line.
+pub(super) struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts it in the calling thread's network namespace. It enters the cgroup before all else.
+    pub(super) fn start(cgroup: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "kernel::tests::worker::role",
+                "--exact",
+                "--nocapture",
+                "-q",
+            ])
+            .env(CGROUP, cgroup)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut worker = Self {
+            child,
+            input,
+            output,
+        };
+        assert_eq!(worker.ask("hello"), "ok");
+        worker
+    }
+
+    pub(super) fn ask(&mut self, line: &str) -> String {
+        writeln!(self.input, "{line}").unwrap();
+        self.answer()
+    }
+
+    pub(super) fn answer(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "worker ended");
+            if let Some(answer) = line.trim_end().strip_prefix(MARK) {
+                return answer.to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// Not a test of its own: without the environment of a worker it does nothing.
+#[test]
+fn role() {
+    let Some(cgroup) = std::env::var_os(CGROUP) else {
+        return;
+    };
+    fs::write(Path::new(&cgroup).join("cgroup.procs"), "0").unwrap();
+    let mut kept = Kept::default();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let answer = match kept.carry_out(&line) {
+            Ok(text) => text,
+            Err(error) => error.raw_os_error().map_or_else(
+                || format!("{:?}", error.kind()),
+                |errno| format!("{:?}", Errno::from_raw(errno)),
+            ),
+        };
+        println!("{MARK}{answer}");
+    }
+}
+
+/// Sockets that stay open from one line to the next.
+#[derive(Default)]
+struct Kept {
+    stream: Option<TcpStream>,
+    datagrams: Option<UdpSocket>,
+    listener: Option<TcpListener>,
+}
+
+impl Kept {
+    fn carry_out(&mut self, line: &str) -> std::io::Result<String> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let address = || rest.parse::<SocketAddr>().unwrap();
+        match verb {
+            "hello" => {}
+            "tcp" => drop(TcpStream::connect_timeout(&address(), WAIT)?),
+            "tcp-keep" => self.stream = Some(TcpStream::connect_timeout(&address(), WAIT)?),
+            "stream-echo" => return self.stream_echo(),
+            "stream-local" => {
+                return Ok(self.stream.as_ref().unwrap().local_addr()?.to_string());
+            }
+            "udp" => drop(unconnected(address())?.send_to(b"ping", address())?),
+            "udp-keep" => self.datagrams = Some(unconnected(address())?),
+            "udp-to" => {
+                self.datagrams
+                    .as_ref()
+                    .unwrap()
+                    .send_to(b"ping", address())?;
+            }
+            "udp-connect" => self.datagrams.as_ref().unwrap().connect(address())?,
+            "udp-send" => drop(self.datagrams.as_ref().unwrap().send(b"ping")?),
+            "udp-port" => {
+                let socket = self.datagrams.as_ref().unwrap();
+                return Ok(socket.local_addr()?.port().to_string());
+            }
+            "udp-receive" => {
+                let (bytes, from) = self.datagrams.as_ref().unwrap().recv_from(&mut [0; 64])?;
+                return Ok(format!("{bytes} from {from}"));
+            }
+            "bind-tcp" => drop(TcpListener::bind(address())?),
+            "bind-udp" => drop(UdpSocket::bind(address())?),
+            "listen" => {
+                let listener = TcpListener::bind(address())?;
+                let local = listener.local_addr()?;
+                self.listener = Some(listener);
+                return Ok(local.to_string());
+            }
+            "raw" => drop(socket(
+                AddressFamily::Inet,
+                SockType::Raw,
+                SockFlag::empty(),
+                SockProtocol::Icmp,
+            )?),
+            "ping" => drop(socket(
+                AddressFamily::Inet,
+                SockType::Datagram,
+                SockFlag::empty(),
+                SockProtocol::Icmp,
+            )?),
+            other => panic!("no such verb: {other}"),
+        }
+        Ok("ok".to_owned())
+    }
+
+    fn stream_echo(&mut self) -> std::io::Result<String> {
+        let stream = self.stream.as_mut().unwrap();
+        stream.set_read_timeout(Some(WAIT))?;
+        stream.write_all(b"ping")?;
+        let mut back = [0; 4];
+        stream.read_exact(&mut back)?;
+        Ok("ok".to_owned())
+    }
+}
+
+fn unconnected(to: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+    Ok(socket)
+}
