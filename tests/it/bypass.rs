@@ -72,7 +72,10 @@ fn with_socket(lab: &Lab, scratch: &Scratch, run: &str) -> Command {
     let program = scratch.path().join("prober");
     let stockade = binary::stockade().expect("the binary is built");
     let file = scratch
-        .write("prober.toml", &policy().replace("{scratch}", &scratch.path().display().to_string()))
+        .write(
+            "prober.toml",
+            &policy().replace("{scratch}", &scratch.path().display().to_string()),
+        )
         .expect("the policy is written");
     let fence = format!("{} run --policy {} --", stockade.display(), file.display());
     let line = run
@@ -97,12 +100,17 @@ fn an_inherited_socket_does_not_come_along() {
     let scratch = scratch();
     let mut bare = with_socket(&lab, &scratch, "exec {prober}");
     let mut prober = Prober::start(lab.host(), &mut bare).expect("the prober starts");
-    assert!(prober.ask("fd 5; send 5").expect("it answers").ok, "control");
+    assert!(
+        prober.ask("fd 5; send 5").expect("it answers").ok,
+        "control"
+    );
     assert_eq!(sunk(&lab), 5, "control");
     let mut inside = with_socket(&lab, &scratch, "exec {fence} {prober}");
     let mut prober = Prober::start(lab.host(), &mut inside).expect("the worker starts");
     for number in 3..64 {
-        let answer = prober.ask(&format!("fd {number}; send 5")).expect("it answers");
+        let answer = prober
+            .ask(&format!("fd {number}; send 5"))
+            .expect("it answers");
         assert!(!answer.ok, "descriptor {number}: {answer:?}");
     }
     assert_eq!(sunk(&lab), 5);
@@ -113,7 +121,10 @@ fn a_socket_as_standard_stream_is_no_way_out() {
     let lab = Lab::new().expect("the lab can be made");
     let scratch = scratch();
     let send = |command: &mut Command| {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let status = lab.host().enter(|| command.status());
         status.expect("the namespace").expect("a shell")
     };

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use agent::policy::{compiled::CompiledPolicy, model::Model};
+use agent::policy::{self, compiled::CompiledPolicy, model::Model};
 use common::flow::{Address, TCP, UDP};
 use lab::net::{HOST_SECOND_V4, HOST_V4, HOST_V6};
 use proptest::{
@@ -126,18 +126,20 @@ fn rule(
     )
 }
 
-fn policy() -> impl Strategy<Value = String> {
+fn policies() -> impl Strategy<Value = String> {
     let rules = proptest::collection::vec(rule("egress.allow", PUBLIC), 1..12);
     let doors = proptest::collection::vec(rule("egress.allow_private", PRIVATE), 0..4);
     (rules, doors, any::<bool>()).prop_map(|(rules, doors, observe)| {
         let mode = if observe { "observe" } else { "enforce" };
         format!(
             "version = 1\ntool = \"random\"\nmode = \"{mode}\"\n[worker]\ncommand = [\"/bin/true\"]\n\
-             protocol = \"exec\"\n{}{}",
+             protocol = \"exec\"\n[filesystem]\nexecute = [\"/bin\"]\n{}{}",
             rules.concat(),
             doors.concat()
         )
     })
+    // Chance writes rules twice, which is an error.
+    .prop_filter("compiles", |text| policy::compile("random.toml", text).is_ok())
 }
 
 fn flow() -> impl Strategy<Value = (bool, IpAddr, u16)> {
@@ -151,12 +153,12 @@ fn flow() -> impl Strategy<Value = (bool, IpAddr, u16)> {
 
 #[test]
 fn kernel_and_model_agree_on_random_flows() {
-    let fence = HookFence::new(&generate(&mut TestRunner::deterministic(), &policy()));
+    let fence = HookFence::new(&generate(&mut TestRunner::deterministic(), &policies()));
     let mut runner = TestRunner::new(Config::default());
     let mut prober = fence.prober();
     let (mut passed, mut refused) = (0, 0);
     for _ in 0..counts::policies() {
-        let text = generate(&mut runner, &policy());
+        let text = generate(&mut runner, &policies());
         let policy = compiled(&text, Path::new("/"));
         fence.swap(&policy);
         for _ in 0..counts::flows() {

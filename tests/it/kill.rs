@@ -58,7 +58,9 @@ fn the_fence_outlives_the_agent() {
     let mut senders: Vec<Prober> = (0..3).map(|_| scene.helper()).collect();
     let mut talker = scene.helper();
     let open = talker
-        .ask(&format!("socket inet stream; connect {ALLOWED}:443; send 5; recv; keep c"))
+        .ask(&format!(
+            "socket inet stream; connect {ALLOWED}:443; send 5; recv; keep c"
+        ))
         .expect("the helper answers");
     assert!(open.ok, "{open:?}");
     for (sender, script) in senders.iter_mut().zip([
@@ -74,7 +76,9 @@ fn the_fence_outlives_the_agent() {
     scene.agent.kill().expect("the agent is killed");
     std::thread::sleep(Duration::from_millis(500));
     // Without an agent: what was allowed goes on, what was not does not.
-    let alone = talker.ask("use c; send 5; recv").expect("the helper answers");
+    let alone = talker
+        .ask("use c; send 5; recv")
+        .expect("the helper answers");
     assert!(alone.ok, "{alone:?}");
     let fresh = talker.ask(&format!("socket inet stream; connect {REFUSED}:443"));
     assert_eq!(fresh.expect("the helper answers").errno(), "EPERM");
@@ -89,14 +93,19 @@ fn the_fence_outlives_the_agent() {
     drop((worker, talker, senders));
     let mut worker = scene.worker();
     let again = worker
-        .ask(&format!("socket inet stream; connect {ALLOWED}:443; send 5; recv"))
+        .ask(&format!(
+            "socket inet stream; connect {ALLOWED}:443; send 5; recv"
+        ))
         .expect("the worker answers");
     assert!(again.ok, "{again:?}");
     let refused = worker.ask(&format!("socket inet stream; connect {REFUSED}:443"));
     assert_eq!(refused.expect("the worker answers").errno(), "EPERM");
     drop(worker);
     assert_eq!(scene.arrived(REFUSED), 0);
-    assert_eq!(scene.agent.end().expect("the agent ends"), Vec::<String>::new());
+    assert_eq!(
+        scene.agent.end().expect("the agent ends"),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -108,7 +117,10 @@ fn a_worker_dies_with_its_agent() {
     let [session] = cgroups.as_slice() else {
         panic!("one session: {cgroups:?}");
     };
-    assert!(!cgroup::processes(session).expect("a cgroup").is_empty(), "control");
+    assert!(
+        !cgroup::processes(session).expect("a cgroup").is_empty(),
+        "control"
+    );
     scene.agent.kill().expect("the agent is killed");
     let ended = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(20));

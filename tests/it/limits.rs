@@ -46,17 +46,24 @@ fn connections_are_counted() {
         assert!(answer.ok, "connection {number}: {answer:?}");
     }
     assert_eq!(ask(&mut worker, connect).errno(), "EPERM");
-    let datagram = ask(&mut worker, "socket inet dgram; sendto 93.184.216.34:9000 5");
+    let datagram = ask(
+        &mut worker,
+        "socket inet dgram; sendto 93.184.216.34:9000 5",
+    );
     assert_eq!(datagram.errno(), "EPERM");
     // What is open goes on, and refusals of the policy stay what they are.
     assert!(ask(&mut worker, "use last; send 5; recv").ok);
-    assert_eq!(ask(&mut worker, "socket inet stream; connect 1.2.3.4:443").errno(), "EPERM");
+    assert_eq!(
+        ask(&mut worker, "socket inet stream; connect 1.2.3.4:443").errno(),
+        "EPERM"
+    );
     // Another session has limits of its own.
     assert!(ask(&mut scene.worker(), connect).ok);
     std::thread::sleep(std::time::Duration::from_millis(300));
     let told = events.finish().expect("events");
     assert!(
-        told.iter().any(|event| event["reason"] == "limit_connections"),
+        told.iter()
+            .any(|event| event["reason"] == "limit_connections"),
         "{told:?}"
     );
 }
@@ -68,7 +75,10 @@ fn bytes_are_counted() {
     let mut worker = scene.worker();
     let mut taken = 0;
     let refused = (0..200).find_map(|_| {
-        let answer = ask(&mut worker, "socket inet dgram; sendto 93.184.216.34:9000 1000");
+        let answer = ask(
+            &mut worker,
+            "socket inet dgram; sendto 93.184.216.34:9000 1000",
+        );
         taken += answer.sent;
         (!answer.ok).then_some(answer)
     });
@@ -76,7 +86,10 @@ fn bytes_are_counted() {
     assert_eq!(refused.errno(), "EPERM");
     assert!(taken <= LIMIT, "{taken} bytes of payload passed");
     assert!(taken > LIMIT / 2, "only {taken} bytes of payload passed");
-    let seen = scene.lab.servers().seen("93.184.216.34:9000".parse().expect("an address"));
+    let seen = scene
+        .lab
+        .servers()
+        .seen("93.184.216.34:9000".parse().expect("an address"));
     assert!(seen.bytes <= LIMIT, "{seen:?}");
     let tcp = ask(
         &mut worker,
@@ -101,7 +114,10 @@ fn bytes_of_a_long_connection_are_counted() {
         !answer.ok
     });
     assert!(ended, "the limit never ends the connection: {sent} bytes");
-    let seen = scene.lab.servers().seen("93.184.216.34:443".parse().expect("an address"));
+    let seen = scene
+        .lab
+        .servers()
+        .seen("93.184.216.34:443".parse().expect("an address"));
     assert!(seen.bytes <= 256 << 10, "{seen:?}");
     assert!(seen.bytes > 64 << 10, "{seen:?}");
 }

@@ -35,10 +35,17 @@ fn verdicts_are_counted_and_promtool_is_content() {
     let text = metrics::get(lab.host(), METRICS, "/metrics").expect("metrics");
     let samples = metrics::parse(&text);
     let count = |labels: &[&str]| metrics::sum(&samples, "stockade_verdicts_total", labels);
-    let refused = ["tool=\"prober\"", "outcome=\"deny\"", "reason=\"not_allowed\""];
+    let refused = [
+        "tool=\"prober\"",
+        "outcome=\"deny\"",
+        "reason=\"not_allowed\"",
+    ];
     assert!((count(&refused) - 2.0).abs() < 0.1, "{text}");
     assert!(count(&["outcome=\"allow\""]) >= 1.0, "{text}");
-    assert!(count(&["reason=\"private_address\"", "protocol=\"udp\""]) >= 1.0, "{text}");
+    assert!(
+        count(&["reason=\"private_address\"", "protocol=\"udp\""]) >= 1.0,
+        "{text}"
+    );
     let sessions = metrics::sum(&samples, "stockade_sessions", &["tool=\"prober\""]);
     assert!((sessions - 1.0).abs() < 0.1, "{text}");
     for name in [
@@ -49,7 +56,10 @@ fn verdicts_are_counted_and_promtool_is_content() {
         "stockade_policy_generation",
         "stockade_policy_info",
     ] {
-        assert!(samples.iter().any(|sample| sample.name == name), "{name} is missing:\n{text}");
+        assert!(
+            samples.iter().any(|sample| sample.name == name),
+            "{name} is missing:\n{text}"
+        );
     }
     promtool(&text);
     let health = metrics::get(lab.host(), METRICS, "/healthz").expect("health");

@@ -19,6 +19,8 @@ tool = "swapped"
 [worker]
 command = ["/bin/true"]
 protocol = "exec"
+[filesystem]
+execute = ["/bin"]
 [[egress.allow]]
 cidr = "185.199.108.10/32"
 ports = [8443]

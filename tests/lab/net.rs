@@ -7,6 +7,10 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
 
 use crate::{
     netns::Netns,
@@ -33,7 +37,10 @@ pub const HOST_DEVICE_INDEX: u32 = 2;
 const BARRIER_ADDRESS: Ipv4Addr = Ipv4Addr::new(45, 33, 32, 1);
 const BARRIER_WAIT: Duration = Duration::from_secs(10);
 
-static BARRIER_PORT: AtomicU16 = AtomicU16::new(20_000);
+const BARRIER_FIRST: u16 = 20_000;
+const BARRIER_PORTS: u16 = 20_000;
+
+static BARRIER_PORT: AtomicU16 = AtomicU16::new(0);
 
 const HOST_SETUP: &str = "\
 link set h0 address 02:00:00:00:00:02
@@ -141,22 +148,36 @@ impl Lab {
             .sum())
     }
 
+    /// Each processor has a queue of its own between the two ends, so each sends a marker.
     fn settle(&self) -> Result<()> {
-        let port = BARRIER_PORT.fetch_add(1, Ordering::Relaxed);
-        let marker = SocketAddr::from((BARRIER_ADDRESS, port));
-        let before = self.recorder.count_of(marker);
-        let socket = self
-            .host
-            .enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+        let processors = std::thread::available_parallelism()?.get();
+        let markers = (0..processors)
+            .map(|processor| self.mark(processor))
+            .collect::<Result<Vec<_>>>()?;
         let began = Instant::now();
-        socket.send_to(b"marker", marker)?;
-        while self.recorder.count_of(marker) <= before {
-            if began.elapsed() > BARRIER_WAIT {
-                bail!("the recorder has not seen the marker in {BARRIER_WAIT:?}");
+        for marker in markers {
+            while self.recorder.count_of(marker) == 0 {
+                if began.elapsed() > BARRIER_WAIT {
+                    bail!("the recorder has not seen the marker in {BARRIER_WAIT:?}");
+                }
+                std::thread::sleep(Duration::from_micros(200));
             }
-            std::thread::sleep(Duration::from_micros(200));
         }
         Ok(())
+    }
+
+    fn mark(&self, processor: usize) -> Result<SocketAddr> {
+        let port = BARRIER_FIRST + BARRIER_PORT.fetch_add(1, Ordering::Relaxed) % BARRIER_PORTS;
+        let marker = SocketAddr::from((BARRIER_ADDRESS, port));
+        self.recorder.forget(marker);
+        self.host.enter(|| -> Result<()> {
+            let mut only = CpuSet::new();
+            only.set(processor)?;
+            sched_setaffinity(Pid::from_raw(0), &only)?;
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.send_to(b"marker", marker)?;
+            Ok(())
+        })??;
+        Ok(marker)
     }
 }
 

@@ -94,6 +94,14 @@ impl Recorder {
             .collect()
     }
 
+    /// Forgets what was seen for one address and port.
+    pub fn forget(&self, destination: SocketAddr) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.retain(|packet, _| {
+            packet.destination != destination.ip() || packet.port != destination.port()
+        });
+    }
+
     /// Packets seen for one address and port.
     pub fn count_of(&self, destination: SocketAddr) -> u64 {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

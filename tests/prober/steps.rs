@@ -76,6 +76,11 @@ impl Probe {
         };
     }
 
+    /// Closes the socket, but for a kept copy of it.
+    pub(crate) fn close(&mut self) {
+        self.current = None;
+    }
+
     /// Makes one step.
     pub(crate) fn step(&mut self, words: &[&str]) -> Done {
         match words {

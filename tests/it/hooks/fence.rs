@@ -38,7 +38,8 @@ const WAKE: Duration = Duration::from_millis(100);
 /// Compiles a policy whose `{program}` is a folder.
 pub(crate) fn compiled(text: &str, program: &Path) -> Arc<CompiledPolicy> {
     let text = text.replace("{program}", &program.display().to_string());
-    Arc::new(policy::compile("test.toml", &text).expect("the policy compiles"))
+    let compiled = policy::compile("test.toml", &text);
+    Arc::new(compiled.unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// The hooks of an instance of their own, in a lab of their own.

@@ -3,7 +3,7 @@
 //! Every row is first done bare, where it must work and be seen to arrive. Then the same script runs
 //! under the hooks alone, as root and without seccomp, and once more inside the whole fence.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use lab::{Lab, prober::Answer, recorder::Packet};
 
@@ -86,7 +86,8 @@ impl Row {
 /// A connect or send that is refused at once.
 const EPERM: Outcome = Outcome::Refused(&["EPERM"]);
 /// A kind of socket that is not made.
-const NO_SOCKET: Outcome = Outcome::Refused(&["EACCES", "EPERM", "EPROTONOSUPPORT"]);
+const NO_SOCKET: Outcome =
+    Outcome::Refused(&["EACCES", "EPERM", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT"]);
 /// A family or kind that seccomp answers for.
 const NO_FAMILY: Outcome = Outcome::Refused(&[
     "EAFNOSUPPORT",
@@ -236,6 +237,20 @@ fn lacks(answer: &Answer) -> bool {
     )
 }
 
+/// How often a row has been seen to arrive before it is tried: the last acknowledgements of the row
+/// before it are let pass.
+fn quiet(lab: &Lab, host: &lab::server::Servers, arrival: Arrival) -> u64 {
+    let mut last = arrivals(lab, host, arrival);
+    loop {
+        std::thread::sleep(Duration::from_millis(2));
+        let now = arrivals(lab, host, arrival);
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+}
+
 /// The complaints about all rows, done by `ask`, with what `wanted` picks.
 pub(crate) fn complaints(
     lab: &Lab,
@@ -245,7 +260,7 @@ pub(crate) fn complaints(
     mut ask: impl FnMut(&str) -> Answer,
 ) -> Vec<String> {
     rows.filter_map(|row| {
-        let before = arrivals(lab, host, row.arrival);
+        let before = quiet(lab, host, row.arrival);
         let answer = ask(row.script);
         let arrived = arrivals(lab, host, row.arrival) - before;
         judge(row, wanted(row), &answer, arrived).err()
