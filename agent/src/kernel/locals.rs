@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use common::flow::Address;
 use nix::sys::socket::{SockFlag, SockProtocol};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Inner, error::Error, maps::Maps};
 use crate::sys::{bpf::Write, netlink, readiness};
@@ -35,7 +35,7 @@ impl LocalAddresses {
         .map_err(failed)?;
         let watch = Self {
             inner: Arc::clone(inner),
-            socket: readiness::watch(socket).map_err(failed)?,
+            socket: readiness::watch(socket, Interest::READABLE).map_err(failed)?,
         };
         // What changed before the watch began.
         update(&inner.maps)?;

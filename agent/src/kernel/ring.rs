@@ -2,7 +2,7 @@
 
 use aya::maps::{MapData, RingBuf};
 use common::{event::Event, pod::Pod};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::error::Error;
 use crate::sys::readiness;
@@ -47,7 +47,8 @@ impl Reader {
         let failed = |message: String| Error::Ring { name, message };
         let ring = RingBuf::try_from(aya::maps::Map::RingBuf(map))
             .map_err(|error| failed(error.to_string()))?;
-        let ring = readiness::watch(ring).map_err(|error| failed(error.to_string()))?;
+        let ring = readiness::watch(ring, Interest::READABLE)
+            .map_err(|error| failed(error.to_string()))?;
         Ok(Self { ring, name })
     }
 

@@ -151,12 +151,16 @@ impl Findings {
             self.omitted = self.omitted.saturating_add(1);
             return;
         }
+        // Values are quoted in messages, and an escape in a TOML string is any character.
         self.kept.push(Finding {
             code,
-            message,
+            message: printable(&message),
             span,
-            hint,
-            related,
+            hint: hint.map(|hint| printable(&hint)),
+            related: related.map(|Related { span, label }| Related {
+                span,
+                label: printable(&label),
+            }),
         });
     }
 

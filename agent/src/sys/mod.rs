@@ -1,9 +1,17 @@
-//! The only unsafe code of the agent: system calls that no dependency wraps, or only half.
+//! The only place with `unsafe`: what the kernel offers and no safe crate does, or only half.
 
 pub mod bpf;
+pub mod credentials;
+pub mod keyring;
+pub mod landlock;
 pub mod mapping;
 pub mod membarrier;
+pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod process;
 pub mod readiness;
+pub mod seccomp;
+pub mod seqpacket;
+pub mod signals;
 pub mod sock_diag;

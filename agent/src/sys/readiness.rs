@@ -1,4 +1,4 @@
-//! Waiting for a descriptor without blocking a thread.
+//! Waiting for descriptors in the runtime.
 
 use std::{
     io,
@@ -7,10 +7,10 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Watches a descriptor for something to read.
-pub fn watch<T: AsFd + AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: `AsFd` vouches that the source keeps one and the same descriptor open for as long as
-    // it lives, and the returned value owns the source.
-    let watched = unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) };
-    watched.map_err(io::Error::from)
+/// Registers a descriptor with the runtime of the caller.
+pub fn watch<T: AsFd + AsRawFd>(source: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `AsFd` vouches that the source gives the same descriptor each time it is asked and
+    // keeps it open until it is dropped, which `AsyncFd` does after deregistering it.
+    let registered = unsafe { AsyncFd::register_with_interest(source, interest) };
+    registered.map_err(io::Error::from)
 }

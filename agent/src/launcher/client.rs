@@ -1,0 +1,246 @@
+//! The agent's handle on its launcher.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    time::Duration,
+};
+
+use common::id::SessionId;
+use nix::{fcntl::OFlag, sys::socket::SockFlag, unistd::pipe2};
+use tokio::sync::{Mutex, OnceCell};
+
+use super::{
+    channel::Channel,
+    error::LaunchError,
+    protocol::{self, Launch, Prepare, Reply, SUBCOMMAND},
+    running::Running,
+};
+use crate::{
+    audit::Receipt,
+    config::Instance,
+    policy::compiled::{CompiledPolicy, Digest},
+    sandbox::{Enforced, Measure, Plan, uids},
+    sys::seqpacket,
+};
+
+/// A fence that does not stand by then is given up.
+const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What a launch needs. The receipt shows that the intent is on record.
+#[derive(Debug)]
+pub struct LaunchRequest {
+    /// The session.
+    pub session: SessionId,
+    /// Its policy.
+    pub policy: Arc<CompiledPolicy>,
+    /// Absolute path of the program, and its arguments.
+    pub command: Vec<OsString>,
+    /// Standard input, output and error.
+    pub stdio: [OwnedFd; 3],
+    /// The session's folder of cgroup v2.
+    pub cgroup: OwnedFd,
+    /// `cgroup.procs` of the session's folders of version 1 controllers, opened for writing.
+    pub controllers: Vec<OwnedFd>,
+    /// Whether a controller counts the session's memory; else each process gets `RLIMIT_DATA`.
+    pub memory_counted: bool,
+    /// What the cgroup limits, for the record.
+    pub cgroup_measures: Vec<Measure>,
+    /// The record of the intent.
+    pub receipt: Receipt,
+}
+
+/// The launcher process and its templates.
+#[derive(Debug)]
+pub struct Launcher {
+    instance: Instance,
+    uids: Arc<uids::Pool>,
+    channel: Channel,
+    templates: SyncMutex<HashMap<Digest, Arc<OnceCell<Arc<Template>>>>>,
+    process: SyncMutex<Child>,
+}
+
+/// A policy's template process. It, and the sessions it cloned, end when the last handle is dropped.
+#[derive(Debug)]
+pub(super) struct Template {
+    plan: Plan,
+    /// One launch at a time is asked for; the answer comes before the fence stands.
+    asking: Mutex<Asking>,
+}
+
+#[derive(Debug)]
+struct Asking {
+    channel: Channel,
+    /// An answer is owed: to the one who asks now, or to one who went away. Then the next answer
+    /// would be another's, and the template is of no use any more.
+    owed: bool,
+}
+
+impl Launcher {
+    /// Starts the launcher from this binary and claims a block of user ids. Wants a runtime.
+    pub fn start(instance: &Instance) -> Result<Self, LaunchError> {
+        Self::start_from(Path::new("/proc/self/exe"), instance)
+    }
+
+    /// Starts the launcher from another copy of this binary, as tests do.
+    pub fn start_from(binary: &Path, instance: &Instance) -> Result<Self, LaunchError> {
+        let uids = uids::Pool::claim(instance)?;
+        let (ours, theirs) = seqpacket::pair(SockFlag::empty()).map_err(LaunchError::Start)?;
+        let process = Command::new(binary)
+            .arg(SUBCOMMAND)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(LaunchError::Start)?;
+        Ok(Self {
+            instance: instance.clone(),
+            uids,
+            channel: Channel::new(ours).map_err(LaunchError::Start)?,
+            templates: SyncMutex::default(),
+            process: SyncMutex::new(process),
+        })
+    }
+
+    /// Starts a session. When this returns a session, its program runs and every layer is in force;
+    /// when it returns an error, nothing runs.
+    pub async fn launch(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
+        tokio::time::timeout(LAUNCH_TIME_MAX, self.launch_now(request))
+            .await
+            .map_err(|_elapsed| LaunchError::Late {
+                seconds: LAUNCH_TIME_MAX.as_secs(),
+            })?
+    }
+
+    /// Lets go of the templates of policies that are no more. Their sessions go on to their end.
+    pub fn retain(&self, in_force: impl Fn(&Digest) -> bool) {
+        self.templates().retain(|digest, _| in_force(digest));
+    }
+
+    async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
+        let LaunchRequest {
+            session,
+            policy,
+            command,
+            stdio,
+            cgroup,
+            controllers,
+            memory_counted,
+            cgroup_measures,
+            receipt: _,
+        } = request;
+        let template = self.template(&policy).await?;
+        let uid = self.uids.take()?;
+        let (status, writer) =
+            pipe2(OFlag::O_CLOEXEC).map_err(|errno| LaunchError::Lost(errno.into()))?;
+        let launch = Launch {
+            uid: uid.get(),
+            command,
+            memory_counted,
+        };
+        let mut fds: Vec<_> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
+        fds.extend([writer.as_raw_fd(), cgroup.as_raw_fd()]);
+        fds.extend(controllers.iter().map(AsRawFd::as_raw_fd));
+        let pidfd = match template.ask(&launch, &fds).await {
+            Err(error @ LaunchError::Lost(_)) => {
+                self.templates().remove(&policy.digest);
+                return Err(error);
+            }
+            answer => answer?,
+        };
+        // Theirs now: an end of file must mean that process 1 is gone.
+        drop((writer, stdio, cgroup, controllers));
+        let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, cgroup_measures);
+        Running::started(session, uid, status, pidfd, enforced, template).await
+    }
+
+    async fn template(&self, policy: &CompiledPolicy) -> Result<Arc<Template>, LaunchError> {
+        let cell = Arc::clone(self.templates().entry(policy.digest).or_default());
+        let template = cell
+            .get_or_try_init(|| Template::new(&self.instance, &self.channel, policy))
+            .await?;
+        Ok(Arc::clone(template))
+    }
+
+    fn templates(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Arc<Template>>>>> {
+        self.templates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        // It has nothing to save; its templates and their sessions end with it.
+        let process = self
+            .process
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = process.kill().and_then(|()| process.wait()) {
+            tracing::warn!(error = %error, "launcher not ended");
+        }
+    }
+}
+
+impl Template {
+    async fn new(
+        instance: &Instance,
+        launcher: &Channel,
+        policy: &CompiledPolicy,
+    ) -> Result<Arc<Self>, LaunchError> {
+        let plan = Plan::new(instance, policy)?;
+        let (channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
+        let prepare = Prepare { plan };
+        launcher
+            .send(&prepare, &[theirs.as_raw_fd()])
+            .await
+            .map_err(LaunchError::Lost)?;
+        drop(theirs);
+        let Prepare { plan } = prepare;
+        match answer(&channel).await? {
+            (Reply::Ready, _) => Ok(Arc::new(Self {
+                plan,
+                asking: Mutex::new(Asking {
+                    channel,
+                    owed: false,
+                }),
+            })),
+            (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
+            (Reply::Cloned, _) => Err(LaunchError::Lost(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    async fn ask(&self, launch: &Launch, fds: &[i32]) -> Result<OwnedFd, LaunchError> {
+        let mut asking = self.asking.lock().await;
+        if asking.owed {
+            return Err(LaunchError::Lost(io::ErrorKind::Interrupted.into()));
+        }
+        asking.owed = true;
+        let sent = asking.channel.send(launch, fds).await;
+        sent.map_err(LaunchError::Lost)?;
+        let reply = answer(&asking.channel).await?;
+        asking.owed = false;
+        drop(asking);
+        match reply {
+            (Reply::Cloned, Some(pidfd)) => Ok(pidfd),
+            (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
+            (Reply::Cloned, None) | (Reply::Ready, _) => {
+                Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
+            }
+        }
+    }
+}
+
+async fn answer(channel: &Channel) -> Result<(Reply, Option<OwnedFd>), LaunchError> {
+    let mut message = channel.receive().await.map_err(LaunchError::Lost)?;
+    let reply = protocol::decode(&message.bytes).map_err(LaunchError::Lost)?;
+    Ok((reply, message.fds.pop()))
+}

@@ -1,0 +1,48 @@
+//! Why a session was not started.
+
+use std::io;
+
+use crate::sandbox::{
+    PlanError,
+    error::{Step, StepError},
+    uids::UidError,
+};
+
+/// Nothing runs.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The policy's fence can not be computed on this host.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// No user id.
+    #[error(transparent)]
+    Uid(#[from] UidError),
+    /// The launcher process can not be started.
+    #[error("launcher: {0}")]
+    Start(io::Error),
+    /// The launcher or a template ended, or can not be spoken to.
+    #[error("launcher: {0}\nhint: the agent's standard error may say why it ended")]
+    Lost(io::Error),
+    /// A step of the fence failed.
+    #[error("fence: step {step:?}: {0}", step = .0.step)]
+    Step(StepError),
+    /// The fence did not stand in time.
+    #[error("fence: not ready within {seconds} s")]
+    Late {
+        /// The limit.
+        seconds: u64,
+    },
+}
+
+impl LaunchError {
+    /// The step that failed, where it was one.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        match self {
+            Self::Step(error) => Some(error.step),
+            Self::Plan(_) | Self::Uid(_) | Self::Start(_) | Self::Lost(_) | Self::Late { .. } => {
+                None
+            }
+        }
+    }
+}

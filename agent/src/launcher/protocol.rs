@@ -1,0 +1,67 @@
+//! What agent, launcher, template and init say to each other: one JSON value a message. All of them
+//! are the same binary, so there is no version.
+
+use std::{ffi::OsString, io};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sandbox::{Plan, error::StepError};
+
+/// Hidden subcommand of the binary.
+pub(super) const SUBCOMMAND: &str = "launcher";
+
+/// Agent to launcher; with the template's socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Prepare {
+    /// The fence.
+    pub(super) plan: Plan,
+}
+
+/// Agent to template; with standard input, output and error, the status pipe, the session's cgroup
+/// and the `cgroup.procs` of its version 1 cgroups, in this order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Launch {
+    /// User and group.
+    pub(super) uid: u32,
+    /// Absolute path of the program, and its arguments.
+    pub(super) command: Vec<OsString>,
+    /// Whether a controller counts the session's memory.
+    pub(super) memory_counted: bool,
+}
+
+/// Descriptors of a `Launch` before those of version 1 cgroups.
+pub(super) const LAUNCH_FDS: usize = 5;
+
+/// Template to agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// The root stands.
+    Ready,
+    /// Process 1 is there; with its descriptor.
+    Cloned,
+    /// A step failed; nothing runs.
+    Failed(StepError),
+}
+
+/// Init to agent, a line each, over the status pipe.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Status {
+    /// The worker's program was executed.
+    Started,
+    /// A step failed; the session ends.
+    Failed(StepError),
+    /// The worker ended by itself.
+    Exited(u8),
+    /// The worker was ended by a signal.
+    Signalled(i32),
+}
+
+/// Bytes of a value.
+pub(super) fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(value)?)
+}
+
+/// A value from bytes.
+pub(super) fn decode<'bytes, T: Deserialize<'bytes>>(bytes: &'bytes [u8]) -> io::Result<T> {
+    Ok(serde_json::from_slice(bytes)?)
+}

@@ -1,0 +1,72 @@
+//! The launcher process: makes a template process for each policy and does nothing else.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    unistd::{dup2_stdin, setsid},
+};
+
+use super::{
+    protocol::{self, Prepare},
+    template::Template,
+};
+use crate::sys::{
+    process::{Side, SingleThreaded, exit_now, fork},
+    seqpacket::{self, MESSAGE_BYTES_MAX},
+    signals,
+};
+
+/// Exit code of a launcher that could not go on.
+const FAILED: i32 = 70;
+
+/// Runs the launcher on the socket that is its standard input, until the agent closes it. Called
+/// before the process has a second thread.
+pub fn launcher_main() -> ! {
+    let code = match serve() {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("launcher: {error}");
+            FAILED
+        }
+    };
+    exit_now(code)
+}
+
+fn serve() -> io::Result<()> {
+    let one = SingleThreaded::prove()?;
+    // Out of the agent's terminal: an interrupt is the agent's to judge.
+    match setsid() {
+        Ok(_) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    signals::reset()?;
+    signals::ignore_children()?;
+    let socket = take_stdin()?;
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    while let Some(mut message) = seqpacket::receive(&socket, &mut buffer)? {
+        let Some(template_socket) = message.fds.pop() else {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        };
+        let Prepare { plan } = protocol::decode(&message.bytes)?;
+        match fork(&one)? {
+            Side::Parent(_) => {}
+            Side::Child => {
+                drop((socket, buffer));
+                Template::run(plan, template_socket, &one);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Moves the socket away from descriptor 0, which children must not find.
+fn take_stdin() -> io::Result<OwnedFd> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    Ok(socket)
+}

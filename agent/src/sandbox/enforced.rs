@@ -1,0 +1,226 @@
+//! What was put up for a session, measure by measure. Every measure here is either in force, covered
+//! by another one, or missing with a reason; a required one that is missing means that nothing was
+//! started.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    landlock::{ABI_SCOPES, ABI_TCP},
+    plan::Plan,
+    rlimit::Limited,
+};
+
+/// Landlock ABIs that added a right, and what covers it before.
+const LANDLOCK_RIGHTS: &[(&str, i32, &str)] = &[
+    ("landlock_files", 1, ""),
+    (
+        "landlock_refer",
+        2,
+        "landlock ABI 1, which refuses it always",
+    ),
+    ("landlock_truncate", 3, "read-only mounts"),
+    (
+        "landlock_device_ioctl",
+        5,
+        "the system call filter's list of ioctls",
+    ),
+    (
+        "landlock_scopes",
+        ABI_SCOPES,
+        "no unix sockets by name; own pid namespace and uid",
+    ),
+    (
+        "landlock_unix_paths",
+        9,
+        "a root without foreign sockets; no unix sockets by name in most profiles",
+    ),
+];
+
+/// State of a measure.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "by")]
+pub enum State {
+    /// In force.
+    Enforced,
+    /// Not available; something else does its work.
+    Covered(Cow<'static, str>),
+    /// Not in force, for this reason. Never a required measure.
+    Missing(Cow<'static, str>),
+}
+
+/// One measure.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Measure {
+    /// Its name, stable.
+    pub name: Cow<'static, str>,
+    /// Its state.
+    #[serde(flatten)]
+    pub state: State,
+    /// In numbers or words.
+    pub detail: String,
+}
+
+impl Measure {
+    /// A measure.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        state: State,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            state,
+            detail: detail.into(),
+        }
+    }
+
+    fn enforced(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, State::Enforced, detail)
+    }
+}
+
+/// The record of a session.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Enforced {
+    /// The measures, in the order of the layers.
+    pub measures: Vec<Measure>,
+}
+
+impl Enforced {
+    /// What a session has whose worker was executed under `plan`: every step before that succeeded,
+    /// or there would be none.
+    pub(crate) fn of(plan: &Plan, uid: u32, memory_counted: bool, cgroup: Vec<Measure>) -> Self {
+        let mut measures = cgroup;
+        measures.extend([
+            Measure::enforced("user", format!("uid and gid {uid}, no groups")),
+            Measure::enforced("pid_namespace", "process 1 is the session's own"),
+            Measure::enforced("mount_namespace", "own copy of the policy's root"),
+            Measure::enforced("ipc_namespace", ""),
+            Measure::enforced("uts_namespace", super::plan::HOST_NAME),
+            Measure::new(
+                "network_namespace",
+                State::Covered("the cgroup hooks".into()),
+                "shared with the agent; the hooks decide every flow",
+            ),
+            Measure::enforced(
+                "root",
+                format!("{} listed paths, the root read-only", plan.binds.len()),
+            ),
+            Measure::enforced(
+                "workdir",
+                format!("{} bytes, nosuid, nodev, noexec", plan.workdir_size),
+            ),
+            Measure::enforced("procfs", masked(plan)),
+            Measure::new(
+                "procfs_net",
+                State::Missing(
+                    "`/proc/<pid>/net` of a worker's own processes can not be covered: it lists \
+                     the sockets of the network namespace that it shares with the host"
+                        .into(),
+                ),
+                "read only",
+            ),
+        ]);
+        measures.extend(landlock(plan));
+        measures.extend(process(plan, memory_counted));
+        Self { measures }
+    }
+}
+
+fn masked(plan: &Plan) -> String {
+    let names: Vec<_> = plan
+        .masks
+        .iter()
+        .filter_map(|mask| mask.file_name())
+        .map(|name| name.display().to_string())
+        .collect();
+    format!("own processes only; covered: {}", names.join(" "))
+}
+
+fn landlock(plan: &Plan) -> Vec<Measure> {
+    let abi = plan.landlock.abi;
+    let mut measures: Vec<_> = LANDLOCK_RIGHTS
+        .iter()
+        .map(|(name, since, else_by)| {
+            let state = if abi >= *since {
+                State::Enforced
+            } else {
+                State::Covered((*else_by).into())
+            };
+            Measure::new(*name, state, format!("ABI {abi}, since {since}"))
+        })
+        .collect();
+    let tcp = if plan.landlock.no_tcp {
+        Measure::enforced("landlock_tcp", "no connect, no bind")
+    } else {
+        Measure::new(
+            "landlock_tcp",
+            State::Covered("the cgroup hooks".into()),
+            if abi < ABI_TCP {
+                format!("ABI {abi}, since {ABI_TCP}")
+            } else {
+                "left out: a later policy may widen egress, a ruleset can not".to_owned()
+            },
+        )
+    };
+    measures.push(tcp);
+    measures
+}
+
+fn process(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
+    let instructions: usize = plan
+        .filters
+        .iter()
+        .map(super::seccomp::Filter::instructions)
+        .sum();
+    let filters = plan.filters.len();
+    let mut measures = vec![
+        Measure::enforced("capabilities", "none in any set, securebits locked"),
+        Measure::enforced("no_new_privs", ""),
+        Measure::enforced(
+            "system_calls",
+            format!("{filters} filters, {instructions} instructions"),
+        ),
+        Measure::enforced("keyring", "an empty one of its own"),
+        Measure::enforced("descriptors", "standard input, output and error only"),
+        Measure::enforced(
+            "death_signal",
+            "ends with process 1, which ends with the agent",
+        ),
+        if plan.memfd_noexec {
+            Measure::enforced("memory_files", "vm.memfd_noexec=2 in its pid namespace")
+        } else {
+            Measure::new(
+                "memory_files",
+                State::Covered("no memfd_create".into()),
+                "this kernel can not make them non-executable",
+            )
+        },
+    ];
+    for limit in &plan.limits {
+        let name = match limit.limited {
+            Limited::OpenFiles => "limit_open_files",
+            Limited::Processes => "limit_processes",
+            Limited::Data => "limit_data",
+            Limited::Core => "limit_core",
+            Limited::LockedMemory => "limit_locked_memory",
+            Limited::QueuedSignals => "limit_queued_signals",
+            Limited::MessageQueues => "limit_message_queues",
+            Limited::RealTime => "limit_real_time",
+            Limited::Nice => "limit_nice",
+        };
+        let measure = if limit.limited == Limited::Data && memory_counted {
+            Measure::new(
+                name,
+                State::Covered("the memory controller".into()),
+                format!("{}", limit.value),
+            )
+        } else {
+            Measure::enforced(name, format!("{} a process", limit.value))
+        };
+        measures.push(measure);
+    }
+    measures
+}

@@ -1,0 +1,261 @@
+//! What a policy's fence consists of, computed once per policy in the agent. Who carries it out
+//! decides nothing.
+//!
+//! The worker's places: `/work` is its working directory, `/tmp` beside it; both are tmpfs of the
+//! policy's `workdir_size`, empty at the start, gone at the end. `/dev/shm` is `/tmp`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::PlanError,
+    landlock, procfs,
+    rlimit::{self, Limit},
+    seccomp::{self, Filter},
+};
+use crate::{
+    config::Instance,
+    policy::compiled::{CompiledPolicy, Filesystem},
+    sys,
+};
+
+/// Working directory of every worker.
+pub const WORKDIR: &str = "/work";
+/// Its directory for temporary files.
+pub const TMPDIR: &str = "/tmp";
+/// Host name of every worker.
+pub const HOST_NAME: &str = "worker";
+
+/// Places that a policy can not list: each is made for the session.
+const OWN_PLACES: &[(&str, &str)] = &[
+    (WORKDIR, "choose another folder"),
+    (TMPDIR, "copy what the worker needs to another folder"),
+    ("/proc", "a worker has a process list of its own"),
+    ("/dev", "a worker has null, zero, full, random and urandom"),
+];
+
+/// Folders at the top that merged-usr systems keep as links.
+const MERGED_LINKS: &[&str] = &["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+
+/// ELF interpreters; those that a host has come along with `filesystem.execute`.
+const LOADERS: &[&str] = &[
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+];
+/// The loader's index of libraries.
+const LOADER_CACHE: &str = "/etc/ld.so.cache";
+
+/// What a worker may do with a path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read and execute.
+    Execute,
+    /// Read and write.
+    Write,
+}
+
+/// A host path that appears in the root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bind {
+    /// The path without symbolic links, the same on both sides.
+    pub path: PathBuf,
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// What is allowed there.
+    pub access: Access,
+}
+
+/// A symbolic link of the root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Link {
+    /// Where.
+    pub at: PathBuf,
+    /// To what.
+    pub to: PathBuf,
+    /// Left out when the root lacks what it points to, and not an error.
+    pub optional: bool,
+}
+
+/// A file whose content is checked before each launch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pinned {
+    /// Its path.
+    pub path: PathBuf,
+    /// SHA-256 of its content.
+    pub sha256: [u8; 32],
+}
+
+/// A fence, ready to be carried out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The policy's digest.
+    pub digest: String,
+    /// An empty folder of the host over which the root is mounted while it is built.
+    pub scaffold: PathBuf,
+    /// Host paths, parents before children.
+    pub binds: Vec<Bind>,
+    /// Links.
+    pub links: Vec<Link>,
+    /// Bytes of the workdir, and of `/tmp`.
+    pub workdir_size: u64,
+    /// Entries of `/proc` to cover: those of the list that this kernel has.
+    pub masks: Vec<PathBuf>,
+    /// Landlock.
+    pub landlock: landlock::Layer,
+    /// Filters in the order of their installation.
+    pub filters: Vec<Filter>,
+    /// Resource limits.
+    pub limits: Vec<Limit>,
+    /// The environment, `NAME=value`.
+    pub environment: Vec<String>,
+    /// Pinned files.
+    pub pins: Vec<Pinned>,
+    /// Whether the kernel can make memory files non-executable per pid namespace.
+    pub memfd_noexec: bool,
+}
+
+impl Plan {
+    /// Computes the fence of a policy on this host.
+    pub fn new(instance: &Instance, policy: &CompiledPolicy) -> Result<Self, PlanError> {
+        let (binds, links) = binds(&policy.filesystem)?;
+        let abi = sys::landlock::abi().map_err(PlanError::Landlock)?;
+        let memfd_noexec = Path::new("/proc/sys/vm/memfd_noexec").exists();
+        let layer = landlock::Layer::new(abi, &binds, policy.egress.rules.is_empty());
+        let filters = seccomp::compile(
+            &policy.syscalls,
+            seccomp::Host {
+                abstract_sockets_scoped: layer.scoped(),
+                memfd_noexec,
+            },
+        )?;
+        Ok(Self {
+            digest: policy.digest.to_string(),
+            scaffold: instance.run_folder().join("root"),
+            binds,
+            links,
+            workdir_size: policy.filesystem.workdir_size,
+            masks: procfs::masks(Path::new("/proc")),
+            landlock: layer,
+            filters,
+            limits: rlimit::limits(&policy.limits),
+            environment: environment(&policy.worker.environment)?,
+            pins: pins(policy),
+            memfd_noexec,
+        })
+    }
+}
+
+fn environment(variables: &BTreeMap<String, String>) -> Result<Vec<String>, PlanError> {
+    variables
+        .iter()
+        .map(|(name, value)| {
+            let passes = !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
+            if passes {
+                Ok(format!("{name}={value}"))
+            } else {
+                Err(PlanError::Environment(name.clone()))
+            }
+        })
+        .collect()
+}
+
+fn pins(policy: &CompiledPolicy) -> Vec<Pinned> {
+    let pin = |pin: &crate::policy::compiled::Pin| Pinned {
+        path: pin.path.clone(),
+        sha256: pin.sha256,
+    };
+    policy.worker.pins.iter().map(pin).collect()
+}
+
+fn binds(filesystem: &Filesystem) -> Result<(Vec<Bind>, Vec<Link>), PlanError> {
+    let mut chosen: BTreeMap<PathBuf, Bind> = BTreeMap::new();
+    let mut links = merged_links();
+    let lists = [
+        ("read", &filesystem.read, Access::Read),
+        ("execute", &filesystem.execute, Access::Execute),
+        ("write", &filesystem.write, Access::Write),
+    ];
+    for (list, paths, access) in lists {
+        for path in paths {
+            refuse_own_place(list, path)?;
+            let missing = |source| PlanError::Missing {
+                list,
+                path: path.clone(),
+                source,
+            };
+            let real = fs::canonicalize(path).map_err(missing)?;
+            refuse_own_place(list, &real)?;
+            let folder = fs::metadata(&real).map_err(missing)?.is_dir();
+            if real != *path {
+                links.push(Link {
+                    at: path.clone(),
+                    to: real.clone(),
+                    optional: false,
+                });
+            }
+            chosen.insert(
+                real.clone(),
+                Bind {
+                    path: real,
+                    folder,
+                    access,
+                },
+            );
+        }
+    }
+    if !filesystem.execute.is_empty() {
+        for (path, access) in LOADERS
+            .iter()
+            .map(|loader| (*loader, Access::Execute))
+            .chain([(LOADER_CACHE, Access::Read)])
+        {
+            // A host has the loader of its own architecture and libc only.
+            if let Ok(path) = fs::canonicalize(path) {
+                chosen.entry(path.clone()).or_insert(Bind {
+                    path,
+                    folder: false,
+                    access,
+                });
+            }
+        }
+    }
+    Ok((chosen.into_values().collect(), links))
+}
+
+fn refuse_own_place(list: &'static str, path: &Path) -> Result<(), PlanError> {
+    let refusal = |own, hint| PlanError::OwnPlace {
+        list,
+        path: path.to_owned(),
+        own,
+        hint,
+    };
+    if path == Path::new("/") {
+        return Err(refusal("/", "list the folders that the worker needs"));
+    }
+    match OWN_PLACES.iter().find(|(own, _)| path.starts_with(own)) {
+        Some((own, hint)) => Err(refusal(own, hint)),
+        None => Ok(()),
+    }
+}
+
+fn merged_links() -> Vec<Link> {
+    MERGED_LINKS
+        .iter()
+        .filter_map(|at| {
+            Some(Link {
+                at: PathBuf::from(at),
+                to: fs::read_link(at).ok()?,
+                optional: true,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,92 @@
+//! Resource limits of a worker: what no cgroup controller counts, or a second line behind one.
+
+use nix::sys::resource::{Resource, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use super::error::{At, Step, StepError};
+use crate::policy::compiled;
+
+/// Bytes of memory a worker may lock: key material, not a heap.
+const LOCKED_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of signals and messages that may wait.
+const QUEUED_MAX: u64 = 1024;
+/// Process 1 of the session counts under the same user.
+const INIT_PROCESSES: u64 = 1;
+
+/// What is limited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limited {
+    /// Descriptors of a process.
+    OpenFiles,
+    /// Processes and threads of the session's user.
+    Processes,
+    /// Private writable memory of a process. Not the address space: runtimes reserve far more of
+    /// that than they use.
+    Data,
+    /// Core dumps.
+    Core,
+    /// Locked memory.
+    LockedMemory,
+    /// Queued signals.
+    QueuedSignals,
+    /// Bytes of message queues.
+    MessageQueues,
+    /// Real-time priority.
+    RealTime,
+    /// Raising its own priority.
+    Nice,
+}
+
+/// One limit, soft and hard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limit {
+    /// Of what.
+    pub limited: Limited,
+    /// How much.
+    pub value: u64,
+}
+
+/// The limits that a policy asks for.
+#[must_use]
+pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
+    let compiled::Limits {
+        memory,
+        processes,
+        cpus_milli: _,
+        open_files,
+    } = *limits;
+    [
+        (Limited::OpenFiles, u64::from(open_files)),
+        (
+            Limited::Processes,
+            u64::from(processes).saturating_add(INIT_PROCESSES),
+        ),
+        (Limited::Data, memory),
+        (Limited::Core, 0),
+        (Limited::LockedMemory, LOCKED_BYTES_MAX.min(memory)),
+        (Limited::QueuedSignals, QUEUED_MAX),
+        (Limited::MessageQueues, 0),
+        (Limited::RealTime, 0),
+        (Limited::Nice, 0),
+    ]
+    .map(|(limited, value)| Limit { limited, value })
+    .to_vec()
+}
+
+/// Sets one limit of this process.
+pub fn apply(limit: &Limit) -> Result<(), StepError> {
+    let resource = match limit.limited {
+        Limited::OpenFiles => Resource::RLIMIT_NOFILE,
+        Limited::Processes => Resource::RLIMIT_NPROC,
+        Limited::Data => Resource::RLIMIT_DATA,
+        Limited::Core => Resource::RLIMIT_CORE,
+        Limited::LockedMemory => Resource::RLIMIT_MEMLOCK,
+        Limited::QueuedSignals => Resource::RLIMIT_SIGPENDING,
+        Limited::MessageQueues => Resource::RLIMIT_MSGQUEUE,
+        Limited::RealTime => Resource::RLIMIT_RTPRIO,
+        Limited::Nice => Resource::RLIMIT_NICE,
+    };
+    setrlimit(resource, limit.value, limit.value)
+        .at(Step::Limits, format!("resource limit {:?}", limit.limited))
+}

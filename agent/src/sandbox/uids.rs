@@ -1,0 +1,175 @@
+//! Users for sessions: numbers without a name, a block of them per instance, each used by one session
+//! at a time and rested before its next.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::config::Instance;
+
+/// First number of the first block: far above what distributions, containers and directory services
+/// hand out, below where numbers turn negative.
+pub const FIRST: u32 = 0x7000_0000;
+/// Numbers of a block.
+pub const BLOCK: u32 = 4096;
+/// Blocks, and so instances at a time on one host.
+pub const BLOCKS_MAX: u32 = 256;
+/// Rest of a number after its session. Short, because sessions may be short and many; the queue
+/// makes it much longer in practice, the longest rested number goes first.
+pub const REST: Duration = Duration::from_secs(1);
+/// Locks of the claimed blocks: one folder for all instances.
+const LOCK_FOLDER: &str = "/run/stockade-uids";
+
+/// No number to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum UidError {
+    /// The lock files can not be used.
+    #[error("user ids: `{path}`: {source}", path = path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Every block is claimed.
+    #[error("user ids: all {BLOCKS_MAX} blocks are claimed by running instances")]
+    NoBlock,
+    /// The service's block is claimed.
+    #[error("user ids: the service's block is claimed: another agent of this instance runs")]
+    ServiceBlock,
+    /// Every number of the block is in use or rests.
+    #[error("user ids: all {BLOCK} of this instance are in use or were a moment ago")]
+    Exhausted,
+}
+
+/// The numbers of one instance.
+#[derive(Debug)]
+pub struct Pool {
+    resting: Mutex<VecDeque<(u32, Option<Instant>)>>,
+    _claim: Flock<File>,
+}
+
+/// A session's number; rests when it is dropped.
+#[derive(Debug)]
+pub struct SessionUid {
+    uid: u32,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    /// Claims a block: the service its own, others the first that is free.
+    pub fn claim(instance: &Instance) -> Result<Arc<Self>, UidError> {
+        Self::claim_in(Path::new(LOCK_FOLDER), *instance == Instance::service())
+    }
+
+    fn claim_in(folder: &Path, service: bool) -> Result<Arc<Self>, UidError> {
+        fs::create_dir_all(folder).map_err(|source| UidError::Lock {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let blocks = if service { 0..1 } else { 1..BLOCKS_MAX };
+        for block in blocks {
+            if let Some(claim) = lock(&folder.join(block.to_string()))? {
+                let first = FIRST + block * BLOCK;
+                let fresh = (first..first + BLOCK).map(|uid| (uid, None)).collect();
+                return Ok(Arc::new(Self {
+                    resting: Mutex::new(fresh),
+                    _claim: claim,
+                }));
+            }
+        }
+        Err(if service {
+            UidError::ServiceBlock
+        } else {
+            UidError::NoBlock
+        })
+    }
+
+    /// The number that rested longest.
+    pub fn take(self: &Arc<Self>) -> Result<SessionUid, UidError> {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let rested = |since: &Option<Instant>| since.is_none_or(|since| since.elapsed() >= REST);
+        match resting.pop_front() {
+            Some((uid, since)) if rested(&since) => Ok(SessionUid {
+                uid,
+                pool: Arc::clone(self),
+            }),
+            Some(tired) => {
+                resting.push_front(tired);
+                Err(UidError::Exhausted)
+            }
+            None => Err(UidError::Exhausted),
+        }
+    }
+}
+
+impl SessionUid {
+    /// The number; the group's is the same.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.uid
+    }
+}
+
+impl Drop for SessionUid {
+    fn drop(&mut self) {
+        let mut resting = self
+            .pool
+            .resting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        resting.push_back((self.uid, Some(Instant::now())));
+    }
+}
+
+fn lock(path: &Path) -> Result<Option<Flock<File>>, UidError> {
+    let failed = |source| UidError::Lock {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(claim) => Ok(Some(claim)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(failed(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_claimed_once_and_its_numbers_rest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let service = Pool::claim_in(folder.path(), true).expect("block 0");
+        assert!(matches!(
+            Pool::claim_in(folder.path(), true),
+            Err(UidError::ServiceBlock)
+        ));
+        let other = Pool::claim_in(folder.path(), false).expect("block 1");
+        let first = service.take().expect("a number");
+        assert_eq!(first.get(), FIRST);
+        assert_eq!(other.take().expect("a number").get(), FIRST + BLOCK);
+        drop(first);
+        let rest: Vec<_> = (1..BLOCK).map(|_| service.take().expect("fresh")).collect();
+        assert!(matches!(service.take(), Err(UidError::Exhausted)));
+        std::thread::sleep(REST);
+        assert_eq!(service.take().expect("rested").get(), FIRST);
+        drop((service, rest));
+        let again = Pool::claim_in(folder.path(), true);
+        assert!(again.is_ok(), "the claim ends with the pool: {again:?}");
+    }
+}
