@@ -91,7 +91,7 @@ ports = [8080]
 reason = "the forecast cache of this site"
 
 [filesystem]
-read = ["{scratch}", "/etc/ssl"]
+read = ["/usr", "/etc/ssl", "{scratch}"]
 execute = ["/usr/bin"]
 "#;
 
@@ -112,7 +112,7 @@ protocol = "udp"
 ports = [9000]
 
 [filesystem]
-read = ["/usr/lib", "/usr/share"]
+read = ["/usr"]
 execute = ["/usr/bin"]
 
 [syscalls]

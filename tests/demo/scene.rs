@@ -1,6 +1,7 @@
 //! Plays the demo: makes the lab, starts the agent, has the tools try, prints what came of it.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     process::Output,
     sync::mpsc::Receiver,
@@ -185,7 +186,9 @@ fn print_proof(lab: &Lab, wrong: &mut Vec<String>) -> Result<()> {
         .filter(|attempt| !attempt.address.is_empty())
         .map(|attempt| (attempt.address, attempt.expected == Expected::Allowed))
         .collect();
-    addresses.dedup();
+    addresses.sort_by_key(|(_, is_allowed)| !is_allowed);
+    let mut told = BTreeSet::new();
+    addresses.retain(|(address, _)| told.insert(*address));
     for (text, is_allowed) in addresses {
         let address: IpAddr = text.parse().context("an address of the table")?;
         let packets = lab.arrived_at(address)?;
