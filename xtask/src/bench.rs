@@ -1,10 +1,11 @@
 //! Sets up, builds optimised, and hands over to the bench that the `tests` package has.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, process::Command};
 
 use crate::{
     build, privileges, process,
     setup::{self, Scope},
+    tree,
 };
 
 /// The verb.
@@ -13,17 +14,6 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     setup::ensure(Scope::Lab)?;
     build::kernel_object()?;
     build::workspace(true)?;
-    let mut command = process::cargo();
-    command.args([
-        "run",
-        "--release",
-        "--quiet",
-        "--locked",
-        "-p",
-        "tests",
-        "--bin",
-        "bench",
-        "--",
-    ]);
-    process::run(command.args(arguments))
+    let mut command = Command::new(tree::target().join("release/bench"));
+    process::run(command.current_dir(tree::root()).args(arguments))
 }

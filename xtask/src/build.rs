@@ -11,6 +11,10 @@ use crate::{
     tree,
 };
 
+/// Everything that runs on this host. Always all of it: cargo unites the features of what is chosen,
+/// and another choice builds the dependencies again.
+pub(crate) const WORKSPACE: [&str; 4] = ["--locked", "--workspace", "--exclude", "ebpf"];
+
 /// The verb.
 pub(crate) fn run(release: bool) -> anyhow::Result<()> {
     setup::ensure(Scope::Build)?;
@@ -40,7 +44,7 @@ pub(crate) fn kernel_object() -> anyhow::Result<()> {
 /// Builds everything that runs on this host.
 pub(crate) fn workspace(release: bool) -> anyhow::Result<()> {
     let mut command = process::cargo();
-    command.args(["build", "--locked", "--workspace", "--exclude", "ebpf"]);
+    command.arg("build").args(WORKSPACE);
     if release {
         command.arg("--release");
     }

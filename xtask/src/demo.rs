@@ -1,10 +1,11 @@
 //! Sets up, builds, and hands over to the demo that the `tests` package has.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, process::Command};
 
 use crate::{
     build, privileges, process,
     setup::{self, Scope},
+    tree,
 };
 
 /// The verb.
@@ -13,9 +14,6 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     setup::ensure(Scope::Lab)?;
     build::kernel_object()?;
     build::workspace(false)?;
-    let mut command = process::cargo();
-    command.args([
-        "run", "--quiet", "--locked", "-p", "tests", "--bin", "demo", "--",
-    ]);
-    process::run(command.args(arguments))
+    let mut command = Command::new(tree::target().join("debug/demo"));
+    process::run(command.current_dir(tree::root()).args(arguments))
 }

@@ -24,14 +24,10 @@ pub(crate) fn format() -> anyhow::Result<()> {
 /// Clippy has no warning for the host's crates.
 pub(crate) fn clippy() -> anyhow::Result<()> {
     let mut command = process::cargo();
-    command.args([
-        "clippy",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        "ebpf",
-        "--all-targets",
-    ]);
+    command
+        .arg("clippy")
+        .args(build::WORKSPACE)
+        .arg("--all-targets");
     process::run(command.args(["--", "-D", "warnings"]))
 }
 
@@ -44,17 +40,9 @@ pub(crate) fn clippy_kernel() -> anyhow::Result<()> {
 /// The documentation has no broken link.
 pub(crate) fn documentation() -> anyhow::Result<()> {
     let mut command = process::cargo();
-    command.args([
-        "doc",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        "ebpf",
-        "--no-deps",
-    ]);
-    process::run(
-        command
-            .arg("--document-private-items")
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    command
+        .arg("doc")
+        .args(build::WORKSPACE)
+        .args(["--no-deps", "--document-private-items"]);
+    process::run(command.env("RUSTDOCFLAGS", "-D warnings"))
 }

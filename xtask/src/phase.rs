@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::process::{self, Ended};
+use crate::{
+    build,
+    process::{self, Ended},
+};
 
 /// What was counted.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -90,7 +93,9 @@ impl Phase {
 fn tests(arguments: &[&str], limit: Duration, long: bool) -> Tally {
     let mut command: Command = process::cargo();
     command
-        .args(["test", "--locked", "--no-fail-fast"])
+        .arg("test")
+        .args(build::WORKSPACE)
+        .arg("--no-fail-fast")
         .args(arguments);
     if long {
         command.env("STOCKADE_LONG", "1");

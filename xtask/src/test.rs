@@ -60,29 +60,11 @@ const PHASES: [Phase; 13] = [
     built("clippy", lint::clippy),
     built("documentation", lint::documentation),
     built("generated files", generate::check),
-    tests(
-        "unit",
-        &[
-            "-p", "common", "-p", "agent", "-p", "xtask", "-p", "tests", "--lib", "--bins",
-        ],
-        minutes(10),
-    ),
-    tests(
-        "examples in the documentation",
-        &["-p", "common", "-p", "agent", "-p", "tests", "--doc"],
-        minutes(10),
-    ),
-    tests(
-        "must not compile",
-        &["-p", "tests", "--test", "ui"],
-        minutes(15),
-    ),
-    tests(
-        "fuzz smoke",
-        &["-p", "tests", "--test", "fuzz"],
-        minutes(10),
-    ),
-    tests("integration", &["-p", "tests", "--test", "it"], minutes(25)),
+    tests("unit", &["--lib", "--bins"], minutes(10)),
+    tests("examples in the documentation", &["--doc"], minutes(10)),
+    tests("must not compile", &["--test", "ui"], minutes(5)),
+    tests("fuzz smoke", &["--test", "fuzz"], minutes(10)),
+    tests("integration", &["--test", "it"], minutes(25)),
 ];
 
 /// The verb. `long` lets tests take larger counts.
@@ -138,13 +120,5 @@ pub(crate) fn run(long: bool) -> ExitCode {
 /// Compiles the tests too, so that the seconds of the phases are the tests' own.
 fn build_tests() -> anyhow::Result<()> {
     let mut command = process::cargo();
-    command.args([
-        "test",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        "ebpf",
-        "--no-run",
-    ]);
-    process::run(&mut command)
+    process::run(command.arg("test").args(build::WORKSPACE).arg("--no-run"))
 }

@@ -24,6 +24,7 @@ use super::{
     error::LaunchError,
     protocol::{self, Launch, Prepare, Reply, SUBCOMMAND},
     running::Running,
+    streams,
 };
 use crate::{
     audit::Receipt,
@@ -145,6 +146,7 @@ impl Launcher {
             admitted,
             receipt,
         } = request;
+        streams::check(&stdio)?;
         let session = receipt.session();
         proofs_fit(&admitted, session, &cgroup)?;
         let memory_counted = enforced::memory_counted(&cgroup_measures);

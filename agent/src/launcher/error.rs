@@ -4,6 +4,7 @@ use std::io;
 
 use common::id::SessionId;
 
+use super::streams::NetworkSocket;
 use crate::sandbox::{
     PlanError,
     error::{Step, StepError},
@@ -19,6 +20,9 @@ pub enum LaunchError {
     /// No user id.
     #[error(transparent)]
     Uid(#[from] UidError),
+    /// A standard stream that no worker gets.
+    #[error(transparent)]
+    Stream(#[from] NetworkSocket),
     /// The launcher process can not be started.
     #[error("launcher: {0}")]
     Start(io::Error),
@@ -53,6 +57,7 @@ impl LaunchError {
             | Self::Start(_)
             | Self::Lost(_)
             | Self::ForeignProof { .. }
+            | Self::Stream(_)
             | Self::Late { .. } => None,
         }
     }

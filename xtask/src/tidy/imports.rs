@@ -13,7 +13,14 @@ const LAYERS: &[(u8, &[&str])] = &[
     (
         1,
         &[
-            "policy", "config", "clock", "secret", "sys", "exit", "shutdown",
+            "policy",
+            "config",
+            "clock",
+            "timestamp",
+            "secret",
+            "sys",
+            "exit",
+            "shutdown",
         ],
     ),
 ];
