@@ -215,7 +215,6 @@ impl Engine {
                 .fd()
                 .try_clone_to_owned()
                 .map_err(LaunchError::Descriptors)?,
-            controllers: Vec::new(),
             memory_counted,
             cgroup_measures,
             receipt,
