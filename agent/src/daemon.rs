@@ -16,7 +16,7 @@ mod status;
 mod table;
 mod tasks;
 
-pub use error::{LaunchError, StartError, chain};
+pub use error::{LaunchError, StartError, chain, told};
 pub use explained::explained;
 pub use policies::ReloadError;
 pub use session::{CommandLine, Finished, Order, Session, Stdio};
@@ -128,8 +128,9 @@ impl Engine {
             .map(|loaded| loaded.policy.digest)
             .collect();
         self.launcher.retain(|digest| digests.contains(digest));
-        // A full queue means that a sweep is due already.
-        drop(self.sweeps.try_send(()));
+        if self.sweeps.try_send(()).is_err() {
+            tracing::trace!("a sweep is due already");
+        }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -82,11 +82,6 @@ async fn serve(config: Config, ending: Ending, kernel_log_level: u8) -> Result<(
         sessions_max,
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
-    // Bound before anything is made, so that a wrong address costs nothing.
-    let pages = match metrics {
-        Metrics::Off => None,
-        Metrics::Address(address) => Some((http::Server::bind(address).await?, address)),
-    };
     let engine = Engine::start(Setup {
         journal: instance.journal_file(),
         instance,
@@ -95,23 +90,30 @@ async fn serve(config: Config, ending: Ending, kernel_log_level: u8) -> Result<(
         ending,
         kernel_log_level,
     })?;
-    if let Some((server, address)) = pages {
-        tracing::info!(%address, "metrics served");
-        tokio::spawn(server.serve(Arc::new(engine.pages()), engine.stopping()));
+    let opened = open(&engine, metrics, &control_group).await;
+    if opened.is_ok() {
+        tracing::info!(instance = engine.instance().name(), "agent ready");
+        attend(&engine, &mut signals).await;
     }
-    let bound = Server::bind(&engine, &control_group);
-    let served = match bound {
-        Ok(server) => {
-            tokio::spawn(server.serve(Arc::clone(&engine)));
-            tracing::info!(instance = engine.instance().name(), "agent ready");
-            attend(&engine, &mut signals).await;
-            Ok(())
-        }
-        Err(error) => Err(error),
-    };
     engine.close().await;
     tracing::info!("agent ended");
-    served
+    opened
+}
+
+/// Opens the doors: the pages first, the control socket last, because who waits for the agent waits
+/// for that one.
+async fn open(engine: &Arc<Engine>, metrics: Metrics, group: &str) -> Result<(), StartError> {
+    match metrics {
+        Metrics::Off => {}
+        Metrics::Address(address) => {
+            let server = http::Server::bind(address).await?;
+            tracing::info!(%address, "metrics served");
+            tokio::spawn(server.serve(Arc::new(engine.pages()), engine.stopping()));
+        }
+    }
+    let server = Server::bind(engine, group)?;
+    tokio::spawn(server.serve(Arc::clone(engine)));
+    Ok(())
 }
 
 async fn attend(engine: &Arc<Engine>, signals: &mut Signals) {

@@ -8,8 +8,9 @@ use std::{
 use crate::{
     config,
     daemon::{
-        LaunchError, StartError, chain,
+        LaunchError, StartError,
         control::{channel, protocol::Refused},
+        told,
     },
     exit::Code,
     observe, policy,
@@ -25,10 +26,10 @@ pub struct Failure {
 impl Failure {
     /// A failure with a code.
     pub fn new(code: Code, error: &dyn std::error::Error) -> Self {
-        Self::said(code, chain(error))
+        Self::said(code, told(error))
     }
 
-    /// A failure in words: `what: why; hint: what to do`.
+    /// A failure in words: `what: why`, then a line `hint: what to do`.
     pub fn said(code: Code, message: impl Into<String>) -> Self {
         Self {
             code: code as u8,
@@ -45,7 +46,7 @@ impl Failure {
     }
 
     pub(super) fn odd_answer() -> Self {
-        let message = "agent: answered something else; hint: is it of another version?";
+        let message = "agent: answered something else\nhint: is it of another version?";
         Self::said(Code::Software, message)
     }
 
@@ -57,9 +58,9 @@ impl Failure {
         } else {
             ("", "")
         };
-        let text = self.message.replace("; hint: ", "\nhint: ");
+        let told = writeln!(stderr, "{red}error{plain}: {}", self.message);
         // Where stderr is gone the code still tells.
-        drop(writeln!(stderr, "{red}error{plain}: {text}"));
+        drop(told);
         self.code.into()
     }
 }

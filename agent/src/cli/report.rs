@@ -44,20 +44,17 @@ pub(super) fn report(ended: &Ended, explain: Explain) -> Result<(), Failure> {
 }
 
 fn page(ended: &Ended) -> String {
-    let mut page = String::new();
-    for explained in &ended.refused {
-        paragraph(&mut page, explained);
-    }
+    let mut lines: Vec<String> = ended.refused.iter().flat_map(paragraph).collect();
     if ended.missing > 0 {
-        page.push_str(&format!(
-            "stockade: {} more refusals are not listed\n",
+        lines.push(format!(
+            "stockade: {} more refusals are not listed",
             ended.missing
         ));
     }
-    page
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
-fn paragraph(page: &mut String, explained: &Explained) {
+fn paragraph(explained: &Explained) -> Vec<String> {
     let Explained {
         refusal,
         toml,
@@ -71,20 +68,16 @@ fn paragraph(page: &mut String, explained: &Explained) {
         1 => String::new(),
         times => format!(" ({times} times)"),
     };
-    page.push_str(&format!(
-        "stockade: {word}: {}{times}: {}\n",
-        refusal.destination(),
-        refusal.event.reason.sentence()
-    ));
+    let (destination, why) = (refusal.destination(), refusal.event.reason.sentence());
+    let mut lines = vec![format!("stockade: {word}: {destination}{times}: {why}")];
     if let Some(toml) = toml {
-        page.push_str(&format!("  these lines would allow it:\n"));
-        for line in toml.lines() {
-            page.push_str(&format!("    {line}\n"));
-        }
-        page.push_str(&format!("  but: {advice}\n"));
+        lines.push("  these lines would allow it:".to_owned());
+        lines.extend(toml.lines().map(|line| format!("    {line}")));
+        lines.push(format!("  but: {advice}"));
     } else {
-        page.push_str(&format!("  {advice}\n"));
+        lines.push(format!("  {advice}"));
     }
+    lines
 }
 
 #[cfg(test)]
@@ -127,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_refusal_is_explained() {
+    fn a_destination_has_lines_that_allow_it() {
         check(
             [8, 8, 4, 4],
             6,
@@ -174,38 +167,42 @@ mod tests {
                 stockade: 2 more refusals are not listed
             "#]],
         );
+    }
+
+    #[test]
+    fn some_refusals_have_none() {
         check(
             [8, 8, 4, 4],
             17,
             Reason::DnsNotRedirected,
             Hook::Sendmsg,
-            &expect![[r#"
+            &expect![[r"
                 stockade: refused: udp 8.8.4.4:443 (3 times): port 53 is reached through the agent's resolver only
                   nothing opens it: port 53 always goes to the agent's resolver
                 stockade: 2 more refusals are not listed
-            "#]],
+            "]],
         );
         check(
             [0, 0, 0, 0],
             262,
             Reason::Protocol,
             Hook::SockCreate,
-            &expect![[r#"
+            &expect![[r"
                 stockade: refused: mptcp socket (3 times): only TCP and UDP leave a fence
                   no line of a policy opens it: only TCP and UDP leave a fence
                 stockade: 2 more refusals are not listed
-            "#]],
+            "]],
         );
         check(
             [0, 0, 0, 0],
             6,
             Reason::BindPort,
             Hook::Bind,
-            &expect![[r#"
+            &expect![[r"
             stockade: refused: tcp 0.0.0.0:443 (3 times): a worker may bind to port 0 only
               no line of a policy opens it: nobody dials a worker
             stockade: 2 more refusals are not listed
-        "#]],
+        "]],
         );
     }
 }

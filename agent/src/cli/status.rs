@@ -48,7 +48,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn page(status: &Status) -> String {
     const MEBIBYTE: u64 = 1 << 20;
-    let mut page = String::new();
     let lines = [
         ("instance", status.instance.clone()),
         ("version", status.version.clone()),
@@ -74,10 +73,9 @@ fn page(status: &Status) -> String {
             ),
         ),
     ];
-    for (name, value) in lines {
-        page.push_str(&format!("{name:<9} {value}\n"));
-    }
-    page.push('\n');
+    let facts = lines
+        .map(|(name, value)| format!("{name:<9} {value}\n"))
+        .concat();
     let head = [
         "tool",
         "mode",
@@ -88,11 +86,12 @@ fn page(status: &Status) -> String {
         "description",
     ];
     let rows: Vec<_> = status.policies.iter().map(row).collect();
-    page.push_str(&table(&head, &rows));
-    for ailment in &status.ailments {
-        page.push_str(&format!("\nwrong: {ailment}\n"));
-    }
-    page
+    let ailments = status
+        .ailments
+        .iter()
+        .map(|ailment| format!("\nwrong: {ailment}\n"));
+    let ailments: String = ailments.collect();
+    format!("{facts}\n{}{ailments}", table(&head, &rows))
 }
 
 fn row(policy: &PolicyStatus) -> Vec<String> {

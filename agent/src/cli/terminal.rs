@@ -8,12 +8,11 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut text = String::new();
-    line(&mut text, head.iter().copied(), &widths);
-    for row in rows {
-        line(&mut text, row.iter().map(String::as_str), &widths);
-    }
-    text
+    let head = line(head.iter().copied(), &widths);
+    let rows = rows
+        .iter()
+        .map(|row| line(row.iter().map(String::as_str), &widths));
+    std::iter::once(head).chain(rows).collect()
 }
 
 /// A string that some other process chose, without anything that moves a cursor.
@@ -21,13 +20,16 @@ pub(super) fn harmless(text: &str) -> String {
     text.escape_debug().to_string()
 }
 
-fn line<'a>(text: &mut String, cells: impl Iterator<Item = &'a str>, widths: &[usize]) {
-    let mut padded = String::new();
-    for (cell, width) in cells.zip(widths) {
-        padded.push_str(&format!("{cell:<width$}  "));
-    }
-    text.push_str(padded.trim_end());
-    text.push('\n');
+fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
+    let cells = cells.zip(widths);
+    let padded: String = cells
+        .map(|(cell, width)| format!("{cell:<width$}  "))
+        .collect();
+    format!(
+        "{}
+",
+        padded.trim_end()
+    )
 }
 
 #[cfg(test)]

@@ -132,19 +132,24 @@ impl LaunchError {
     }
 }
 
-/// An error and its causes in one line, hints last.
+/// An error and its causes in one line, hints last: for logs and records.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
+    let told = told(error);
+    let lines: Vec<_> = told.lines().map(str::trim).collect();
+    lines.join("; ")
+}
+
+/// An error and its causes for people, hints on lines of their own at the end.
+#[must_use]
+pub fn told(error: &dyn std::error::Error) -> String {
     let (mut said, mut hints) = (Vec::new(), Vec::new());
     let mut next = Some(error);
     while let Some(error) = next {
-        for line in error.to_string().lines() {
-            if line.starts_with("hint: ") {
-                hints.push(line.to_owned());
-            } else {
-                said.push(line.to_owned());
-            }
-        }
+        let text = error.to_string();
+        let (hint, words): (Vec<_>, Vec<_>) = text.lines().partition(|l| l.starts_with("hint: "));
+        said.push(words.join("\n"));
+        hints.extend(hint.into_iter().map(str::to_owned));
         next = error.source();
     }
     // An error that passes its source's words on would say them twice.
@@ -153,5 +158,31 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     std::iter::once(said)
         .chain(hints)
         .collect::<Vec<_>>()
-        .join("; ")
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::{LaunchError, chain, told};
+
+    #[test]
+    fn hints_come_last() {
+        let error = LaunchError::Journal(crate::audit::Error::Open {
+            path: "/x".into(),
+            source: std::io::Error::from_raw_os_error(28),
+        });
+        expect!["journal `/x`: can not be opened: No space left on device (os error 28)"]
+            .assert_eq(&told(&error));
+        let error = LaunchError::NoPolicy {
+            tool: "wed".to_owned(),
+            near: Some("web".to_owned()),
+        };
+        expect![[r#"
+            tool `wed`: no policy names it
+            hint: `web`?"#]]
+        .assert_eq(&told(&error));
+        expect!["tool `wed`: no policy names it; hint: `web`?"].assert_eq(&chain(&error));
+    }
 }

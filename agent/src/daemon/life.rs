@@ -1,13 +1,16 @@
 //! The life of a session whose worker runs: signals in, time limit, and what remains to be done when
 //! the worker has ended.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use common::id::SessionId;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     task::spawn_blocking,
-    time::sleep_until,
+    time::{sleep_until, timeout},
 };
 
 use super::{
@@ -23,6 +26,9 @@ use crate::{
     policy::compiled::CompiledPolicy,
     sandbox::Enforced,
 };
+
+/// How long killed processes have to be gone.
+const GONE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What a running session holds.
 pub(super) struct Life {
@@ -44,7 +50,13 @@ impl Life {
         tell: oneshot::Sender<Finished>,
     ) {
         let engine = Arc::clone(&self.engine);
-        let end = self.until_end(&mut running, inbox).await;
+        let end = self.until_end(&mut running, &cgroup, inbox).await;
+        self.kill(&cgroup);
+        match timeout(GONE_TIME_MAX, running.gone()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(session.id = self.session.0, %error, "end not seen"),
+            Err(_) => tracing::warn!(session.id = self.session.0, "processes not gone in time"),
+        }
         drop(running);
         let spent = engine.clear(self.session, cgroup).await;
         // Events that the worker caused before it ended are in the ring by now.
@@ -77,7 +89,12 @@ impl Life {
         drop(tell.send(finished));
     }
 
-    async fn until_end(&self, running: &mut Running, mut inbox: mpsc::Receiver<Command>) -> End {
+    async fn until_end(
+        &self,
+        running: &mut Running,
+        cgroup: &SessionCgroup,
+        mut inbox: mpsc::Receiver<Command>,
+    ) -> End {
         let deadline = tokio::time::Instant::now().checked_add(self.policy.worker.wall_timeout);
         let mut why = None;
         loop {
@@ -91,20 +108,34 @@ impl Life {
                     }
                     Some(Command::End(reason)) => {
                         why = why.or(Some(end_of(reason)));
-                        running.kill();
+                        self.kill(cgroup);
                     }
                     // The table and the caller hold the other ends; without them nobody waits.
                     None => {
                         why = why.or(Some(End::CallerGone));
-                        running.kill();
+                        self.kill(cgroup);
                         return ended(running.wait().await, why);
                     }
                 },
                 () = until(deadline), if why.is_none() => {
                     why = Some(End::WallTimeout);
-                    running.kill();
+                    self.kill(cgroup);
                 }
             }
+        }
+    }
+}
+
+impl Life {
+    /// Kills every process of the session at once; none can fork out of it.
+    fn kill(&self, cgroup: &SessionCgroup) {
+        if let Err(error) = cgroup.kill() {
+            let session = self.session.0;
+            tracing::error!(
+                session.id = session,
+                error = chain(&error),
+                "session not killed"
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ use common::{
     limits::POLICIES_MAX,
 };
 
-use super::{error::chain, setup::PolicySource};
+use super::{error::told, setup::PolicySource};
 use crate::{
     exit::Code,
     kernel::{self, Kernel, PolicyInForce, Synced},
@@ -115,8 +115,8 @@ impl Policies {
     /// Reads the source again. On an error everything stays, and the error is kept.
     pub(super) fn reload(&self, kernel: &Kernel) -> Result<usize, ReloadError> {
         let applied = self.apply(kernel);
-        *lock(&self.last_error) = applied.as_ref().err().map(|error| chain(error));
-        applied?;
+        *lock(&self.last_error) = applied.as_ref().err().map(|error| told(error));
+        let _synced: Synced = applied?;
         Ok(self.current.load().by_tool.len())
     }
 

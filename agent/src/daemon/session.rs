@@ -215,7 +215,6 @@ impl Engine {
                 .fd()
                 .try_clone_to_owned()
                 .map_err(LaunchError::Descriptors)?,
-            controllers: Vec::new(),
             memory_counted,
             cgroup_measures,
             receipt,
@@ -256,13 +255,18 @@ impl Session {
 
     /// Hands a signal on to the worker.
     pub async fn signal(&self, number: i32) {
-        // An error says that the session is over.
-        drop(self.commands.send(Command::Signal(number)).await);
+        self.command(Command::Signal(number)).await;
     }
 
     /// Ends the worker because nobody wants its answer any more.
     pub async fn abandon(&self) {
-        drop(self.commands.send(Command::End(Why::CallerGone)).await);
+        self.command(Command::End(Why::CallerGone)).await;
+    }
+
+    async fn command(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::trace!(session.id = self.id.0, "session is over already");
+        }
     }
 
     /// Waits until nothing of it is left. May be cancelled and called again.

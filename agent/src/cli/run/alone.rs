@@ -111,7 +111,7 @@ fn resolved(policy: &CompiledPolicy, command: Vec<String>) -> Result<CommandLine
     let program = if program.starts_with('/') {
         program
     } else if program.contains('/') {
-        let hint = "the worker's root is another; hint: give the program's absolute path";
+        let hint = "the worker's root is another\nhint: give the program's absolute path";
         return Err(Failure::said(
             Code::NotStarted,
             format!("program `{program}`: {hint}"),

@@ -26,7 +26,7 @@ use crate::{
     audit::{Caller, End},
     daemon::{
         Engine,
-        error::{LaunchError, StartError, chain},
+        error::{LaunchError, StartError, chain, told},
         explained::explained,
         session::{CommandLine, Finished, Order, Session, Stdio},
     },
@@ -250,7 +250,7 @@ async fn events(
 }
 
 fn refused(code: u8, error: &dyn std::error::Error) -> Reply {
-    let message = chain(error);
+    let message = told(error);
     Reply::Refused(Refused { code, message })
 }
 
