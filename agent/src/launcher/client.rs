@@ -20,6 +20,7 @@ use super::{
     error::LaunchError,
     protocol::{self, Launch, Prepare, Reply, SUBCOMMAND},
     running::Running,
+    streams,
 };
 use crate::{
     audit::Receipt,
@@ -142,6 +143,7 @@ impl Launcher {
             cgroup_measures,
             receipt: _,
         } = request;
+        streams::check(&stdio)?;
         let template = self.template(&policy).await?;
         let uid = self.uids.take()?;
         let (status, writer) =

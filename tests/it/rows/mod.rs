@@ -172,6 +172,7 @@ ports = [5432]
 reason = "reporting database"
 
 [filesystem]
+read = ["/usr"]
 execute = ["{program}"]
 "#;
 

@@ -167,7 +167,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         hooks: Outcome::Works,
-        fence: Outcome::Works,
+        fence: NO_OPTION,
         ..Row::refused(
             "flow label to an allowed address",
             "socket inet6 dgram; opt ip6.autoflowlabel int 1; sendto [2606:2800:220:1::37]:443 5",
@@ -181,7 +181,7 @@ pub(super) const ROWS: &[Row] = &[
         "socket inet6 dgram; opt ip6.autoflowlabel int 1; sendto [2a00:1450::8]:443 5",
         OTHER6,
         EPERM,
-        EPERM,
+        NO_OPTION,
     ),
     Row {
         hooks: Outcome::Works,
