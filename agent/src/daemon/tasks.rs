@@ -110,7 +110,7 @@ fn log(event: &Event) {
 /// orders were lost.
 pub(super) async fn destroy(mut destroyer: Destroyer, mut sweeps: mpsc::Receiver<()>) {
     loop {
-        let due = tokio::select! {
+        let sweep = tokio::select! {
             order = destroyer.next() => match order {
                 Ok(order) => {
                     carry_out(&mut destroyer, &order);
@@ -127,8 +127,8 @@ pub(super) async fn destroy(mut destroyer: Destroyer, mut sweeps: mpsc::Receiver
                 None => return,
             },
         };
-        if due {
-            sweep(&mut destroyer);
+        if sweep {
+            self::sweep(&mut destroyer);
         }
     }
 }
