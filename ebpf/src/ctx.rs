@@ -2,6 +2,14 @@
 //!
 //! The kernel rewrites every access to a context, so fields are read one by one, in the width that
 //! it expects; a reference to a whole context is never made.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel widens the fields of a context to 32 bits; their values fit"
+)]
+#![expect(
+    clippy::unused_self,
+    reason = "a helper that is allowed in some hooks only is a method of their context"
+)]
 
 use core::ptr;
 
