@@ -398,6 +398,7 @@ pub(crate) fn nearest_worker(ancestor: impl Fn(i32) -> u64) -> (u64, Worker) {
     let mut deepest = 0;
     let mut level = ANCESTORS_MAX;
     while level > 0 {
+        level -= 1;
         let cgroup = ancestor(level);
         if cgroup != 0 {
             if let Some(worker) = maps::worker(cgroup) {
@@ -407,7 +408,6 @@ pub(crate) fn nearest_worker(ancestor: impl Fn(i32) -> u64) -> (u64, Worker) {
                 deepest = cgroup;
             }
         }
-        level -= 1;
     }
     (deepest, Worker::default())
 }

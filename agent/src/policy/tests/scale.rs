@@ -33,15 +33,23 @@ fn a_hundred_thousand_rules_compile() {
         "covering ranges come along"
     );
     println!("100,000 rules: {took:?}");
-    // Unoptimised, on a busy machine: a quadratic step would take minutes.
-    assert!(took.as_secs() < 20, "{took:?}");
+    // Unoptimised and beside other tests it is most of a minute; a quadratic step would take hours.
+    assert!(took.as_secs() < 300, "{took:?}");
 }
 
 #[test]
-fn more_rules_than_a_policy_may_have_are_refused_once() {
-    let error = compile("t.toml", &text(RULES_PER_POLICY_MAX + 1)).unwrap_err();
+fn more_rules_than_a_policy_may_have_are_refused_before_they_are_read() {
+    let most = usize::try_from(RULES_PER_POLICY_MAX).unwrap();
+    let rules = |count: usize| format!("[{}]", "{},".repeat(count));
+    let text = format!(
+        "version = 1\ntool = \"t\"\negress.allow = {}\nlocal.allow = {}\n",
+        rules(most),
+        rules(1)
+    );
+    let error = compile("t.toml", &text).unwrap_err();
     assert_eq!(error.findings().len(), 1);
     assert_eq!(error.findings()[0].code, Code::OutOfBounds);
+    assert_eq!(error.place(&error.findings()[0]).0, 4);
 }
 
 #[test]
