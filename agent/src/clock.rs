@@ -1,1 +1,22 @@
-//! Time.
+//! The kernel's clock of events against the wall clock.
+
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds since boot, suspended time included: the clock of [`common::event::Event`].
+#[must_use]
+pub fn boot_ns() -> u64 {
+    // The kernel has had this clock since 2.6.39; it can not fail with a valid place to write to.
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The wall-clock time of an event that was stamped with nanoseconds since boot.
+#[must_use]
+pub fn wall(stamp_boot_ns: u64) -> SystemTime {
+    let ago = Duration::from_nanos(boot_ns().saturating_sub(stamp_boot_ns));
+    SystemTime::now()
+        .checked_sub(ago)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,99 +1,10 @@
-//! Names and paths of one instance. All of them derive from the instance's name, so that two
-//! instances (the service, a stand-alone run, each test) never share anything.
-//!
-//! This file does no I/O.
+//! How an instance is set up: its name and paths, and the agent's own configuration file.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+mod file;
+mod instance;
 
-use common::abi;
+pub use file::{Config, Error, LogFormat, Metrics};
+pub use instance::{DEFAULT_INSTANCE, INSTANCE_NAME_BYTES_MAX, Instance, InstanceNameError};
 
-/// Name of the service's instance.
-pub const DEFAULT_INSTANCE: &str = "stockade";
-/// Longest instance name, bytes: it becomes part of a cgroup name and of a unix socket path.
-pub const INSTANCE_NAME_BYTES_MAX: usize = 40;
-
-/// An instance name: lower-case letters, digits and `-`, beginning with a letter.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Instance(String);
-
-/// The name is not an instance name.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "instance name `{0}`: 1 to {INSTANCE_NAME_BYTES_MAX} lower-case letters, digits and `-`, \
-     beginning with a letter"
-)]
-pub struct InstanceNameError(String);
-
-impl Instance {
-    /// Checks a name.
-    pub fn new(name: &str) -> Result<Self, InstanceNameError> {
-        let shaped = name.len() <= INSTANCE_NAME_BYTES_MAX
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if shaped {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(InstanceNameError(name.to_owned()))
-        }
-    }
-
-    /// The service's instance.
-    #[must_use]
-    pub fn service() -> Self {
-        Self(DEFAULT_INSTANCE.to_owned())
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-
-    /// Folder on bpffs that holds the pins of this ABI version: `/sys/fs/bpf/<instance>/v<ABI>`.
-    #[must_use]
-    pub fn pin_folder(&self) -> PathBuf {
-        self.pin_root().join(abi::PIN_FOLDER)
-    }
-
-    /// Folder on bpffs that holds the pins of every ABI version.
-    #[must_use]
-    pub fn pin_root(&self) -> PathBuf {
-        Path::new("/sys/fs/bpf").join(&self.0)
-    }
-
-    /// Sockets, lock, prepared roots: gone at reboot. `/run/<instance>`.
-    #[must_use]
-    pub fn run_folder(&self) -> PathBuf {
-        Path::new("/run").join(&self.0)
-    }
-
-    /// Journal and last good policy set: survives reboots. `/var/lib/<instance>`.
-    #[must_use]
-    pub fn state_folder(&self) -> PathBuf {
-        Path::new("/var/lib").join(&self.0)
-    }
-
-    /// The control socket of the agent.
-    #[must_use]
-    pub fn control_socket(&self) -> PathBuf {
-        self.run_folder().join("control.sock")
-    }
-
-    /// Folder name of the cgroup that is the parent of all session cgroups, where no service
-    /// manager made one.
-    #[must_use]
-    pub fn cgroup_name(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,140 @@
-//! `daemon`
+//! The composition root: wires policy, kernel, launcher, journal and observation into an [`Engine`],
+//! which `stockade agent` and a stand-alone `stockade run` share.
+//!
+//! Nothing below imports this; siblings that must not know each other meet here.
+
+pub mod control;
+mod error;
+mod explained;
+mod life;
+mod lock;
+mod policies;
+mod seen;
+mod session;
+mod setup;
+mod status;
+mod table;
+mod tasks;
+
+pub use error::{LaunchError, StartError, chain, told};
+pub use explained::explained;
+pub use policies::ReloadError;
+pub use session::{CommandLine, Finished, Order, Session, Stdio};
+pub use setup::{Ending, PolicySource, Setup, sweep_abandoned};
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    task::{JoinSet, spawn_blocking},
+};
+
+use crate::{
+    audit::Journal,
+    config::Instance,
+    kernel::{self, Kernel, cgroup},
+    launcher::Launcher,
+    observe::{dispatch::Dispatcher, metrics::Metrics},
+    shutdown::{Stop, Stopping},
+};
+
+/// Everything that runs sessions, ready: hooks attached, policies in force, launcher waiting.
+pub struct Engine {
+    instance: Instance,
+    ending: Ending,
+    _lock: lock::InstanceLock,
+    parent: cgroup::Parent,
+    kernel: Kernel,
+    attached: kernel::Attached,
+    launcher: Launcher,
+    journal: Journal,
+    policies: policies::Policies,
+    sessions: table::Table,
+    slots: Arc<Semaphore>,
+    sessions_max: u32,
+    dispatcher: Dispatcher,
+    metrics: Metrics,
+    drains: mpsc::Sender<oneshot::Sender<()>>,
+    sweeps: mpsc::Sender<()>,
+    started: Instant,
+    stop: Stop,
+    stopping: Stopping,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Engine {
+    /// The instance.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Where events go out.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    /// What the agent counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Becomes ready when the engine is closed.
+    #[must_use]
+    pub fn stopping(&self) -> Stopping {
+        self.stopping.clone()
+    }
+
+    /// Reads the policies again. On an error nothing changes.
+    pub async fn reload(self: &Arc<Self>) -> Result<usize, ReloadError> {
+        let engine = Arc::clone(self);
+        // Reading, compiling and publishing many rules takes longer than a thread that serves
+        // everybody may be held.
+        let reloaded = spawn_blocking(move || engine.policies.reload(&engine.kernel)).await;
+        let reloaded = reloaded.unwrap_or(Err(ReloadError::Interrupted));
+        self.metrics.reload(reloaded.is_ok());
+        match &reloaded {
+            Ok(policies) => {
+                tracing::info!(policies, "policies in force");
+                self.follow_policies();
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = chain(error),
+                    "policies not reloaded: the last set stays"
+                );
+            }
+        }
+        reloaded
+    }
+
+    /// After a change: sessions of tools that are gone end, templates of policies that are gone are
+    /// let go, sockets that the new policies refuse are destroyed.
+    fn follow_policies(&self) {
+        let set = self.policies.current();
+        let in_force = |id| set.by_tool.values().any(|loaded| loaded.id == id);
+        self.sessions.end(table::Why::PolicyRemoved, |entry| {
+            !in_force(entry.policy_id)
+        });
+        let digests: HashSet<_> = set
+            .by_tool
+            .values()
+            .map(|loaded| loaded.policy.digest)
+            .collect();
+        self.launcher.retain(|digest| digests.contains(digest));
+        if self.sweeps.try_send(()).is_err() {
+            tracing::trace!("a sweep is due already");
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(task);
+    }
+}

@@ -16,3 +16,4 @@ pub mod policy;
 pub mod sandbox;
 pub mod shutdown;
 pub mod sys;
+pub mod timestamp;

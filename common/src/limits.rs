@@ -12,7 +12,8 @@ pub const PREFIXES_MAX: u32 = 262_144;
 pub const RULES_PER_POLICY_MAX: u32 = 110_000;
 /// Rules alive in all policies, in both generations of a push.
 pub const LIVE_RULES_MAX: u32 = 262_144;
-/// Ancestors of a socket's cgroup that are asked for a session, deepest first.
+/// Ancestors of a socket's cgroup that are asked for a session, from this level (exclusive) up to
+/// the root (level 0).
 pub const ANCESTORS_MAX: i32 = 8;
 /// Addresses of this host that a connect is refused for at once.
 pub const LOCAL_ADDRESSES_MAX: u32 = 4_096;

@@ -1,1 +1,24 @@
-//! Integration tests.
+//! Integration tests: the product as a black box, in a lab, seen from the receiving side.
+
+#[cfg(test)]
+mod bypass;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod counts;
+#[cfg(test)]
+mod decide;
+#[cfg(test)]
+mod hooks;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod parallel;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
+mod swap;

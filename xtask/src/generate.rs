@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, process::Command};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use common::verdict::Reason;
 
 use crate::{
@@ -72,7 +72,12 @@ fn files() -> anyhow::Result<[File; 2]> {
 /// The agent knows the shape of its policies; it prints the schema.
 fn schema() -> anyhow::Result<String> {
     let binary = tree::target().join("debug/stockade");
-    process::output(Command::new(binary).args(["policy", "schema"]))
+    let schema = process::output(Command::new(binary).args(["policy", "schema"]))?;
+    ensure!(
+        !schema.is_empty(),
+        "`stockade policy schema` prints nothing"
+    );
+    Ok(schema)
 }
 
 fn reasons() -> anyhow::Result<String> {

@@ -44,5 +44,7 @@ pub(crate) fn documentation() -> anyhow::Result<()> {
         .arg("doc")
         .args(build::WORKSPACE)
         .args(["--no-deps", "--document-private-items"]);
-    process::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+    // Links to private items resolve here, and nobody reads this documentation without them.
+    let flags = "-D warnings -A rustdoc::private_intra_doc_links";
+    process::run(command.env("RUSTDOCFLAGS", flags))
 }

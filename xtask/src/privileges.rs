@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::bail;
 
 /// The capabilities that the lab and the agent need, by their numbers in `capability.h`.
-const NEEDED: [(u32, &str, &str); 9] = [
+const NEEDED: [(u32, &str, &str); 8] = [
     (0, "CAP_CHOWN", "give workdirs to workers"),
     (
         1,
@@ -21,7 +21,6 @@ const NEEDED: [(u32, &str, &str); 9] = [
         "make the lab's network, destroy sockets",
     ),
     (21, "CAP_SYS_ADMIN", "make namespaces, mounts and cgroups"),
-    (24, "CAP_SYS_RESOURCE", "set the limits of workers"),
     (39, "CAP_BPF", "load programs into the kernel"),
 ];
 

@@ -1,4 +1,16 @@
-//! The record: what must be written before anything runs.
+//! The record: what must be written before anything runs, and what came of it.
+//!
+//! It knows nothing of processes, sockets or the kernel; the daemon tells it what happened.
+
+mod error;
+mod journal;
+mod record;
+
+pub use error::Error;
+pub use journal::{Journal, Opened, RECORD_BYTES_MAX};
+pub use record::{Caller, End, Intent, Outcome, Spent};
+
+use common::id::SessionId;
 
 /// Proof that an intent was written to the journal. Only the journal makes one; `launch` demands it.
 #[must_use]
@@ -13,4 +25,14 @@ impl Receipt {
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
+
+    /// The session that this record is the beginning of. Session ids *are* record numbers: no
+    /// session without a record, and no id twice as long as the journal lives.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        SessionId(self.sequence)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,122 @@
-//! The command line: one file a verb.
+//! The command line: one file a verb. What is read here is checked and handed down; no verb decides
+//! anything of its own.
 
-use std::process::ExitCode;
+mod agent;
+mod events;
+mod failure;
+pub mod policy;
+mod reload;
+mod report;
+mod run;
+mod sessions;
+mod signals;
+mod status;
+mod terminal;
+
+use std::{env, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::Failure;
+
+use crate::{
+    config::{DEFAULT_INSTANCE, Instance},
+    daemon::control::{
+        channel::Channel,
+        protocol::{Reply, Request},
+    },
+    exit::Code,
+    launcher,
+};
+
+/// First argument that makes the process a launcher instead of a command line.
+const LAUNCHER: &str = "launcher";
+
+/// Runs tool workers inside a fence: what their policy does not name, they do not reach.
+#[derive(Debug, Parser)]
+#[command(name = "stockade", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the answer is no; 2 usage; 65 bad policy; 69 this host lacks something;
+70 our bug; 73 can not be made or written; 75 in the way for now (no agent, a second agent);
+77 not permitted; 78 bad configuration; `run`: the worker's own, 128 + signal, 125 not started.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Agent(agent::Arguments),
+    Run(run::Arguments),
+    /// Looks at policies: check, show, explain, compare.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    Status(status::Arguments),
+    Sessions(sessions::Arguments),
+    Events(events::Arguments),
+    Reload(reload::Arguments),
+}
+
+/// Which agent is meant.
+#[derive(Debug, Args)]
+struct Target {
+    /// Instance of the agent.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_INSTANCE, value_parser = Instance::new)]
+    instance: Instance,
+}
 
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Before anything that could start a thread.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|verb| verb == "launcher")
-    {
-        crate::launcher::launcher_main();
+    // Before anything else: a launcher has one thread and no parsed arguments.
+    if env::args_os().nth(1).is_some_and(|verb| verb == LAUNCHER) {
+        launcher::launcher_main();
     }
-    ExitCode::SUCCESS
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                Code::Usage
+            } else {
+                Code::Ok
+            };
+            // Where the terminal is gone there is nobody to tell.
+            drop(error.print());
+            return code.into();
+        }
+    };
+    let done = match line.verb {
+        Verb::Agent(arguments) => agent::run(arguments),
+        Verb::Run(arguments) => run::run(arguments),
+        Verb::Policy(command) => command.run().map(Into::into).map_err(Failure::from),
+        Verb::Status(arguments) => status::run(&arguments),
+        Verb::Sessions(arguments) => sessions::run(&arguments),
+        Verb::Events(arguments) => events::run(&arguments),
+        Verb::Reload(arguments) => reload::run(&arguments),
+    };
+    done.unwrap_or_else(Failure::tell)
+}
+
+/// Asks an agent one thing.
+fn ask(target: &Target, request: &Request) -> Result<Reply, Failure> {
+    runtime()?.block_on(async {
+        let mut channel = Channel::connect(&target.instance.control_socket()).await?;
+        channel.send(request).await?;
+        let reply = channel.receive().await?;
+        match reply {
+            Some(Reply::Refused(refused)) => Err(refused.into()),
+            Some(reply) => Ok(reply),
+            None => Err(Failure::silent_agent()),
+        }
+    })
+}
+
+/// A runtime for a command: one thread.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::runtime(&error))
 }

@@ -74,12 +74,12 @@ impl Parent {
         make(&path)?;
         let folder = File::open(&path).map_err(|e| failed(&path, "opening", e))?;
         let below = path.strip_prefix(&mount).unwrap_or(&path);
-        let level = u32::try_from(below.components().count()).unwrap_or(u32::MAX);
-        if level >= ANCESTORS_MAX.cast_unsigned() {
+        let level = u32::try_from(below.components().count()).unwrap_or(u32::MAX - 1);
+        if level + 1 >= ANCESTORS_MAX.cast_unsigned() {
             return Err(Error::TooDeep {
                 path,
                 level,
-                max: ANCESTORS_MAX,
+                max: ANCESTORS_MAX - 1,
             });
         }
         for ancestor in [&mount, &path] {
@@ -206,6 +206,44 @@ pub fn leftovers(parent: &Parent) -> Result<Vec<SessionCgroup>, Error> {
     Ok(found)
 }
 
+/// Each session cgroup below a parent, with all cgroups below it. Cgroups that go while we look are
+/// left out.
+pub(in crate::kernel) fn descendants(
+    parent: &Path,
+) -> Result<Vec<(CgroupId, Vec<CgroupId>)>, Error> {
+    let mut all = Vec::new();
+    for path in children(parent).map_err(|e| failed(parent, "reading", e))? {
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        let mut below = Vec::new();
+        collect_below(&path, &mut below);
+        if !below.is_empty() {
+            all.push((CgroupId(metadata.ino()), below));
+        }
+    }
+    Ok(all)
+}
+
+fn collect_below(path: &Path, below: &mut Vec<CgroupId>) {
+    for child in children(path).unwrap_or_default() {
+        if let Ok(metadata) = fs::metadata(&child) {
+            below.push(CgroupId(metadata.ino()));
+            collect_below(&child, below);
+        }
+    }
+}
+
+fn children(path: &Path) -> io::Result<Vec<PathBuf>> {
+    // A cgroup's folder has two links, and one more for each child: most have none.
+    if fs::metadata(path)?.nlink() <= 2 {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(path)?.flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    Ok(folders.map(|entry| entry.path()).collect())
+}
+
 /// The cgroup of one session.
 #[derive(Debug)]
 pub struct SessionCgroup {
@@ -268,9 +306,13 @@ impl SessionCgroup {
         Ok(events.lines().any(|line| line == "populated 1"))
     }
 
-    /// Kills every process in it and below it, in one step that no fork escapes.
+    /// Kills every process in it and below it, in one step that no fork escapes. One that is
+    /// removed has none.
     pub fn kill(&self) -> Result<(), Error> {
-        set(&self.path.join("cgroup.kill"), "1")
+        match set(&self.path.join("cgroup.kill"), "1") {
+            Err(Error::Cgroup { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     /// Removes it and everything below it; waits for what was killed to be gone. Blocks for up to

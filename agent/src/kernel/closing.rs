@@ -110,7 +110,7 @@ fn see_off(
     if endings.is_empty() {
         return Ok(());
     }
-    let sockets = flows::owned_sockets(diag, &inner.maps)?;
+    let sockets = flows::owned_sockets(diag, inner)?;
     let alive: BTreeSet<SessionId> = sockets.iter().map(|owned| owned.session).collect();
     let now = Instant::now();
     let over: Vec<Ending> = endings

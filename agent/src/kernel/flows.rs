@@ -5,7 +5,7 @@
 //! answers its sender itself.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     fs::{self, File},
     io,
     path::Path,
@@ -14,49 +14,30 @@ use std::{
 
 use common::{
     event::DestroyOrder,
-    flow::{Flow, Place, Shape},
+    flow::Address,
     id::{PolicyId, SessionId},
-    layout::{SocketState, Tally},
+    layout::{SocketState, Tally, Worker},
     pod::Pod,
-    verdict::Verdict,
 };
 
-use super::{Inner, error::Error, maps::Maps, ring::Reader};
-use crate::sys::{
-    netns,
-    sock_diag::{Diag, Socket},
+use super::{Inner, cgroup, error::Error, ring::Reader};
+use crate::{
+    policy::model::Model,
+    sys::{
+        netns,
+        sock_diag::{Diag, Socket},
+    },
 };
 
 /// A socket that some session made.
 #[derive(Clone, Debug)]
-pub struct OwnedSocket {
+pub(in crate::kernel) struct OwnedSocket {
     /// Whose it is.
-    pub session: SessionId,
+    pub(in crate::kernel) session: SessionId,
     /// Under which policy.
-    pub policy: PolicyId,
+    pub(in crate::kernel) policy: PolicyId,
     /// The socket.
-    pub socket: Socket,
-}
-
-impl OwnedSocket {
-    /// What it talks to, as a decision sees it; `None` where it is not connected.
-    fn flow(&self, is_local: impl Fn(&Flow) -> bool) -> Option<Flow> {
-        let socket = &self.socket;
-        if !socket.is_connected() {
-            return None;
-        }
-        let mut flow = Flow {
-            protocol: socket.protocol,
-            address: socket.remote,
-            port: socket.remote_port,
-            place: Place::Remote,
-            shape: Shape::Plain,
-        };
-        if is_local(&flow) {
-            flow.place = Place::Host;
-        }
-        Some(flow)
-    }
+    pub(in crate::kernel) socket: Socket,
 }
 
 /// What became of an order or a sweep.
@@ -154,31 +135,38 @@ impl Destroyer {
         Ok(done)
     }
 
-    /// Destroys every connected socket of the agent's namespace and of those that orders came from
-    /// whose flow `judge` refuses. `judge` gets the session's policy.
-    pub fn sweep(
-        &mut self,
-        judge: &dyn Fn(PolicyId, &Flow) -> Verdict,
-    ) -> Result<Destroyed, Error> {
+    /// Destroys every connected socket whose flow the policies in force refuse, by the same decision
+    /// on the host. Due after a push that changed something, and when orders were lost. It looks at
+    /// the agent's network namespace and at those that orders came from.
+    pub fn sweep(&mut self) -> Result<Destroyed, Error> {
         let Self {
             inner, diags, own, ..
         } = self;
         let maps = &inner.maps;
+        let policies = inner.published().policies();
+        let hosts: BTreeSet<Address> = maps.locals.keys()?.into_iter().collect();
         let mut done = Destroyed::default();
         for (netns, diag) in diags.iter_mut() {
             // The table of local addresses is that of the agent's namespace.
-            let ours = netns == own;
-            for owned in owned_sockets(diag, maps)? {
-                let is_local = |flow: &Flow| {
-                    ours && maps.locals.read(&flow.address).is_ok_and(|l| l.is_some())
-                };
-                let Some(flow) = owned.flow(is_local) else {
-                    continue;
-                };
-                if judge(owned.policy, &flow).passes() {
+            let hosts = if netns == own {
+                hosts.clone()
+            } else {
+                BTreeSet::new()
+            };
+            let models: BTreeMap<PolicyId, Model<'_>> = policies
+                .iter()
+                .map(|(id, policy)| (*id, Model::new(policy, hosts.clone())))
+                .collect();
+            for owned in owned_sockets(diag, inner)? {
+                let socket = &owned.socket;
+                let allowed = models.get(&owned.policy).is_some_and(|model| {
+                    let flow = model.flow(socket.protocol, socket.remote, socket.remote_port);
+                    model.decide(&flow).passes()
+                });
+                if allowed || !socket.is_connected() {
                     continue;
                 }
-                if destroy(diag, &owned.socket)? {
+                if destroy(diag, socket)? {
                     done.sockets += 1;
                 } else {
                     done.gone += 1;
@@ -207,26 +195,55 @@ impl Destroyer {
     }
 }
 
-/// All sockets of a namespace that carry a session's tag.
+/// All sockets of a namespace that belong to a session.
 pub(in crate::kernel) fn owned_sockets(
     diag: &mut Diag,
-    maps: &Maps,
+    inner: &Inner,
 ) -> Result<Vec<OwnedSocket>, Error> {
-    let sockets = diag.list(maps.sockets()).map_err(|source| Error::Diag {
-        action: "listing",
-        source,
-    })?;
+    let owners = owners(inner)?;
+    let sockets = diag
+        .list(inner.maps.sockets())
+        .map_err(|source| Error::Diag {
+            action: "listing",
+            source,
+        })?;
     Ok(sockets
         .into_iter()
         .filter_map(|socket| {
-            let state = SocketState::read(socket.storage.as_deref()?)?;
+            let (session, policy) = owner(&socket, &owners)?;
             Some(OwnedSocket {
-                session: state.session,
-                policy: state.policy,
+                session,
+                policy,
                 socket,
             })
         })
         .collect())
+}
+
+/// Whose a socket is: what its tag says, or, because the kernel lists UDP sockets without their
+/// storage, what the table of workers says of its cgroup.
+fn owner(socket: &Socket, owners: &HashMap<u64, Worker>) -> Option<(SessionId, PolicyId)> {
+    if let Some(state) = socket.storage.as_deref().and_then(SocketState::read) {
+        return Some((state.session, state.policy));
+    }
+    let worker = owners.get(&socket.cgroup?)?;
+    Some((worker.session, worker.policy))
+}
+
+/// The workers by cgroup, with the cgroups that they made below their own.
+fn owners(inner: &Inner) -> Result<HashMap<u64, Worker>, Error> {
+    let mut owners = HashMap::new();
+    for cgroup in inner.maps.workers.keys()? {
+        if let Some(worker) = inner.maps.workers.read(&cgroup)? {
+            owners.insert(cgroup, worker);
+        }
+    }
+    for (cgroup, below) in cgroup::descendants(&inner.parent)? {
+        if let Some(worker) = owners.get(&cgroup.0).copied() {
+            owners.extend(below.into_iter().map(|child| (child.0, worker)));
+        }
+    }
+    Ok(owners)
 }
 
 fn destroy(diag: &mut Diag, socket: &Socket) -> Result<bool, Error> {
@@ -238,7 +255,6 @@ fn destroy(diag: &mut Diag, socket: &Socket) -> Result<bool, Error> {
 
 /// The `sock_diag` of a namespace, found by its cookie among those that processes are in.
 fn diag(diags: &mut HashMap<u64, Diag>, cookie: u64) -> Result<&mut Diag, Error> {
-    use std::collections::hash_map::Entry;
     match diags.entry(cookie) {
         Entry::Occupied(entry) => Ok(entry.into_mut()),
         Entry::Vacant(entry) => {
@@ -254,7 +270,7 @@ fn diag(diags: &mut HashMap<u64, Diag>, cookie: u64) -> Result<&mut Diag, Error>
 }
 
 fn find(cookie: u64) -> io::Result<File> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         let is_process = path

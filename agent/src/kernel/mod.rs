@@ -19,7 +19,11 @@ pub mod probe;
 pub mod ring;
 pub mod sync;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use common::{
     id::{CgroupId, PolicyId, SessionId},
@@ -37,7 +41,10 @@ pub use self::{
 use self::{load::LoadedProgram, maps::Maps, pin::PinFolder};
 use crate::{
     config::Instance,
-    sys::{bpf::Write, netns},
+    sys::{
+        bpf::{self, Write},
+        netns,
+    },
 };
 
 /// What can be chosen at start.
@@ -58,6 +65,8 @@ struct Inner {
     maps: Maps,
     programs: Vec<LoadedProgram>,
     pins: PinFolder,
+    /// Folder of the parent cgroup.
+    parent: PathBuf,
     published: Mutex<sync::Published>,
 }
 
@@ -89,10 +98,10 @@ impl Kernel {
             maps,
             programs,
             pins,
+            parent: parent.path().to_owned(),
             published: Mutex::default(),
         };
         inner.configure()?;
-        tracing::debug!(cgroup.path = %parent.path().display(), "programs loaded");
         let kernel = Self {
             inner: Arc::new(inner),
         };
@@ -166,40 +175,34 @@ impl Kernel {
         Ok(all)
     }
 
-    /// How full the maps are that can become full.
+    /// How full the maps are that can become full. Of the tables of rules, what is in force.
     pub fn map_fill(&self) -> Result<Vec<MapFill>, Error> {
         let maps = &self.inner.maps;
-        let fill = |name, entries, capacity| MapFill {
-            name,
-            entries,
-            capacity,
-        };
+        let published = self.inner.published();
+        let (mut exact, mut prefixes, mut live, mut limits) = (0, 0, 0, 0);
+        for sizes in published.sizes() {
+            exact += sizes.exact;
+            prefixes += sizes.prefixes;
+            live += sizes.live;
+            limits += usize::from(sizes.limited);
+        }
+        let policies = published.sizes().count();
+        drop(published);
         let counters = &maps.counters.table;
         let counted = counters.keys().map_err(|source| Error::Map {
             name: maps.counters.name,
             source,
         })?;
+        let fill = |name, entries, capacity| MapFill {
+            name,
+            entries,
+            capacity,
+        };
         Ok(vec![
             fill(
                 "workers",
                 maps.workers.keys()?.len(),
                 maps.workers.table.capacity(),
-            ),
-            fill(
-                "exact",
-                maps.exact.keys()?.len(),
-                maps.exact.table.capacity(),
-            ),
-            fill(
-                "prefixes",
-                maps.prefixes.keys()?.len(),
-                maps.prefixes.table.capacity(),
-            ),
-            fill("live", maps.live.keys()?.len(), maps.live.table.capacity()),
-            fill(
-                "limits",
-                maps.limits.keys()?.len(),
-                maps.limits.table.capacity(),
             ),
             fill(
                 "usage",
@@ -212,12 +215,30 @@ impl Kernel {
                 maps.locals.table.capacity(),
             ),
             fill("counters", counted.len(), counters.capacity()),
-            fill(
-                "policies",
-                self.inner.policies_in_force().count(),
-                POLICIES_MAX - 1,
-            ),
+            fill("exact", exact, maps.exact.table.capacity()),
+            fill("prefixes", prefixes, maps.prefixes.table.capacity()),
+            fill("live", live, maps.live.table.capacity()),
+            fill("limits", limits, maps.limits.table.capacity()),
+            fill("policies", policies, POLICIES_MAX - 1),
         ])
+    }
+
+    /// Runs the egress program on a frame (with Ethernet header) as if it left by a device. The
+    /// socket of a test run is in the root cgroup.
+    pub fn test_egress(
+        &self,
+        frame: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<bpf::TestRunResult, Error> {
+        let hook = "egress";
+        let program = self.inner.programs.iter().find(|p| p.hook.name == hook);
+        let program = program.ok_or(Error::Missing { name: hook })?;
+        bpf::test_run(program.fd.as_fd(), frame, ifindex, repeat).map_err(|source| Error::Attach {
+            hook,
+            action: "a test run",
+            source,
+        })
     }
 
     /// Brings the table of this host's addresses up to date, once.
@@ -248,6 +269,13 @@ impl Inner {
 
     fn word(&self, policy: PolicyId) -> PolicyWord {
         PolicyWord(self.maps.words.load(policy.0))
+    }
+
+    fn published(&self) -> MutexGuard<'_, sync::Published> {
+        // A panic while it was held leaves it as consistent as an error does.
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn policies_in_force(&self) -> impl Iterator<Item = PolicyId> + '_ {

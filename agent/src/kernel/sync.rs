@@ -27,6 +27,9 @@ const ADDRESS_BITS: u8 = 128;
 /// How long an old generation stays where the kernel can not say that nobody reads it.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// Old generations that may be on their way out at once.
+const CLEANING_MAX: usize = 32;
+
 /// A policy and the slot it has in the kernel.
 #[derive(Clone, Debug)]
 pub struct PolicyInForce {
@@ -140,6 +143,15 @@ impl<'a> MapPlan<'a> {
         Ok(())
     }
 
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            exact: self.exact.len(),
+            prefixes: self.prefixes.len(),
+            live: self.live.len(),
+            limited: self.limits.is_some(),
+        }
+    }
+
     fn exact_key(&self, entry: &TableEntry) -> ExactKey {
         ExactKey {
             policy: self.policy,
@@ -185,10 +197,42 @@ fn is_limited(egress: &Egress) -> bool {
 /// What is in force, as the agent remembers it.
 #[derive(Debug, Default)]
 pub(in crate::kernel) struct Published {
-    policies: BTreeMap<PolicyId, (Generation, Arc<CompiledPolicy>)>,
-    cleaning: Vec<thread::JoinHandle<()>>,
+    policies: BTreeMap<PolicyId, (Generation, Sizes, Arc<CompiledPolicy>)>,
+    cleaning: Vec<Cleaning>,
     /// Whether what an earlier agent left in the maps has been dealt with.
     inherited_is_gone: bool,
+}
+
+/// Old generations on their way out.
+#[derive(Debug)]
+struct Cleaning {
+    thread: thread::JoinHandle<()>,
+    entries: usize,
+    rules: usize,
+}
+
+/// What one policy takes in the maps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::kernel) struct Sizes {
+    pub(in crate::kernel) exact: usize,
+    pub(in crate::kernel) prefixes: usize,
+    pub(in crate::kernel) live: usize,
+    pub(in crate::kernel) limited: bool,
+}
+
+impl Published {
+    /// What each policy in force takes.
+    pub(in crate::kernel) fn sizes(&self) -> impl Iterator<Item = Sizes> + '_ {
+        self.policies.values().map(|(_, sizes, _)| *sizes)
+    }
+
+    /// Each policy in force.
+    pub(in crate::kernel) fn policies(&self) -> BTreeMap<PolicyId, Arc<CompiledPolicy>> {
+        let policies = self.policies.iter();
+        policies
+            .map(|(id, (_, _, p))| (*id, Arc::clone(p)))
+            .collect()
+    }
 }
 
 /// Puts exactly these policies in force. On failure nothing has changed.
@@ -196,10 +240,7 @@ pub(in crate::kernel) fn sync(
     inner: &Arc<Inner>,
     policies: &[PolicyInForce],
 ) -> Result<Synced, Error> {
-    let mut published = inner
-        .published
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut published = inner.published();
     let wanted = slots(policies)?;
     let inherits = !published.inherited_is_gone;
     if inherits {
@@ -211,6 +252,10 @@ pub(in crate::kernel) fn sync(
     write_all(&inner.maps, &plans)?;
     let publish = begin.elapsed();
 
+    let removed: Vec<PolicyId> = inner
+        .policies_in_force()
+        .filter(|id| !wanted.contains_key(id))
+        .collect();
     let begin = Instant::now();
     for plan in &plans {
         if let Some(policy) = wanted.get(&plan.policy) {
@@ -218,18 +263,16 @@ pub(in crate::kernel) fn sync(
             store(inner, plan.policy, word);
         }
     }
-    let removed: Vec<PolicyId> = inner
-        .policies_in_force()
-        .filter(|id| !wanted.contains_key(id))
-        .collect();
     for id in &removed {
         store(inner, *id, PolicyWord(0));
     }
     let flip = begin.elapsed();
 
     let changed: BTreeSet<PolicyId> = plans.iter().map(|p| p.policy).chain(removed).collect();
-    let fresh: Vec<(PolicyId, Generation)> =
-        plans.iter().map(|p| (p.policy, p.generation)).collect();
+    let fresh: BTreeMap<PolicyId, (Generation, Sizes)> = plans
+        .iter()
+        .map(|plan| (plan.policy, (plan.generation, plan.sizes())))
+        .collect();
     drop(plans);
     let retired = take_over(&mut published, wanted, &fresh);
     if inherits {
@@ -241,7 +284,7 @@ pub(in crate::kernel) fn sync(
         generations: published
             .policies
             .iter()
-            .map(|(id, (generation, _))| (*id, *generation))
+            .map(|(id, (generation, _, _))| (*id, *generation))
             .collect(),
         changed,
         publish,
@@ -273,7 +316,7 @@ fn plans<'a>(
             published
                 .policies
                 .get(id)
-                .is_none_or(|(_, old)| !same_rules(old, policy))
+                .is_none_or(|(_, _, old)| !same_rules(old, policy))
         })
         .map(|(id, policy)| {
             let generation = next_generation(&inner.maps)?;
@@ -300,17 +343,25 @@ fn same_rules(old: &CompiledPolicy, new: &CompiledPolicy) -> bool {
         && old.egress.table == new.egress.table
 }
 
-/// Waits for generations that are still being removed where the new one would not fit beside them.
+/// Waits for generations that are still being removed where a new one might not fit beside them.
 fn make_room(published: &mut Published, plans: &[MapPlan<'_>]) {
-    let entries: usize = plans.iter().map(|p| p.exact.len() + p.prefixes.len()).sum();
-    let rules: usize = plans.iter().map(|p| p.live.len()).sum();
-    let small = entries < PREFIXES_MAX as usize / 8 && rules < LIVE_RULES_MAX as usize / 8;
-    published.cleaning.retain(|thread| !thread.is_finished());
-    if small && published.cleaning.len() < 4 {
+    published.cleaning.retain(|old| !old.thread.is_finished());
+    let sizes = published.sizes().chain(plans.iter().map(MapPlan::sizes));
+    let (mut entries, mut rules) = (0, 0);
+    for size in sizes {
+        entries += size.exact + size.prefixes;
+        rules += size.live;
+    }
+    for old in &published.cleaning {
+        entries += old.entries;
+        rules += old.rules;
+    }
+    let fits = entries <= PREFIXES_MAX as usize && rules <= LIVE_RULES_MAX as usize;
+    if fits && published.cleaning.len() < CLEANING_MAX {
         return;
     }
-    for thread in published.cleaning.drain(..) {
-        if thread.join().is_err() {
+    for old in published.cleaning.drain(..) {
+        if old.thread.join().is_err() {
             tracing::error!("removing an old generation panicked");
         }
     }
@@ -342,27 +393,17 @@ fn store(inner: &Inner, policy: PolicyId, word: PolicyWord) {
 fn take_over(
     published: &mut Published,
     wanted: BTreeMap<PolicyId, Arc<CompiledPolicy>>,
-    fresh: &[(PolicyId, Generation)],
+    fresh: &BTreeMap<PolicyId, (Generation, Sizes)>,
 ) -> Vec<(PolicyId, Generation, Arc<CompiledPolicy>)> {
     let mut old = std::mem::take(&mut published.policies);
     for (id, policy) in wanted {
-        let generation = fresh
-            .iter()
-            .find(|(fresh, _)| *fresh == id)
-            .map(|(_, g)| *g);
-        match generation {
-            Some(generation) => {
-                published.policies.insert(id, (generation, policy));
-            }
-            None => {
-                if let Some((generation, _)) = old.remove(&id) {
-                    published.policies.insert(id, (generation, policy));
-                }
-            }
+        let kept = || old.remove(&id).map(|(g, sizes, _)| (g, sizes));
+        if let Some((generation, sizes)) = fresh.get(&id).copied().or_else(kept) {
+            published.policies.insert(id, (generation, sizes, policy));
         }
     }
     old.into_iter()
-        .map(|(id, (generation, policy))| (id, generation, policy))
+        .map(|(id, (generation, _, policy))| (id, generation, policy))
         .collect()
 }
 
@@ -374,6 +415,9 @@ fn clean_later(
     if retired.is_empty() {
         return Ok(());
     }
+    let egress = || retired.iter().map(|(_, _, policy)| &policy.egress);
+    let entries = egress().map(|egress| egress.table.len()).sum();
+    let rules = egress().map(|egress| egress.rules.len()).sum();
     let inner = Arc::clone(inner);
     let thread = thread::Builder::new()
         .name("kernel-clean".to_owned())
@@ -382,7 +426,7 @@ fn clean_later(
             for (id, generation, policy) in retired {
                 let plan = MapPlan::new(id, generation, &policy.egress);
                 if let Err(error) = plan.remove(&inner.maps) {
-                    tracing::error!(%error, policy.id = id.0, "an old generation could not be removed");
+                    tracing::error!(%error, policy.id = id.0, "an old generation stays");
                 }
             }
         })
@@ -390,7 +434,11 @@ fn clean_later(
             name: "kernel-clean",
             source,
         })?;
-    published.cleaning.push(thread);
+    published.cleaning.push(Cleaning {
+        thread,
+        entries,
+        rules,
+    });
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use super::{
     error::LaunchError,
     protocol::{self, Launch, Prepare, Reply, SUBCOMMAND},
     running::Running,
+    streams,
 };
 use crate::{
     audit::Receipt,
@@ -45,8 +46,6 @@ pub struct LaunchRequest {
     pub stdio: [OwnedFd; 3],
     /// The session's folder of cgroup v2.
     pub cgroup: OwnedFd,
-    /// `cgroup.procs` of the session's folders of version 1 controllers, opened for writing.
-    pub controllers: Vec<OwnedFd>,
     /// Whether a controller counts the session's memory; else each process gets `RLIMIT_DATA`.
     pub memory_counted: bool,
     /// What the cgroup limits, for the record.
@@ -123,6 +122,16 @@ impl Launcher {
         self.templates().retain(|digest, _| in_force(digest));
     }
 
+    /// Kills the launcher, and with it every session: the way a crash of it would. For tests and
+    /// for an agent that gives up.
+    pub fn kill_process(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        // It has nothing to save; its templates and their sessions end with it.
+        if let Err(error) = process.kill().and_then(|()| process.wait()) {
+            tracing::warn!(error = %error, "launcher not ended");
+        }
+    }
+
     async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
         let LaunchRequest {
             session,
@@ -130,11 +139,11 @@ impl Launcher {
             command,
             stdio,
             cgroup,
-            controllers,
             memory_counted,
             cgroup_measures,
             receipt: _,
         } = request;
+        streams::check(&stdio)?;
         let template = self.template(&policy).await?;
         let uid = self.uids.take()?;
         let (status, writer) =
@@ -146,7 +155,6 @@ impl Launcher {
         };
         let mut fds: Vec<_> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
         fds.extend([writer.as_raw_fd(), cgroup.as_raw_fd()]);
-        fds.extend(controllers.iter().map(AsRawFd::as_raw_fd));
         let pidfd = match template.ask(&launch, &fds).await {
             Err(error @ LaunchError::Lost(_)) => {
                 self.templates().remove(&policy.digest);
@@ -155,7 +163,7 @@ impl Launcher {
             answer => answer?,
         };
         // Theirs now: an end of file must mean that process 1 is gone.
-        drop((writer, stdio, cgroup, controllers));
+        drop((writer, stdio, cgroup));
         let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, cgroup_measures);
         Running::started(session, uid, status, pidfd, enforced, template).await
     }
@@ -179,14 +187,7 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        // It has nothing to save; its templates and their sessions end with it.
-        let process = self
-            .process
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = process.kill().and_then(|()| process.wait()) {
-            tracing::warn!(error = %error, "launcher not ended");
-        }
+        self.kill_process();
     }
 }
 

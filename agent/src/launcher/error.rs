@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::streams::NetworkSocket;
 use crate::sandbox::{
     PlanError,
     error::{Step, StepError},
@@ -17,6 +18,9 @@ pub enum LaunchError {
     /// No user id.
     #[error(transparent)]
     Uid(#[from] UidError),
+    /// A standard stream that no worker gets.
+    #[error(transparent)]
+    Stream(#[from] NetworkSocket),
     /// The launcher process can not be started.
     #[error("launcher: {0}")]
     Start(io::Error),
@@ -40,9 +44,12 @@ impl LaunchError {
     pub fn step(&self) -> Option<Step> {
         match self {
             Self::Step(error) => Some(error.step),
-            Self::Plan(_) | Self::Uid(_) | Self::Start(_) | Self::Lost(_) | Self::Late { .. } => {
-                None
-            }
+            Self::Plan(_)
+            | Self::Stream(_)
+            | Self::Uid(_)
+            | Self::Start(_)
+            | Self::Lost(_)
+            | Self::Late { .. } => None,
         }
     }
 }

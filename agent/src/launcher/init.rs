@@ -54,7 +54,6 @@ pub(super) struct Init<'one> {
     pub(super) program: Program,
     pub(super) stdio: [OwnedFd; 3],
     pub(super) status: OwnedFd,
-    pub(super) controllers: Vec<OwnedFd>,
     pub(super) alive: OwnedFd,
     pub(super) one: &'one SingleThreaded,
 }
@@ -95,11 +94,6 @@ impl Init<'_> {
         all.thread_block().at(Step::Supervise, "signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&all, flags).at(Step::Supervise, "signalfd")?;
-        for controller in self.controllers {
-            File::from(controller)
-                .write_all(b"0")
-                .at(Step::Cgroup, "cgroup.procs of a version 1 controller")?;
-        }
         sethostname(HOST_NAME).at(Step::HostName, HOST_NAME)?;
         root::session(&self.plan, self.launch.uid)?;
         let ruleset = self.plan.landlock.ruleset()?;
@@ -174,7 +168,8 @@ fn supervise(started: &Started, alive: &OwnedFd) -> Result<Status, StepError> {
             Err(errno) => return Err(errno).at(Step::Supervise, "poll"),
         }
         if hung_up(alive).at(Step::Supervise, "the template's pipe")? {
-            return Err(StepError::new(Step::Supervise, "the template is gone"));
+            // The death signal is on its way as well; without a word is how it looks either way.
+            exit_now(ENDED);
         }
         while let Some(received) = started
             .signals

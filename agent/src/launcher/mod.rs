@@ -19,6 +19,7 @@ mod init;
 mod protocol;
 mod running;
 mod server;
+mod streams;
 mod template;
 
 pub use client::{LaunchRequest, Launcher};

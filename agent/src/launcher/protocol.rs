@@ -17,8 +17,8 @@ pub(super) struct Prepare {
     pub(super) plan: Plan,
 }
 
-/// Agent to template; with standard input, output and error, the status pipe, the session's cgroup
-/// and the `cgroup.procs` of its version 1 cgroups, in this order.
+/// Agent to template; with standard input, output and error, the status pipe and the session's
+/// cgroup, in this order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Launch {
     /// User and group.
@@ -29,7 +29,7 @@ pub(super) struct Launch {
     pub(super) memory_counted: bool,
 }
 
-/// Descriptors of a `Launch` before those of version 1 cgroups.
+/// Descriptors of a `Launch`.
 pub(super) const LAUNCH_FDS: usize = 5;
 
 /// Template to agent.

@@ -59,14 +59,20 @@ pub struct Running {
 #[derive(Debug)]
 struct ProcessOne(AsyncFd<OwnedFd>);
 
-impl Drop for ProcessOne {
-    fn drop(&mut self) {
+impl ProcessOne {
+    fn kill(&self) {
         // ESRCH: it has ended already.
         if let Err(error) = sys::process::signal(&self.0, libc::SIGKILL)
             && error.raw_os_error() != Some(libc::ESRCH)
         {
             tracing::warn!(error = %error, "session not killed");
         }
+    }
+}
+
+impl Drop for ProcessOne {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -142,8 +148,8 @@ impl Running {
     }
 
     /// Kills everything in the session.
-    pub fn kill(&self) -> io::Result<()> {
-        self.signal(libc::SIGKILL)
+    pub fn kill(&self) {
+        self.process_one.kill();
     }
 
     async fn next_status(&mut self) -> io::Result<Option<Status>> {

@@ -16,13 +16,15 @@ use super::{
     template::Template,
 };
 use crate::sys::{
-    process::{Side, SingleThreaded, exit_now, fork},
+    process::{Side, SingleThreaded, close_inherited, exit_now, fork},
     seqpacket::{self, MESSAGE_BYTES_MAX},
     signals,
 };
 
 /// Exit code of a launcher that could not go on.
 const FAILED: i32 = 70;
+/// Nothing but the standard three is the launcher's.
+const FIRST_INHERITED: u32 = 3;
 
 /// Runs the launcher on the socket that is its standard input, until the agent closes it. Called
 /// before the process has a second thread.
@@ -39,6 +41,7 @@ pub fn launcher_main() -> ! {
 
 fn serve() -> io::Result<()> {
     let one = SingleThreaded::prove()?;
+    close_inherited(&one, FIRST_INHERITED)?;
     // Out of the agent's terminal: an interrupt is the agent's to judge.
     match setsid() {
         Ok(_) | Err(Errno::EPERM) => {}

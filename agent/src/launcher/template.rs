@@ -47,7 +47,6 @@ struct Request {
     stdio: [OwnedFd; 3],
     status: OwnedFd,
     cgroup: OwnedFd,
-    controllers: Vec<OwnedFd>,
 }
 
 impl<'one> Template<'one> {
@@ -127,7 +126,6 @@ impl<'one> Template<'one> {
                         stdio,
                         status,
                         cgroup,
-                        controllers,
                     } = request;
                     drop(cgroup);
                     Init {
@@ -136,7 +134,6 @@ impl<'one> Template<'one> {
                         program,
                         stdio,
                         status,
-                        controllers,
                         alive,
                         one,
                     }
@@ -157,20 +154,16 @@ impl<'one> Template<'one> {
 impl Request {
     fn new(message: Message) -> Result<Self, StepError> {
         let launch = protocol::decode(&message.bytes).at(Step::Request, "request")?;
-        let mut fds = message.fds;
-        let missing = || StepError::new(Step::Request, "request: descriptors are missing");
-        if fds.len() < LAUNCH_FDS {
-            return Err(missing());
-        }
-        let controllers = fds.split_off(LAUNCH_FDS);
-        let [input, output, error, status, cgroup] =
-            <[OwnedFd; LAUNCH_FDS]>::try_from(fds).map_err(|_fds| missing())?;
+        let [input, output, error, status, cgroup] = <[OwnedFd; LAUNCH_FDS]>::try_from(message.fds)
+            .map_err(|fds| {
+                let detail = format!("request: {} descriptors, not {LAUNCH_FDS}", fds.len());
+                StepError::new(Step::Request, detail)
+            })?;
         Ok(Self {
             launch,
             stdio: [input, output, error],
             status,
             cgroup,
-            controllers,
         })
     }
 }

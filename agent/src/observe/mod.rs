@@ -1,1 +1,11 @@
-//! `observe`
+//! What is seen from outside: events, log lines, metrics and the page that Prometheus reads.
+//!
+//! It knows the contract with the kernel side and the compiled policies, and nothing of how events
+//! are fetched or sessions are run: the daemon brings both.
+
+pub mod dispatch;
+pub mod event;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod refused;

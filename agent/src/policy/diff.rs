@@ -282,6 +282,15 @@ fn fence_settings(
     ]
 }
 
+/// Every setting but the rules, by its place in the file, for people.
+#[must_use]
+pub fn described(policy: &CompiledPolicy) -> Vec<(&'static str, String)> {
+    settings(policy)
+        .into_iter()
+        .map(|setting| (setting.what, setting.text))
+        .collect()
+}
+
 /// `1.5`
 #[must_use]
 pub fn cpus_text(milli: u32) -> String {

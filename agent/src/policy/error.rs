@@ -113,7 +113,7 @@ pub(super) struct Findings {
 impl Findings {
     /// Adds a finding without a hint.
     pub(super) fn add(&mut self, code: Code, span: Span, message: impl Into<String>) {
-        self.push(code, span, message.into(), None, None);
+        self.push(code, span, &message.into(), None, None);
     }
 
     /// Adds a finding with a hint.
@@ -124,7 +124,7 @@ impl Findings {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.push(code, span, message.into(), Some(hint.into()), None);
+        self.push(code, span, &message.into(), Some(hint.into()), None);
     }
 
     /// Adds a finding that points at two places.
@@ -136,14 +136,20 @@ impl Findings {
         hint: impl Into<String>,
         related: Related,
     ) {
-        self.push(code, span, message.into(), Some(hint.into()), Some(related));
+        self.push(
+            code,
+            span,
+            &message.into(),
+            Some(hint.into()),
+            Some(related),
+        );
     }
 
     fn push(
         &mut self,
         code: Code,
         span: Span,
-        message: String,
+        message: &str,
         hint: Option<String>,
         related: Option<Related>,
     ) {
@@ -154,7 +160,7 @@ impl Findings {
         // Values are quoted in messages, and an escape in a TOML string is any character.
         self.kept.push(Finding {
             code,
-            message: printable(&message),
+            message: printable(message),
             span,
             hint: hint.map(|hint| printable(&hint)),
             related: related.map(|Related { span, label }| Related {
@@ -182,7 +188,7 @@ impl Findings {
         findings.sort_by_key(|finding| (finding.span, finding.code));
         findings.dedup();
         Err(PolicyError {
-            file: file.to_owned(),
+            file: printable(file).replace('\n', "?"),
             text: Arc::from(text),
             findings,
             omitted: self.omitted,

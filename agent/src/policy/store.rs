@@ -138,7 +138,7 @@ pub fn read_file(path: &Path) -> Result<CompiledPolicy, StoreError> {
     Ok(super::compile(&path.display().to_string(), &text)?)
 }
 
-/// Reads a directory: every `*.toml` whose name does not begin with a dot, or nothing.
+/// Reads a directory, all of it or nothing.
 pub fn read_directory(path: &Path) -> Result<PolicySet, SetError> {
     let files = list(path).map_err(|error| SetError(vec![error]))?;
     read_files(path, &files)
@@ -204,7 +204,8 @@ fn too_large(path: &Path, set: &PolicySet) -> Option<StoreError> {
     .map(|(what, count, max)| error(what, count, max))
 }
 
-fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+/// The policy files of a directory: every `*.toml` whose name does not begin with a dot.
+pub fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let read = |source| StoreError::Read {
         path: path.to_owned(),
         source,

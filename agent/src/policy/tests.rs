@@ -1,5 +1,12 @@
 //! Tests of the policy's front door: text in, policy or findings out.
 
+mod corpus;
+mod examples;
+mod explaining;
+mod naive;
+mod scale;
+mod set;
+
 use common::{decide::Mode, rule::DOOR};
 
 use super::{compile, error::Code};

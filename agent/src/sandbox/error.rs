@@ -57,7 +57,7 @@ pub enum PlanError {
         "landlock: {0}\nhint: boot with `landlock` in the `lsm=` list; Linux 5.13 or newer has it"
     )]
     Landlock(io::Error),
-    /// The policy has neither egress rules nor does the kernel confine TCP by landlock.
+    /// The environment can not be passed on.
     #[error("environment `{0}`: a name or value with a NUL byte or `=` can not be passed on")]
     Environment(String),
 }
@@ -80,8 +80,6 @@ pub enum Step {
     Program,
     /// Process 1, inside its cgroup and namespaces.
     Clone,
-    /// Its cgroups of version 1.
-    Cgroup,
     /// The session's own mounts.
     Mounts,
     /// Memory files without execution.

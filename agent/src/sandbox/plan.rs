@@ -1,7 +1,7 @@
 //! What a policy's fence consists of, computed once per policy in the agent. Who carries it out
 //! decides nothing.
 //!
-//! The worker's places: `/work` is its working directory, `/tmp` beside it; both are tmpfs of the
+//! The worker's places: `/workdir` is its working directory, `/tmp` beside it; both are tmpfs of the
 //! policy's `workdir_size`, empty at the start, gone at the end. `/dev/shm` is `/tmp`.
 
 use std::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Working directory of every worker.
-pub const WORKDIR: &str = "/work";
+pub const WORKDIR: &str = "/workdir";
 /// Its directory for temporary files.
 pub const TMPDIR: &str = "/tmp";
 /// Host name of every worker.

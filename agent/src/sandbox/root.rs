@@ -1,7 +1,7 @@
 //! The root of a policy's workers, built from nothing on a tmpfs, and a session's own mounts in it.
 //!
 //! Once per policy, in a mount namespace of its own that ends up holding nothing else: the listed
-//! paths read-only, `/dev`, `/etc`. Per session, in a copy of that namespace: `/work`, `/tmp`,
+//! paths read-only, `/dev`, `/etc`. Per session, in a copy of that namespace: `/workdir`, `/tmp`,
 //! `/proc`, the user database. `/run`, `/sys` and the host's sockets and homes are not there.
 
 use std::{

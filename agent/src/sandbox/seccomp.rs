@@ -267,3 +267,6 @@ fn condition(
 fn errno(code: i32) -> SeccompAction {
     SeccompAction::Errno(code.unsigned_abs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    io,
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -24,6 +24,10 @@ pub const BLOCKS_MAX: u32 = 256;
 /// Rest of a number after its session. Short, because sessions may be short and many; the queue
 /// makes it much longer in practice, the longest rested number goes first.
 pub const REST: Duration = Duration::from_secs(1);
+/// How far apart the beginnings of two claims of a block are.
+const CLAIM_STRIDE: u32 = 512;
+/// What a lock file may hold.
+const CLAIM_BYTES_MAX: u64 = 16;
 /// Locks of the claimed blocks: one folder for all instances.
 const LOCK_FOLDER: &str = "/run/stockade-uids";
 
@@ -76,9 +80,12 @@ impl Pool {
         })?;
         let blocks = if service { 0..1 } else { 1..BLOCKS_MAX };
         for block in blocks {
-            if let Some(claim) = lock(&folder.join(block.to_string()))? {
+            let path = folder.join(block.to_string());
+            if let Some(claim) = lock(&path)? {
+                let start = rotate(&claim).map_err(|source| UidError::Lock { path, source })?;
                 let first = FIRST + block * BLOCK;
-                let fresh = (first..first + BLOCK).map(|uid| (uid, None)).collect();
+                let fresh = (start..BLOCK).chain(0..start);
+                let fresh = fresh.map(|index| (first + index, None)).collect();
                 return Ok(Arc::new(Self {
                     resting: Mutex::new(fresh),
                     _claim: claim,
@@ -129,6 +136,18 @@ impl Drop for SessionUid {
     }
 }
 
+/// Where in the block to begin: each claim elsewhere, so that a number also rests between two
+/// instances. The lock file holds the next beginning; what is not a number counts as 0.
+fn rotate(mut claim: &File) -> io::Result<u32> {
+    let mut text = String::new();
+    claim.take(CLAIM_BYTES_MAX).read_to_string(&mut text)?;
+    let start = text.trim().parse().unwrap_or(0) % BLOCK;
+    claim.rewind()?;
+    claim.set_len(0)?;
+    writeln!(claim, "{}", (start + CLAIM_STRIDE) % BLOCK)?;
+    Ok(start)
+}
+
 fn lock(path: &Path) -> Result<Option<Flock<File>>, UidError> {
     let failed = |source| UidError::Lock {
         path: path.to_owned(),
@@ -137,6 +156,7 @@ fn lock(path: &Path) -> Result<Option<Flock<File>>, UidError> {
     let file = File::options()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(path)
         .map_err(failed)?;
@@ -169,7 +189,7 @@ mod tests {
         std::thread::sleep(REST);
         assert_eq!(service.take().expect("rested").get(), FIRST);
         drop((service, rest));
-        let again = Pool::claim_in(folder.path(), true);
-        assert!(again.is_ok(), "the claim ends with the pool: {again:?}");
+        let again = Pool::claim_in(folder.path(), true).expect("the claim ends with the pool");
+        assert_eq!(again.take().expect("a number").get(), FIRST + CLAIM_STRIDE);
     }
 }

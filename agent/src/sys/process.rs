@@ -146,6 +146,15 @@ pub fn close_from_on_exec(first: c_uint) -> io::Result<()> {
     done(result)
 }
 
+/// Closes every descriptor from `first` up that this process inherited. Only for the first lines of
+/// a process that has opened nothing yet.
+pub fn close_inherited(_one: &SingleThreaded, first: c_uint) -> io::Result<()> {
+    // SAFETY: the caller has just been executed and has one thread, so nothing in this process owns
+    // a descriptor beyond the standard three.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0_u32) };
+    done(result)
+}
+
 /// Sends a signal to the process behind a descriptor.
 pub fn signal(pidfd: impl AsFd, signal: c_int) -> io::Result<()> {
     // SAFETY: the siginfo pointer may be null (pidfd_send_signal(2)).

@@ -103,7 +103,16 @@ impl Diag {
     }
 
     fn is_still_connected(&mut self, socket: &Socket) -> io::Result<bool> {
-        let body = request(socket.family, socket.protocol, u32::MAX, Some(socket));
+        // To look up a single UDP socket the kernel takes the two ends the other way round
+        // (net/ipv4/udp_diag.c: "src and dst are swapped for historical reasons").
+        let swapped = Socket {
+            local: socket.remote,
+            local_port: socket.remote_port,
+            remote: socket.local,
+            remote_port: socket.local_port,
+            ..socket.clone()
+        };
+        let body = request(socket.family, socket.protocol, u32::MAX, Some(&swapped));
         let mut same = false;
         let answer = self.socket.ask(SOCK_DIAG_BY_FAMILY, 0, &body, |part| {
             same = parse(part, socket.protocol).is_some_and(|found| {

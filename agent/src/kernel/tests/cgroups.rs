@@ -1,1 +1,63 @@
-//! To come.
+//! Cgroups of sessions.
+
+use std::fs;
+
+use common::{decide::Mode, flow::TCP, id::SessionId};
+
+use super::{
+    lab::{Fence, Lab},
+    policies::{LIMITS, NO_LIMITS, open, policy},
+    worker::Worker,
+};
+use crate::kernel::cgroup::{self, MeasuredBy};
+
+#[test]
+fn a_child_cgroup_is_the_same_session() {
+    let lab = Lab::new();
+    lab.tcp("93.184.216.34:443");
+    let rules = [open("93.184.216.34/32", TCP, 443, 7)];
+    let mut fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &rules));
+    let (session, _worker) = fence.worker();
+    let below = fence.cgroup(session).path().join("a/b");
+    fs::create_dir_all(&below).unwrap();
+    let mut nested = Worker::start(&below);
+    assert_eq!(nested.ask("tcp 93.184.216.34:443"), "ok");
+    assert_eq!(nested.ask("tcp 93.184.216.34:80"), "EPERM");
+}
+
+#[test]
+fn a_session_is_killed_and_removed_with_all_below_it() {
+    let _lab = Lab::new();
+    let mut fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
+    let (session, _worker) = fence.worker();
+    let cgroup = fence.cgroup(session);
+    fs::create_dir_all(cgroup.path().join("a/b")).unwrap();
+    let nested = Worker::start(&cgroup.path().join("a/b"));
+    assert!(cgroup.is_populated().unwrap());
+    cgroup.kill().unwrap();
+    drop(nested);
+    cgroup.remove().unwrap();
+    assert!(!cgroup.path().exists());
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn leftovers_are_found_and_limits_are_honest() {
+    let _lab = Lab::new();
+    let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
+    let parent = fence.parent.as_ref().unwrap();
+    let made = parent.session(SessionId(77), &LIMITS).unwrap();
+    let controllers = fs::read_to_string(parent.path().join("cgroup.controllers")).unwrap();
+    for measure in made.measures() {
+        match &measure.by {
+            MeasuredBy::Controller { name, .. } => assert!(controllers.contains(name)),
+            MeasuredBy::Missing { reason } => assert!(reason.contains("controller")),
+        }
+    }
+    assert_eq!(made.measures().len(), 3);
+    let found = cgroup::leftovers(parent).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].session(), SessionId(77));
+    assert_eq!(found[0].id(), made.id());
+    found[0].remove().unwrap();
+}

@@ -1,7 +1,8 @@
 //! Two network namespaces, joined by a veth, and an attached instance between them.
 
 use std::{
-    fs::File,
+    collections::BTreeSet,
+    fs::{self, File},
     net::{SocketAddr, TcpListener, UdpSocket},
     process::{self, Command},
     sync::{
@@ -14,7 +15,7 @@ use std::{
 };
 
 use common::{
-    id::{PolicyId, SessionId},
+    id::{PolicyId, RuleId, SessionId},
     verdict::Reason,
 };
 use nix::sched::{CloneFlags, unshare};
@@ -24,7 +25,7 @@ use crate::{
     config::Instance,
     kernel::{
         Admitted, Attached, Kernel, Options, PolicyInForce, Synced,
-        cgroup::{Parent, SessionCgroup},
+        cgroup::{Parent, SessionCgroup, leftovers},
         remove_pins,
     },
     policy::compiled::CompiledPolicy,
@@ -69,7 +70,7 @@ impl Lab {
         };
         ip("link set lo up");
         // Else the kernel itself refuses ping sockets, and the hook is never asked.
-        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+        fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
         ip(&format!(
             "link add veth-h type veth peer name veth-w netns {thread}"
         ));
@@ -135,12 +136,30 @@ fn ip(arguments: &str) {
 
 /// An attached instance. Everything of it goes when it is dropped.
 pub(super) struct Fence {
-    pub(super) instance: Instance,
-    pub(super) parent: Option<Parent>,
     pub(super) kernel: Kernel,
     pub(super) attached: Attached,
     pub(super) synced: Synced,
     sessions: Vec<(SessionCgroup, Admitted)>,
+    pub(super) parent: Option<Parent>,
+    pub(super) instance: Instance,
+    remains: bool,
+}
+
+/// An instance whose agent is gone: pins, links and cgroups stand until it is dropped.
+pub(super) struct Remains {
+    pub(super) instance: Instance,
+    pub(super) parent: Parent,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        for cgroup in leftovers(&self.parent).unwrap_or_default() {
+            cgroup.kill().unwrap();
+            cgroup.remove().unwrap();
+        }
+        remove_pins(&self.instance).unwrap();
+        fs::remove_dir(self.parent.path()).unwrap();
+    }
 }
 
 pub(super) const POLICY: PolicyId = PolicyId(1);
@@ -160,6 +179,16 @@ impl Fence {
             attached,
             synced,
             sessions: Vec::new(),
+            remains: false,
+        }
+    }
+
+    /// Drops the agent's side, as a crash would.
+    pub(super) fn without_agent(mut self) -> Remains {
+        self.remains = true;
+        Remains {
+            instance: self.instance.clone(),
+            parent: self.parent.take().unwrap(),
         }
     }
 
@@ -183,12 +212,36 @@ impl Fence {
         self.synced = self.kernel.sync(&in_force(policy)).unwrap();
     }
 
+    /// Elements of all generations in the tables of addresses, prefixes and rules.
+    pub(super) fn inner_sizes(&self) -> (usize, usize, usize) {
+        let maps = &self.kernel.inner.maps;
+        (
+            maps.exact.keys().unwrap().len(),
+            maps.prefixes.keys().unwrap().len(),
+            maps.live.keys().unwrap().len(),
+        )
+    }
+
+    /// Rules in the table of living rules, of all generations.
+    pub(super) fn live_rules(&self) -> BTreeSet<RuleId> {
+        let keys = self.kernel.inner.maps.live.keys().unwrap();
+        keys.into_iter().map(|key| key.rule).collect()
+    }
+
     /// Decisions with this reason, in all hooks.
     pub(super) fn count(&self, reason: Reason) -> u64 {
         let counters = self.kernel.counters().unwrap();
         let with_reason = counters.iter().filter(|(k, _)| k.reason == reason as u8);
         with_reason.map(|(_, count)| count).sum()
     }
+}
+
+/// A runtime for the readers of rings.
+pub(super) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 pub(super) fn in_force(policy: &Arc<CompiledPolicy>) -> [PolicyInForce; 1] {
@@ -200,6 +253,9 @@ pub(super) fn in_force(policy: &Arc<CompiledPolicy>) -> [PolicyInForce; 1] {
 
 impl Drop for Fence {
     fn drop(&mut self) {
+        if self.remains {
+            return;
+        }
         for (cgroup, _) in &self.sessions {
             cgroup.kill().unwrap();
             cgroup.remove().unwrap();

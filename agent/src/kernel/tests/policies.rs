@@ -19,7 +19,7 @@ use crate::policy::compiled::{
 pub(super) struct Open {
     pub(super) prefix: Prefix,
     pub(super) protocol: u8,
-    pub(super) ports: (u16, u16),
+    pub(super) port: u16,
     pub(super) door: bool,
     pub(super) rule: u64,
 }
@@ -38,7 +38,7 @@ pub(super) fn open(prefix_text: &str, protocol: u16, port: u16, rule: u64) -> Op
     Open {
         prefix: prefix(prefix_text),
         protocol: u8::try_from(protocol).unwrap(),
-        ports: (port, port),
+        port,
         door: false,
         rule,
     }
@@ -56,20 +56,23 @@ pub(super) const NO_LIMITS: EgressLimits = EgressLimits {
     bytes_out: u64::MAX,
 };
 
-/// A policy with these rules. Equal prefixes are joined; covering ones are the caller's business.
+/// A policy with these rules; each address and prefix has what covers it, as compiled ones have.
 pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<CompiledPolicy> {
     let mut table: BTreeMap<Prefix, RuleSet> = BTreeMap::new();
-    for rule in rules {
-        let set = table.entry(rule.prefix).or_default();
-        set.ranges[set.count as usize] = PortRange {
-            rule: RuleId(rule.rule),
-            low: rule.ports.0,
-            high: rule.ports.1,
-            protocol: rule.protocol,
-            flags: if rule.door { DOOR } else { 0 },
-            pad: 0,
-        };
-        set.count += 1;
+    for Open { prefix, .. } in rules {
+        let set = table.entry(*prefix).or_default();
+        *set = RuleSet::EMPTY;
+        for rule in rules.iter().filter(|rule| rule.prefix.covers(prefix)) {
+            set.ranges[set.count as usize] = PortRange {
+                rule: RuleId(rule.rule),
+                low: rule.port,
+                high: rule.port,
+                protocol: rule.protocol,
+                flags: if rule.door { DOOR } else { 0 },
+                pad: 0,
+            };
+            set.count += 1;
+        }
     }
     Arc::new(CompiledPolicy {
         tool: ToolName::parse("test").unwrap(),

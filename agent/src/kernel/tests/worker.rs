@@ -52,8 +52,12 @@ impl Worker {
     }
 
     pub(super) fn ask(&mut self, line: &str) -> String {
-        writeln!(self.input, "{line}").unwrap();
+        self.say(line);
         self.answer()
+    }
+
+    pub(super) fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
     }
 
     pub(super) fn answer(&mut self) -> String {
@@ -123,6 +127,7 @@ impl Kept {
                     .unwrap()
                     .send_to(b"ping", address())?;
             }
+            "udp-flood" => return flood(address()),
             "udp-connect" => self.datagrams.as_ref().unwrap().connect(address())?,
             "udp-send" => drop(self.datagrams.as_ref().unwrap().send(b"ping")?),
             "udp-port" => {
@@ -166,6 +171,16 @@ impl Kept {
         stream.read_exact(&mut back)?;
         Ok("ok".to_owned())
     }
+}
+
+/// Sends many datagrams that are refused; the answer is the last error.
+fn flood(to: SocketAddr) -> std::io::Result<String> {
+    let socket = unconnected(to)?;
+    let mut last = Ok(0);
+    for _ in 0..20_000 {
+        last = socket.send_to(b"ping", to);
+    }
+    last.map(|_| "ok".to_owned())
 }
 
 fn unconnected(to: SocketAddr) -> std::io::Result<UdpSocket> {

@@ -36,21 +36,27 @@ impl Context<'_> {
         allow_private: Field<List<RawAllowPrivate>>,
         local: Field<List<RawLocalAllow>>,
     ) -> Vec<Rule> {
-        let mut placed = Vec::new();
-        for raw in or(allow, Vec::new()) {
+        let allow = or(allow, Vec::new());
+        let allow_private = or(allow_private, Vec::new());
+        let local = or(local, Vec::new());
+        let spans = allow.iter().map(|rule| rule.span);
+        let spans = spans.chain(allow_private.iter().map(|rule| rule.span));
+        if self.too_many(spans.chain(local.iter().map(|rule| rule.span))) {
+            return Vec::new();
+        }
+        let mut placed = Vec::with_capacity(allow.len());
+        for raw in allow {
             placed.extend(self.allow(raw));
         }
-        for raw in or(allow_private, Vec::new()) {
+        for raw in allow_private {
             placed.extend(self.allow_private(raw));
         }
-        for raw in or(local, Vec::new()) {
+        for raw in local {
             placed.extend(self.local_allow(raw));
         }
         placed.sort_by_key(|placed| placed.span);
         self.refuse_duplicates(&placed);
-        let rules: Vec<Rule> = placed.into_iter().map(|placed| placed.rule).collect();
-        self.refuse_too_many(&rules);
-        rules
+        placed.into_iter().map(|placed| placed.rule).collect()
     }
 
     fn allow(&mut self, raw: Located<RawAllow>) -> Option<Placed> {
@@ -279,15 +285,17 @@ impl Context<'_> {
         }
     }
 
-    fn refuse_too_many(&mut self, rules: &[Rule]) {
+    /// Whether there are more rules than a policy may have; the first one beyond is reported.
+    fn too_many(&mut self, mut spans: impl Iterator<Item = Span>) -> bool {
         let max = usize::try_from(RULES_PER_POLICY_MAX).unwrap_or(usize::MAX);
-        if let Some(first) = rules.get(max) {
-            let begin = self.lines.begin(first.line);
-            let message = format!("policy has {} rules, {max} is the most", rules.len());
-            let hint = "merge blocks, or split the tool into several policies";
-            let span = Span::from(begin..begin.saturating_add(1));
-            self.findings.hinted(Code::OutOfBounds, span, message, hint);
-        }
+        let Some(beyond) = spans.nth(max) else {
+            return false;
+        };
+        let message = format!("policy has more than {max} rules");
+        let hint = "merge blocks, or split the tool into several policies";
+        self.findings
+            .hinted(Code::OutOfBounds, beyond, message, hint);
+        true
     }
 }
 

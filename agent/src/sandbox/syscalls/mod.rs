@@ -69,7 +69,8 @@ pub fn resolve(policy: &Syscalls) -> Result<BTreeMap<i64, Vec<Check>>, PlanError
         }
     }
     for name in &policy.allow {
-        if let Some(call) = refused::FENCE.iter().find(|call| call.name == name) {
+        let mut shut = refused::FENCE.iter().chain(ABSENT);
+        if let Some(call) = shut.find(|call| call.name == name) {
             return Err(PlanError::CallOpensFence {
                 name: name.clone(),
                 why: call.why,
@@ -91,6 +92,11 @@ pub fn resolve(policy: &Syscalls) -> Result<BTreeMap<i64, Vec<Check>>, PlanError
 /// Every name that `[syscalls]` may use.
 pub fn names() -> impl Iterator<Item = &'static str> {
     all().map(|call| call.name)
+}
+
+/// The number of a call that some table knows.
+pub fn number(name: &str) -> Option<i64> {
+    find(name).map(|call| call.number)
 }
 
 fn find(name: &str) -> Option<&'static Call> {

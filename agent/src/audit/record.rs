@@ -1,0 +1,109 @@
+//! Lines of the journal. Field names are stable: what reads the journal reads these.
+
+use serde::Serialize;
+
+use crate::timestamp::Timestamp;
+
+/// One line: its number, when it was written, and what it says.
+#[derive(Serialize)]
+pub(super) struct Record<'a, E: Serialize> {
+    pub(super) sequence: u64,
+    pub(super) time: Timestamp,
+    #[serde(flatten)]
+    pub(super) entry: &'a Entry<'a, E>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub(super) enum Entry<'a, E: Serialize> {
+    /// The agent opened the journal.
+    Opened { version: &'static str, pid: u32 },
+    /// The bytes before this line were a record that was never finished.
+    Torn { bytes: u64 },
+    /// A session is about to be launched; its id is this record's number.
+    Intent(&'a Intent<'a>),
+    /// A session has ended.
+    Outcome {
+        session: u64,
+        #[serde(flatten)]
+        outcome: &'a Outcome<'a, E>,
+    },
+    /// A session of an agent that was killed was found and ended.
+    Leftover { cgroup: &'a str },
+}
+
+/// An entry that holds nothing of the sandbox's.
+pub(super) type Plain<'a> = Entry<'a, ()>;
+
+/// What is about to run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Intent<'a> {
+    /// The tool.
+    pub tool: &'a str,
+    /// Digest of its policy, hexadecimal.
+    pub policy: &'a str,
+    /// Program and arguments, as text.
+    pub command: &'a [String],
+    /// Who asked.
+    pub caller: Caller,
+}
+
+/// The process that asked for a session, as the kernel tells it (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Process, or 0 where it is not known.
+    pub pid: i32,
+}
+
+/// What came of a session. `E` is what was enforced, in the sandbox's own words.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome<'a, E: Serialize> {
+    /// How it ended.
+    pub end: End,
+    /// How long it ran, in seconds.
+    pub seconds: f64,
+    /// What it used.
+    pub used: Spent,
+    /// What was enforced, per measure; absent when the worker was not started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforced: Option<&'a E>,
+    /// Distinct things that were refused.
+    pub refused: &'a [serde_json::Value],
+    /// Events that were lost or suppressed, so that `refused` may lack something.
+    pub events_missing: u64,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The worker ended by itself.
+    Exit(u8),
+    /// A signal ended the worker.
+    Signal(i32),
+    /// The session had lasted as long as its policy lets it.
+    WallTimeout,
+    /// The caller went away.
+    CallerGone,
+    /// The agent stopped.
+    AgentStopped,
+    /// The policy went away.
+    PolicyRemoved,
+    /// The worker was not started; why.
+    NotStarted(String),
+    /// What became of the worker can not be told; why.
+    Unknown(String),
+}
+
+/// What a session used, as the kernel counted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Spent {
+    /// Connections opened; counted only where the policy limits something.
+    pub connections: u64,
+    /// Bytes of IP packets sent; counted only where the policy limits something.
+    pub bytes_out: u64,
+}

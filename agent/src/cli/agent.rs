@@ -1,0 +1,134 @@
+//! `stockade agent`: the daemon.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+
+use super::Failure;
+use crate::{
+    config::{Config, Instance, Metrics},
+    daemon::{Ending, Engine, PolicySource, Setup, StartError, control::server::Server},
+    exit::Code,
+    observe::{http, log},
+    shutdown::{Asked, Signals},
+};
+
+/// Threads that serve everybody. What takes long goes to threads of its own.
+const WORKER_THREADS: usize = 2;
+
+/// Runs the agent until SIGTERM. SIGHUP reads the policies again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  stockade agent --policies ./policies --metrics 127.0.0.1:9464")]
+pub(super) struct Arguments {
+    /// Configuration file instead of /etc/stockade/stockade.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Instance instead of the configured one.
+    #[arg(long, value_name = "NAME", value_parser = Instance::new)]
+    instance: Option<Instance>,
+    /// Policy folder instead of the configured one.
+    #[arg(long, value_name = "FOLDER")]
+    policies: Option<PathBuf>,
+    /// Address of /metrics and /healthz instead of the configured one, or `off`.
+    #[arg(long, value_name = "ADDRESS", value_parser = metrics)]
+    metrics: Option<Metrics>,
+    /// Log filter instead of the configured one.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Remove hooks, pins, cgroup and run folder at the end instead of leaving the fence standing.
+    #[arg(long)]
+    remove_on_exit: bool,
+    /// Diagnostics of the kernel programs: 0 is off, 5 is everything.
+    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
+    kernel_log_level: u8,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments {
+        config,
+        instance,
+        policies,
+        metrics,
+        log,
+        remove_on_exit,
+        kernel_log_level,
+    } = arguments;
+    let mut config = Config::load(config.as_deref())?;
+    config.instance = instance.unwrap_or(config.instance);
+    config.metrics = metrics.unwrap_or(config.metrics);
+    config.log_level = log.unwrap_or(config.log_level);
+    if let Some(folder) = policies {
+        config.policies = std::path::absolute(folder)?;
+    }
+    log::start(&config.log_level, config.log_format)?;
+    let ending = if remove_on_exit {
+        Ending::Remove
+    } else {
+        Ending::Keep
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(WORKER_THREADS).enable_all();
+    let runtime = builder.build().map_err(|error| Failure::runtime(&error))?;
+    runtime.block_on(serve(config, ending, kernel_log_level))?;
+    Ok(Code::Ok.into())
+}
+
+async fn serve(config: Config, ending: Ending, kernel_log_level: u8) -> Result<(), StartError> {
+    let Config {
+        instance,
+        policies,
+        control_group,
+        metrics,
+        log_level: _,
+        log_format: _,
+        sessions_max,
+    } = config;
+    let mut signals = Signals::listen().map_err(StartError::Signals)?;
+    let engine = Engine::start(Setup {
+        journal: instance.journal_file(),
+        instance,
+        policies: PolicySource::Folder(policies),
+        sessions_max,
+        ending,
+        kernel_log_level,
+    })?;
+    let opened = open(&engine, metrics, &control_group).await;
+    if opened.is_ok() {
+        tracing::info!(instance = engine.instance().name(), "agent ready");
+        attend(&engine, &mut signals).await;
+    }
+    engine.close().await;
+    tracing::info!("agent ended");
+    opened
+}
+
+/// Opens the doors: the pages first, the control socket last, because who waits for the agent waits
+/// for that one.
+async fn open(engine: &Arc<Engine>, metrics: Metrics, group: &str) -> Result<(), StartError> {
+    match metrics {
+        Metrics::Off => {}
+        Metrics::Address(address) => {
+            let server = http::Server::bind(address).await?;
+            tracing::info!(%address, "metrics served");
+            tokio::spawn(server.serve(Arc::new(engine.pages()), engine.stopping()));
+        }
+    }
+    let server = Server::bind(engine, group)?;
+    tokio::spawn(server.serve(Arc::clone(engine)));
+    Ok(())
+}
+
+async fn attend(engine: &Arc<Engine>, signals: &mut Signals) {
+    loop {
+        match signals.next().await {
+            Asked::Stop => return,
+            // The outcome is logged, counted and shown by `status`.
+            Asked::Reload => drop(engine.reload().await),
+        }
+    }
+}
+
+fn metrics(text: &str) -> Result<Metrics, String> {
+    Metrics::parse(text).ok_or_else(|| {
+        let example = SocketAddr::from(([127, 0, 0, 1], 9464));
+        format!("neither `off` nor an address with a port such as {example}")
+    })
+}

@@ -1,0 +1,103 @@
+//! `stockade policy check`: every mistake of every file, and nothing is changed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::print::{self, Colour, paint};
+use crate::{
+    exit::Code,
+    policy::{
+        compiled::CompiledPolicy,
+        digest::mode_text,
+        store::{self, PolicySet, SetError},
+    },
+};
+
+/// What to check.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 all good, 1 something is wrong.\n\nExample:\n  \
+                        stockade policy check /etc/stockade/policies.d"
+)]
+pub struct Arguments {
+    /// Policy files, or directories of them; all are checked as one set
+    #[arg(required = true, value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+    let set = match read(&arguments.paths) {
+        Ok(set) => set,
+        Err(error) => {
+            print::refused(&error, arguments.json)?;
+            return Ok(Code::Finding);
+        }
+    };
+    if arguments.json {
+        let policies: Vec<Value> = set.iter().map(|policy| object(policy)).collect();
+        print::json(&json!({ "ok": true, "policies": policies, "errors": [] }))?;
+        return Ok(Code::Ok);
+    }
+    let lines: Vec<String> = set.iter().map(|policy| line(policy)).collect();
+    let count = match lines.len() {
+        1 => "1 policy".to_owned(),
+        count => format!("{count} policies"),
+    };
+    print::text(&format!("{}{count}, nothing wrong\n", lines.concat()))?;
+    Ok(Code::Ok)
+}
+
+/// Files and directories as one set: a tool is named once.
+fn read(paths: &[PathBuf]) -> Result<PolicySet, SetError> {
+    let mut files = Vec::new();
+    let mut errors = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            match store::list(path) {
+                Ok(list) => files.extend(list),
+                Err(error) => errors.push(error),
+            }
+        } else {
+            files.push(path.clone());
+        }
+    }
+    files.sort();
+    files.dedup();
+    let place = paths.first().cloned().unwrap_or_default();
+    match store::read_files(&place, &files) {
+        Ok(set) if errors.is_empty() => Ok(set),
+        Ok(_) => Err(SetError(errors)),
+        Err(SetError(more)) => {
+            errors.extend(more);
+            Err(SetError(errors))
+        }
+    }
+}
+
+fn line(policy: &CompiledPolicy) -> String {
+    let rules = match policy.egress.rules.len() {
+        1 => "1 rule".to_owned(),
+        count => format!("{count} rules"),
+    };
+    format!(
+        "{}  {}  {rules}, {}\n",
+        paint(Colour::Green, "ok"),
+        policy.tool,
+        mode_text(policy.mode),
+    )
+}
+
+fn object(policy: &CompiledPolicy) -> Value {
+    json!({
+        "tool": policy.tool.as_str(),
+        "mode": mode_text(policy.mode),
+        "rules": policy.egress.rules.len(),
+        "prefixes": policy.egress.table.len(),
+        "digest": policy.digest.to_string(),
+    })
+}

@@ -1,0 +1,136 @@
+//! Output of the policy verbs: colour only on a terminal, refused policies as pictures there and as
+//! plain lines elsewhere. A reader that goes away (`| head`) is no error.
+
+use std::{
+    env,
+    io::{self, ErrorKind, IsTerminal, Write},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    exit::Code,
+    policy::store::{SetError, StoreError},
+};
+
+/// Columns of a picture where the terminal does not say.
+const WIDTH: usize = 100;
+
+/// Colours that the policy verbs use.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Colour {
+    /// Allowed, added.
+    Green,
+    /// Refused, removed.
+    Red,
+    /// Changed, observed.
+    Yellow,
+    /// Names of fields.
+    Dim,
+}
+
+/// Text in a colour, if the standard output is a terminal that wants it.
+pub(super) fn paint(colour: Colour, text: &str) -> String {
+    if !wants_colour(&io::stdout()) {
+        return text.to_owned();
+    }
+    let code = match colour {
+        Colour::Green => "32",
+        Colour::Red => "31",
+        Colour::Yellow => "33",
+        Colour::Dim => "2",
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+/// <https://no-color.org>
+fn wants_colour(stream: &impl IsTerminal) -> bool {
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
+}
+
+/// Prints to the standard output.
+pub(super) fn text(text: &str) -> io::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Prints JSON to the standard output, indented, with a final newline.
+pub(super) fn json(value: &Value) -> anyhow::Result<()> {
+    Ok(text(&format!(
+        "{}\n",
+        serde_json::to_string_pretty(value)?
+    ))?)
+}
+
+/// Prints what is wrong with policies: to the standard output as JSON, else to standard error.
+pub(super) fn refused(error: &SetError, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return json(&json!({ "ok": false, "policies": [], "errors": objects(error) }));
+    }
+    let stderr = io::stderr();
+    let mut out = String::new();
+    for error in &error.0 {
+        out.push_str(&one(error, stderr.is_terminal(), wants_colour(&stderr)));
+    }
+    match stderr.lock().write_all(out.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Says that the command line is at fault.
+pub(super) fn usage(error: &dyn std::error::Error) -> Code {
+    eprintln!("error: {error}");
+    Code::Usage
+}
+
+fn one(error: &StoreError, picture: bool, colour: bool) -> String {
+    match error {
+        StoreError::Policy(error) if picture => error.graphical(colour, width()),
+        StoreError::Policy(error) => error.plain(),
+        StoreError::Read { source, .. } => format!("error: {error}: {source}\n"),
+        StoreError::TooLarge { .. }
+        | StoreError::NotAFile { .. }
+        | StoreError::NotText { .. }
+        | StoreError::SetTooLarge { .. } => format!("error: {error}\n"),
+    }
+}
+
+fn width() -> usize {
+    let columns = env::var("COLUMNS").ok();
+    columns
+        .and_then(|columns| columns.parse().ok())
+        .unwrap_or(WIDTH)
+        .clamp(40, 200)
+}
+
+/// One object a finding; a file that could not be read has no line.
+pub(super) fn objects(error: &SetError) -> Vec<Value> {
+    error
+        .0
+        .iter()
+        .flat_map(|error| match error {
+            StoreError::Policy(error) => error.json(),
+            StoreError::Read { path, .. }
+            | StoreError::TooLarge { path }
+            | StoreError::NotAFile { path }
+            | StoreError::NotText { path, .. }
+            | StoreError::SetTooLarge { path, .. } => {
+                let chain = one(error, false, false);
+                vec![json!({
+                    "file": path.display().to_string(),
+                    "line": null,
+                    "column": null,
+                    "code": "file",
+                    "message": chain.trim_start_matches("error: ").trim_end(),
+                    "text": "",
+                    "hint": null,
+                    "related_line": null,
+                })]
+            }
+        })
+        .collect()
+}

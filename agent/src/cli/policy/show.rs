@@ -1,0 +1,191 @@
+//! `stockade policy show`: the compiled form, as the kernel and the sandbox are told.
+
+use clap::Args;
+use common::rule::{DOOR, PortRange};
+use serde_json::{Value, json};
+
+use super::{
+    look::{LookError, Source},
+    print::{self, Colour, paint},
+};
+use crate::{
+    exit::Code,
+    policy::{
+        compiled::{CompiledPolicy, RuleKind, TableEntry},
+        diff::{self, cpus_text},
+        digest::{mode_text, profile_text, protocol_text, worker_protocol_text},
+    },
+};
+
+/// Which policy.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 printed, 65 the policy is wrong.\n\nExample:\n  \
+                        stockade policy show ./weather.toml --json"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+    let policy = match arguments.source.policy() {
+        Ok(policy) => policy,
+        Err(LookError::Refused(error)) => {
+            print::refused(&error, arguments.json)?;
+            return Ok(Code::Policy);
+        }
+        Err(error) => return Ok(print::usage(&error)),
+    };
+    if arguments.json {
+        print::json(&object(&policy))?;
+    } else {
+        print::text(&words(&policy))?;
+    }
+    Ok(Code::Ok)
+}
+
+fn words(policy: &CompiledPolicy) -> String {
+    let mut out = vec![format!(
+        "{}{}",
+        paint(Colour::Dim, &format!("{:<28}", "digest")),
+        policy.digest
+    )];
+    for (name, text) in diff::described(policy) {
+        let text = if text.is_empty() {
+            "-".to_owned()
+        } else {
+            text
+        };
+        out.push(format!(
+            "{}{text}",
+            paint(Colour::Dim, &format!("{name:<28}"))
+        ));
+    }
+    out.push(String::new());
+    out.push(paint(Colour::Dim, "rules"));
+    for rule in &policy.egress.rules {
+        let why = if rule.reason.is_empty() {
+            String::new()
+        } else {
+            format!("  # {}", rule.reason)
+        };
+        let (id, text, line) = (rule.id.0, &rule.text, rule.line);
+        out.push(format!("  {id:016x}  line {line:<5} {text}{why}"));
+    }
+    if policy.egress.rules.is_empty() {
+        out.push("  none: it reaches nothing".to_owned());
+    }
+    out.push(String::new());
+    out.push(paint(Colour::Dim, "table (covering blocks united)"));
+    for entry in &policy.egress.table {
+        let ranges: Vec<String> = open(entry).iter().map(range_words).collect();
+        out.push(format!(
+            "  {:<28} {}",
+            entry.prefix.to_string(),
+            ranges.join(", ")
+        ));
+    }
+    out.push(String::new());
+    out.join("\n")
+}
+
+/// The ranges in use.
+fn open(entry: &TableEntry) -> Vec<PortRange> {
+    let count = usize::try_from(entry.set.count).unwrap_or(usize::MAX);
+    entry.set.ranges.iter().take(count).copied().collect()
+}
+
+fn range_words(range: &PortRange) -> String {
+    let door = if range.flags & DOOR == 0 { "" } else { " door" };
+    let protocol = protocol_text(range.protocol.into());
+    if range.low == range.high {
+        format!("{protocol} {}{door}", range.low)
+    } else {
+        format!("{protocol} {}-{}{door}", range.low, range.high)
+    }
+}
+
+const fn kind_text(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::Allow => "allow",
+        RuleKind::AllowPrivate => "allow_private",
+        RuleKind::Local => "local",
+    }
+}
+
+fn object(policy: &CompiledPolicy) -> Value {
+    let limit = |number: u64| (number != u64::MAX).then_some(number);
+    json!({
+        "tool": policy.tool.as_str(),
+        "description": policy.description,
+        "mode": mode_text(policy.mode),
+        "digest": policy.digest.to_string(),
+        "worker": {
+            "command": policy.worker.command,
+            "protocol": worker_protocol_text(policy.worker.protocol),
+            "environment": policy.worker.environment,
+            "idle_timeout_seconds": policy.worker.idle_timeout.as_secs(),
+            "wall_timeout_seconds": policy.worker.wall_timeout.as_secs(),
+            "pins": policy.worker.pins.iter().map(|pin| json!({
+                "path": pin.path,
+                "sha256": crate::policy::compiled::Digest(pin.sha256).to_string(),
+            })).collect::<Vec<Value>>(),
+        },
+        "egress": egress(policy),
+        "limits": {
+            "connections": limit(policy.egress.limits.connections),
+            "bytes_out": limit(policy.egress.limits.bytes_out),
+            "memory_bytes": policy.limits.memory,
+            "processes": policy.limits.processes,
+            "cpus": cpus_text(policy.limits.cpus_milli),
+            "open_files": policy.limits.open_files,
+        },
+        "filesystem": {
+            "read": policy.filesystem.read,
+            "execute": policy.filesystem.execute,
+            "write": policy.filesystem.write,
+            "workdir_bytes": policy.filesystem.workdir_size,
+        },
+        "syscalls": {
+            "profile": profile_text(policy.syscalls.profile),
+            "allow": policy.syscalls.allow,
+            "deny": policy.syscalls.deny,
+        },
+    })
+}
+
+fn egress(policy: &CompiledPolicy) -> Value {
+    let rule = |rule: &crate::policy::compiled::Rule| {
+        json!({
+            "id": format!("{:016x}", rule.id.0),
+            "kind": kind_text(rule.kind),
+            "text": rule.text,
+            "ports": rule.ports,
+            "reason": rule.reason,
+            "line": rule.line,
+        })
+    };
+    let range = |range: &PortRange| {
+        json!({
+            "protocol": protocol_text(range.protocol.into()),
+            "low": range.low,
+            "high": range.high,
+            "door": range.flags & DOOR != 0,
+            "rule": format!("{:016x}", range.rule.0),
+        })
+    };
+    let entry = |entry: &TableEntry| {
+        json!({
+            "prefix": entry.prefix.to_string(),
+            "ranges": open(entry).iter().map(range).collect::<Vec<Value>>(),
+        })
+    };
+    json!({
+        "rules": policy.egress.rules.iter().map(rule).collect::<Vec<Value>>(),
+        "table": policy.egress.table.iter().map(entry).collect::<Vec<Value>>(),
+    })
+}

@@ -1,0 +1,1 @@
+//! The verbs as a shell would call them.

@@ -1,0 +1,62 @@
+//! `stockade run`: a worker inside its fence, its streams, signals and exit code passed through.
+//!
+//! Through the agent where a tool is named; with an engine of its own where a policy file is.
+
+mod alone;
+mod through;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use super::{Failure, Target, report::Explain};
+use crate::exit::Code;
+
+/// Runs a tool's worker inside its fence, or any command under a policy file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// Tool to run, by the agent's policies.
+    #[arg(
+        value_name = "TOOL",
+        required_unless_present = "policy",
+        conflicts_with = "policy"
+    )]
+    tool: Option<String>,
+    /// Policy file: run without an agent, and leave nothing behind.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Keep the journal of a run without an agent in this file.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    journal: Option<PathBuf>,
+    /// Explain on stderr what was refused.
+    #[arg(
+        long, value_name = "WHEN", value_enum, default_value = "auto",
+        num_args = 0..=1, default_missing_value = "always", require_equals = true
+    )]
+    explain: Explain,
+    /// Arguments for the tool, or the command to run under the policy file.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    trailing: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stockade run invoice -- --dry-run
+  stockade run --policy policies/web.toml -- /usr/bin/curl http://192.0.2.1/";
+
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments {
+        target,
+        tool,
+        policy,
+        journal,
+        explain,
+        trailing,
+    } = arguments;
+    match (policy, tool) {
+        (Some(policy), _) => alone::run(&policy, journal, trailing, explain),
+        (None, Some(tool)) => through::run(&target, tool, trailing, explain),
+        (None, None) => Err(Failure::said(Code::Usage, "run: no tool and no policy")),
+    }
+}

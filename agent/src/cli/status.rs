@@ -1,0 +1,107 @@
+//! `stockade status`: how an agent is.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use super::{
+    Failure, Target, ask,
+    terminal::{harmless, table},
+};
+use crate::{
+    daemon::control::protocol::{PolicyStatus, Reply, Request, Status},
+    exit::Code,
+};
+
+/// Shows how the agent is: policies in force, sessions, losses, and what is wrong.
+///
+/// Ends with 1 where something is wrong.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  stockade status --json")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let Reply::Status(status) = ask(&arguments.target, &Request::Status {})? else {
+        return Err(Failure::odd_answer());
+    };
+    let mut stdout = io::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut stdout, &status)?;
+        writeln!(stdout)?;
+    } else {
+        stdout.write_all(page(&status).as_bytes())?;
+    }
+    let code = if status.ailments.is_empty() {
+        Code::Ok
+    } else {
+        Code::Finding
+    };
+    Ok(code.into())
+}
+
+fn page(status: &Status) -> String {
+    const MEBIBYTE: u64 = 1 << 20;
+    let lines = [
+        ("instance", status.instance.clone()),
+        ("version", status.version.clone()),
+        (
+            "process",
+            format!("{}, up {} s", status.pid, status.uptime_seconds),
+        ),
+        (
+            "memory",
+            format!("{} MiB", status.resident_bytes / MEBIBYTE),
+        ),
+        ("cgroup", status.cgroup.clone()),
+        ("policies", status.policy_folder.clone()),
+        (
+            "sessions",
+            format!("{} of {}", status.sessions, status.sessions_max),
+        ),
+        (
+            "events",
+            format!(
+                "{} lost, {} suppressed",
+                status.events_lost, status.events_suppressed
+            ),
+        ),
+    ];
+    let facts = lines
+        .map(|(name, value)| format!("{name:<9} {value}\n"))
+        .concat();
+    let head = [
+        "tool",
+        "mode",
+        "generation",
+        "rules",
+        "sessions",
+        "digest",
+        "description",
+    ];
+    let rows: Vec<_> = status.policies.iter().map(row).collect();
+    let ailments = status
+        .ailments
+        .iter()
+        .map(|ailment| format!("\nwrong: {ailment}\n"));
+    let ailments: String = ailments.collect();
+    format!("{facts}\n{}{ailments}", table(&head, &rows))
+}
+
+fn row(policy: &PolicyStatus) -> Vec<String> {
+    vec![
+        policy.tool.clone(),
+        policy.mode.clone(),
+        policy.generation.to_string(),
+        policy.rules.to_string(),
+        policy.sessions.to_string(),
+        policy.digest.chars().take(12).collect(),
+        harmless(&policy.description),
+    ]
+}

@@ -1,0 +1,275 @@
+//! The agent's configuration file, `stockade.toml`: read, checked and defaulted once.
+//!
+//! Every key has a default, so an absent file at the default place is an empty one. It knows
+//! nothing of policies but where they lie.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use common::limits;
+use serde::Deserialize;
+
+use super::instance::{Instance, InstanceNameError};
+
+/// Where the file is looked for when none is named.
+pub(super) const DEFAULT_FILE: &str = "/etc/stockade/stockade.toml";
+/// Largest configuration file, bytes.
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Sessions at once when the file does not say.
+pub(super) const SESSIONS_DEFAULT: u32 = 1_024;
+
+const POLICIES_DEFAULT: &str = "/etc/stockade/policies.d";
+const METRICS_PORT_DEFAULT: u16 = 9_464;
+const CONTROL_GROUP_DEFAULT: &str = "stockade";
+
+const _: () = assert!(SESSIONS_DEFAULT <= limits::SESSIONS_MAX);
+
+/// The agent's configuration, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which instance the agent is.
+    pub instance: Instance,
+    /// Folder of policy files.
+    pub policies: PathBuf,
+    /// Group whose members may use the control socket beside root. Where the group does not exist,
+    /// root alone may.
+    pub control_group: String,
+    /// Where metrics are served.
+    pub metrics: Metrics,
+    /// What is logged: a `tracing` filter such as `info` or `agent::daemon=debug,info`.
+    pub log_level: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Sessions alive at once.
+    pub sessions_max: u32,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metrics {
+    /// Nowhere.
+    Off,
+    /// `/metrics` and `/healthz` at this address.
+    Address(SocketAddr),
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal and under journald, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The file can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It can not be read.
+    #[error("configuration `{}`: can not be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is larger than any configuration is.
+    #[error("configuration `{}`: larger than {FILE_BYTES_MAX} bytes", .0.display())]
+    Size(PathBuf),
+    /// It is not the TOML that is expected.
+    #[error("configuration `{}`: line {line}, column {column}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// A value is not what its key takes.
+    #[error("configuration `{}`: line {line}: `{key}`: {message}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// The key.
+        key: &'static str,
+        /// What is wrong, and a hint.
+        message: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    instance: Option<toml::Spanned<String>>,
+    policies: Option<toml::Spanned<PathBuf>>,
+    control_group: Option<String>,
+    metrics: Option<toml::Spanned<String>>,
+    #[serde(default)]
+    log: RawLog,
+    #[serde(default)]
+    sessions: RawSessions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    level: Option<String>,
+    #[serde(default)]
+    format: LogFormat,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSessions {
+    max: Option<toml::Spanned<u32>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            instance: Instance::service(),
+            policies: PathBuf::from(POLICIES_DEFAULT),
+            control_group: CONTROL_GROUP_DEFAULT.to_owned(),
+            metrics: Metrics::Address((Ipv4Addr::LOCALHOST, METRICS_PORT_DEFAULT).into()),
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Auto,
+            sessions_max: SESSIONS_DEFAULT,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file that was named, or the one at the default place if there is one.
+    pub fn load(named: Option<&Path>) -> Result<Self, Error> {
+        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+        let read = |source| Error::Read {
+            path: path.to_owned(),
+            source,
+        };
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+                return Err(Error::Size(path.to_owned()));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(read(error)),
+        }
+        Self::parse(path, &fs::read_to_string(path).map_err(read)?)
+    }
+
+    /// Checks the text of a file.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        let raw = toml::from_str(text).map_err(|error| syntax(path, text, &error))?;
+        let RawConfig {
+            instance,
+            policies,
+            control_group,
+            metrics,
+            log: RawLog { level, format },
+            sessions: RawSessions { max },
+        } = raw;
+        let place = Place { path, text };
+        let default = Self::default();
+        Ok(Self {
+            instance: instance.map_or(Ok(default.instance), |name| place.instance(&name))?,
+            policies: policies.map_or(Ok(default.policies), |folder| place.folder(&folder))?,
+            control_group: control_group.unwrap_or(default.control_group),
+            metrics: metrics.map_or(Ok(default.metrics), |text| place.metrics(&text))?,
+            log_level: level.unwrap_or(default.log_level),
+            log_format: format,
+            sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
+        })
+    }
+}
+
+impl Metrics {
+    /// Reads `off` or an address with its port.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "off" {
+            return Some(Self::Off);
+        }
+        text.parse().ok().map(Self::Address)
+    }
+}
+
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Place<'_> {
+    fn instance(&self, name: &toml::Spanned<String>) -> Result<Instance, Error> {
+        Instance::new(name.get_ref())
+            .map_err(|error: InstanceNameError| self.value(name, "instance", error.to_string()))
+    }
+
+    fn folder(&self, folder: &toml::Spanned<PathBuf>) -> Result<PathBuf, Error> {
+        if folder.get_ref().is_absolute() {
+            return Ok(folder.get_ref().clone());
+        }
+        Err(self.value(folder, "policies", "not an absolute path".to_owned()))
+    }
+
+    fn metrics(&self, text: &toml::Spanned<String>) -> Result<Metrics, Error> {
+        Metrics::parse(text.get_ref()).ok_or_else(|| {
+            let message = format!(
+                "`{}` is neither an address with a port nor `off`\nhint: `127.0.0.1:9464`",
+                text.get_ref()
+            );
+            self.value(text, "metrics", message)
+        })
+    }
+
+    fn sessions(&self, max: &toml::Spanned<u32>) -> Result<u32, Error> {
+        let number = *max.get_ref();
+        if (1..=limits::SESSIONS_MAX).contains(&number) {
+            return Ok(number);
+        }
+        let message = format!("{number} is not within 1 and {}", limits::SESSIONS_MAX);
+        Err(self.value(max, "sessions.max", message))
+    }
+
+    fn value<T>(&self, spanned: &toml::Spanned<T>, key: &'static str, message: String) -> Error {
+        Error::Value {
+            path: self.path.to_owned(),
+            line: line_and_column(self.text, spanned.span().start).0,
+            key,
+            message,
+        }
+    }
+}
+
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let offset = error.span().map_or(0, |span| span.start);
+    let (line, column) = line_and_column(text, offset);
+    Error::Syntax {
+        path: path.to_owned(),
+        line,
+        column,
+        message: error.message().trim_end().replace('\n', ", "),
+    }
+}
+
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+    let line = before.matches('\n').count().saturating_add(1);
+    let column = before
+        .get(line_start..)
+        .map_or(1, |rest| rest.chars().count().saturating_add(1));
+    (line, column)
+}

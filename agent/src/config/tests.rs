@@ -1,0 +1,94 @@
+//! Configuration files in, configuration or error out.
+
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+
+use super::{Config, Metrics};
+
+fn check_error(text: &str, expected: &Expect) {
+    let error = Config::parse(Path::new("stockade.toml"), text).expect_err("must be refused");
+    expected.assert_eq(&error.to_string());
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    let config = Config::parse(Path::new("stockade.toml"), "").expect("valid");
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        instance = "lab"
+        policies = "/tmp/policies"
+        control_group = "adm"
+        metrics = "off"
+        [log]
+        level = "debug"
+        format = "json"
+        [sessions]
+        max = 7
+    "#;
+    let config = Config::parse(Path::new("stockade.toml"), text).expect("valid");
+    assert_eq!(config.instance.name(), "lab");
+    assert_eq!(config.policies, Path::new("/tmp/policies"));
+    assert_eq!(config.control_group, "adm");
+    assert_eq!(config.metrics, Metrics::Off);
+    assert_eq!(config.log_level, "debug");
+    assert_eq!(config.sessions_max, 7);
+}
+
+#[test]
+fn errors_name_the_place() {
+    check_error(
+        "instance = \"a\"\nmetric = \"off\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2, column 1: unknown field `metric`, expected one of `instance`, `policies`, `control_group`, `metrics`, `log`, `sessions`"
+        ],
+    );
+    check_error(
+        "\nmetrics = \"9464\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2: `metrics`: `9464` is neither an address with a port nor `off`\nhint: `127.0.0.1:9464`"
+        ],
+    );
+    check_error(
+        "policies = \"relative\"\n",
+        &expect!["configuration `stockade.toml`: line 1: `policies`: not an absolute path"],
+    );
+    check_error(
+        "instance = \"Upper\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 1: `instance`: instance name `Upper`: 1 to 40 lower-case letters, digits and `-`, beginning with a letter"
+        ],
+    );
+    check_error(
+        "[sessions]\nmax = 0\n",
+        &expect![
+            "configuration `stockade.toml`: line 2: `sessions.max`: 0 is not within 1 and 4096"
+        ],
+    );
+    check_error(
+        "[log]\nformat = \"xml\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2, column 10: unknown variant `xml`, expected one of `auto`, `text`, `json`"
+        ],
+    );
+    check_error(
+        "instance = \n",
+        &expect![
+            "configuration `stockade.toml`: line 1, column 12: string values must be quoted, expected literal string"
+        ],
+    );
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let missing = Path::new("/nonexistent/stockade.toml");
+    let error = Config::load(Some(missing)).expect_err("must be refused");
+    assert_eq!(
+        error.to_string(),
+        "configuration `/nonexistent/stockade.toml`: can not be read"
+    );
+}

@@ -1,0 +1,261 @@
+//! What is said over the control socket. Requests are closed: an unknown key is an error.
+
+use serde::{Deserialize, Serialize};
+
+use crate::observe::{event::Event, refused::Refusal};
+
+/// What a connection asks for, in its first frame.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Run a tool's worker; stdin, stdout and stderr come as descriptors beside the frame.
+    Run {
+        /// The tool.
+        tool: String,
+        /// Arguments after those of the policy.
+        arguments: Vec<String>,
+    },
+    /// How the agent is.
+    Status {},
+    /// The sessions that are alive.
+    Sessions {},
+    /// Events from now on, until the connection is closed.
+    Events {
+        /// Of this session only.
+        session: Option<u64>,
+        /// Of this tool only.
+        tool: Option<String>,
+    },
+    /// Read the policies again.
+    Reload {},
+}
+
+/// What the caller of `run` may say while the worker runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signal {
+    /// Number of the signal to hand on.
+    pub signal: i32,
+}
+
+/// What the agent says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// The worker runs.
+    Started(Started),
+    /// The worker has ended and nothing of it is left.
+    Ended(Ended),
+    /// How the agent is.
+    Status(Box<Status>),
+    /// The sessions that are alive.
+    Sessions {
+        /// In the order of their start.
+        sessions: Vec<SessionInfo>,
+    },
+    /// An event.
+    Event(Box<Event>),
+    /// The listener was too slow.
+    Lost {
+        /// Events that it will not see.
+        events: u64,
+    },
+    /// The policies of the folder are in force.
+    Reloaded {
+        /// How many.
+        policies: usize,
+    },
+    /// The request was not carried out.
+    Refused(Refused),
+}
+
+/// The worker runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// Its session.
+    pub session: u64,
+    /// What is enforced, per measure.
+    pub enforced: serde_json::Value,
+}
+
+/// The worker has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// Exit code by the shell's convention: 128 and the signal's number where a signal ended it.
+    pub code: u8,
+    /// Why, where it did not end by itself.
+    pub note: Option<String>,
+    /// Distinct things that were refused, each with what would allow it.
+    pub refused: Vec<Explained>,
+    /// Refusals that are missing from the list.
+    pub missing: u64,
+}
+
+/// One distinct thing that was refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// What and why.
+    #[serde(flatten)]
+    pub refusal: Refusal,
+    /// The lines of TOML that would allow it, where anything would.
+    pub toml: Option<String>,
+    /// Why one might not want to, or what else to do.
+    pub advice: String,
+}
+
+/// The request was not carried out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// Exit code for the command line.
+    pub code: u8,
+    /// What is wrong, with its causes.
+    pub message: String,
+}
+
+/// How the agent is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Its instance.
+    pub instance: String,
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since its start.
+    pub uptime_seconds: u64,
+    /// Cgroup under which all sessions live.
+    pub cgroup: String,
+    /// Folder of the policy files.
+    pub policy_folder: String,
+    /// Policies in force.
+    pub policies: Vec<PolicyStatus>,
+    /// Why the folder as it was last read is not in force.
+    pub policy_error: Option<String>,
+    /// Sessions alive.
+    pub sessions: u64,
+    /// Sessions that may be alive at once.
+    pub sessions_max: u32,
+    /// Events that found the ring full.
+    pub events_lost: u64,
+    /// Events that rate limits suppressed.
+    pub events_suppressed: u64,
+    /// What is wrong.
+    pub ailments: Vec<String>,
+    /// Resident memory of the agent, bytes.
+    pub resident_bytes: u64,
+}
+
+/// A policy in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Its tool.
+    pub tool: String,
+    /// For people.
+    pub description: String,
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// Its digest, hexadecimal.
+    pub digest: String,
+    /// Its generation.
+    pub generation: u32,
+    /// Its rules.
+    pub rules: usize,
+    /// Its sessions alive.
+    pub sessions: u64,
+}
+
+/// A session that is alive.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// Its id.
+    pub session: u64,
+    /// Its tool.
+    pub tool: String,
+    /// Digest of the policy under which it was started.
+    pub policy: String,
+    /// When it was started (RFC 3339, UTC).
+    pub started: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Who asked for it.
+    pub caller_uid: u32,
+    /// Connections opened; counted only where the policy limits something.
+    pub connections: u64,
+    /// Bytes sent; counted only where the policy limits something.
+    pub bytes_out: u64,
+    /// Distinct things that were refused so far.
+    pub refused: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::Request;
+
+    fn check(frame: &str, expected: &Expect) {
+        let said = match serde_json::from_str::<Request>(frame) {
+            Ok(request) => format!("{request:?}"),
+            Err(error) => format!("error: {error}"),
+        };
+        expected.assert_eq(&said);
+    }
+
+    #[test]
+    fn requests_are_closed() {
+        check(r#"{"request":"status"}"#, &expect!["Status"]);
+        check(
+            r#"{"request":"status","x":1}"#,
+            &expect!["error: unknown field `x`, there are no fields"],
+        );
+        check(
+            r#"{"request":"run","tool":"web","arguments":["-v"]}"#,
+            &expect![[r#"Run { tool: "web", arguments: ["-v"] }"#]],
+        );
+        check(
+            r#"{"request":"run","tool":"web","arguments":[],"uid":0}"#,
+            &expect!["error: unknown field `uid`, expected `tool` or `arguments`"],
+        );
+        check(
+            r#"{"request":"run","tool":"web"}"#,
+            &expect!["error: missing field `arguments`"],
+        );
+        check(
+            r#"{"request":"shutdown"}"#,
+            &expect![
+                "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload` at line 1 column 21"
+            ],
+        );
+        check(
+            r#"{"request":"events","session":7}"#,
+            &expect!["Events { session: Some(7), tool: None }"],
+        );
+        check(
+            "[]",
+            &expect!["error: missing field `request` at line 1 column 2"],
+        );
+    }
+
+    #[test]
+    fn requests_survive_their_json_form() {
+        let requests = [
+            Request::Run {
+                tool: "web".to_owned(),
+                arguments: vec!["a\nb".to_owned()],
+            },
+            Request::Status {},
+            Request::Sessions {},
+            Request::Events {
+                session: None,
+                tool: Some("web".to_owned()),
+            },
+            Request::Reload {},
+        ];
+        for request in requests {
+            let frame = serde_json::to_string(&request).expect("json");
+            assert!(!frame.contains('\n'), "{frame}");
+            let read: Request = serde_json::from_str(&frame).expect("request");
+            assert_eq!(read, request);
+        }
+    }
+}

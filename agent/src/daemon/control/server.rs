@@ -1,0 +1,296 @@
+//! The agent's end of the control socket.
+//!
+//! Who may speak: the socket lies in a folder for root and the control group and has mode 0660, which
+//! the kernel checks against the *process* that connects, supplementary groups included. Its
+//! credentials go to the record, and a worker's uid is refused even so.
+
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use super::{
+    channel::{Channel, Error, REQUEST_BYTES_MAX},
+    protocol::{Ended, Refused, Reply, Request, Signal, Started},
+};
+use crate::{
+    audit::{Caller, End},
+    daemon::{
+        Engine,
+        error::{LaunchError, StartError, chain, told},
+        explained::explained,
+        session::{CommandLine, Finished, Order, Session, Stdio},
+    },
+    exit::{Code, SIGNAL_BASE},
+    observe::dispatch::Received,
+    sandbox::uids,
+};
+
+/// Connections beside those of sessions.
+const CONNECTIONS_EXTRA: usize = 64;
+/// Time a client has to say what it wants.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const FOLDER_MODE: u32 = 0o750;
+const SOCKET_MODE: u32 = 0o660;
+
+/// The control socket, bound.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Makes the socket, for root and the members of `group` where that group exists.
+    pub fn bind(engine: &Engine, group: &str) -> Result<Self, StartError> {
+        let path = engine.instance.control_socket();
+        let failed = |source| StartError::Socket {
+            path: path.clone(),
+            source,
+        };
+        let gid = nix::unistd::Group::from_name(group).map_err(|errno| failed(errno.into()))?;
+        let gid = gid.map(|group| group.gid.as_raw());
+        let folder = engine.instance.run_folder();
+        // Nobody but root and the group can come near the socket from its first instant.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE)).map_err(failed)?;
+        chown(&folder, None, gid).map_err(failed)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            // The instance's lock is ours, so a socket that is there has no owner.
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        chown(&path, None, gid).map_err(failed)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(Self { listener, path })
+    }
+
+    /// Serves until the engine is closed.
+    pub async fn serve(self, engine: Arc<Engine>) {
+        let mut stopping = engine.stopping();
+        let slots = (engine.sessions_max as usize).saturating_add(CONNECTIONS_EXTRA);
+        let slots = Arc::new(Semaphore::new(slots));
+        loop {
+            let slot = tokio::select! {
+                () = stopping.wait() => break,
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+            };
+            let accepted = tokio::select! {
+                () = stopping.wait() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let engine = Arc::clone(&engine);
+                    tokio::spawn(async move {
+                        connection(&engine, stream).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "control connection not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "control socket not removed");
+        }
+    }
+}
+
+async fn connection(engine: &Arc<Engine>, stream: UnixStream) {
+    let mut channel = Channel::new(stream, REQUEST_BYTES_MAX);
+    match serve_one(engine, &mut channel).await {
+        Ok(()) => {}
+        Err(Error::Io(error)) => tracing::debug!(%error, "control connection ended early"),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "control request refused");
+            let refused = refused(Code::Usage as u8, &error);
+            // The other end may be gone or be the reason.
+            drop(channel.send(&refused).await);
+        }
+    }
+}
+
+async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Error> {
+    let peer = channel.peer()?;
+    if is_worker(peer.uid()) {
+        tracing::warn!(
+            caller.uid = peer.uid(),
+            "control request of a worker refused"
+        );
+        return Ok(());
+    }
+    let caller = Caller {
+        uid: peer.uid(),
+        gid: peer.gid(),
+        pid: peer.pid().unwrap_or(0),
+    };
+    let request = timeout(REQUEST_TIMEOUT, channel.receive()).await;
+    let Some(request) = request.map_err(|_elapsed| Error::Slow)?? else {
+        return Ok(());
+    };
+    match request {
+        Request::Run { tool, arguments } => run(engine, channel, caller, tool, arguments).await,
+        Request::Status {} => {
+            let reply = match engine.status() {
+                Ok(status) => Reply::Status(Box::new(status)),
+                Err(error) => refused(Code::Software as u8, &error),
+            };
+            channel.send(&reply).await
+        }
+        Request::Sessions {} => {
+            let sessions = engine.session_infos();
+            channel.send(&Reply::Sessions { sessions }).await
+        }
+        Request::Events { session, tool } => events(engine, channel, session, tool).await,
+        Request::Reload {} => {
+            let reply = match engine.reload().await {
+                Ok(policies) => Reply::Reloaded { policies },
+                Err(error) => refused(error.code() as u8, &error),
+            };
+            channel.send(&reply).await
+        }
+    }
+}
+
+async fn run(
+    engine: &Arc<Engine>,
+    channel: &mut Channel,
+    caller: Caller,
+    tool: String,
+    arguments: Vec<String>,
+) -> Result<(), Error> {
+    let fds = channel.take_fds();
+    let stdio: Stdio = fds.try_into().map_err(|_other_number| Error::Descriptors)?;
+    let order = Order {
+        tool,
+        command: CommandLine::OfPolicy(arguments),
+        stdio,
+        caller,
+    };
+    let mut session = match engine.launch(order).await {
+        Ok(session) => session,
+        Err(error) => return channel.send(&not_started(&error)).await,
+    };
+    let enforced = serde_json::to_value(session.enforced()).map_err(Error::Frame)?;
+    let started = Reply::Started(Started {
+        session: session.id().0,
+        enforced,
+    });
+    let finished = match channel.send(&started).await {
+        Ok(()) => follow(&mut session, channel).await,
+        Err(error) => Err(error),
+    };
+    match finished {
+        Ok(finished) => channel.send(&Reply::Ended(ended(finished))).await,
+        Err(error) => {
+            session.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// Hands signals on until the session is over. A caller that goes away ends it.
+async fn follow(session: &mut Session, channel: &mut Channel) -> Result<Finished, Error> {
+    loop {
+        tokio::select! {
+            finished = session.finished() => return Ok(finished),
+            frame = channel.receive::<Signal>() => match frame? {
+                Some(Signal { signal }) => session.signal(signal).await,
+                None => session.abandon().await,
+            },
+        }
+    }
+}
+
+async fn events(
+    engine: &Engine,
+    channel: &mut Channel,
+    session: Option<u64>,
+    tool: Option<String>,
+) -> Result<(), Error> {
+    let mut subscription = engine.dispatcher.subscribe();
+    let mut stopping = engine.stopping();
+    loop {
+        let received = tokio::select! {
+            () = stopping.wait() => return Ok(()),
+            received = subscription.next() => received,
+            // Nothing more is expected: it tells when the listener goes away.
+            said = channel.receive::<Signal>() => match said? {
+                Some(_) => continue,
+                None => return Ok(()),
+            },
+        };
+        match received {
+            Received::Event(event) => {
+                let wanted = (session.is_none() || event.session == session)
+                    && (tool.is_none() || event.tool == tool);
+                if wanted {
+                    channel
+                        .send(&Reply::Event(Box::new((*event).clone())))
+                        .await?;
+                }
+            }
+            Received::Lost(events) => channel.send(&Reply::Lost { events }).await?,
+            Received::Closed => return Ok(()),
+        }
+    }
+}
+
+fn refused(code: u8, error: &dyn std::error::Error) -> Reply {
+    let message = told(error);
+    Reply::Refused(Refused { code, message })
+}
+
+fn not_started(error: &LaunchError) -> Reply {
+    refused(Code::NotStarted as u8, error)
+}
+
+/// The end of a session as the command line shows it.
+#[must_use]
+pub fn ended(finished: Finished) -> Ended {
+    let Finished {
+        end,
+        refused,
+        missing,
+    } = finished;
+    let signalled = |number: i32| SIGNAL_BASE.saturating_add(u8::try_from(number).unwrap_or(0));
+    let killed = signalled(nix::libc::SIGKILL);
+    let (code, note) = match end {
+        End::Exit(code) => (code, None),
+        End::Signal(number) => (signalled(number), None),
+        End::WallTimeout => (
+            killed,
+            Some("ended: `wall_timeout` of its policy".to_owned()),
+        ),
+        End::CallerGone => (killed, Some("ended: its caller went away".to_owned())),
+        End::AgentStopped => (killed, Some("ended: the agent stopped".to_owned())),
+        End::PolicyRemoved => (killed, Some("ended: its policy was removed".to_owned())),
+        End::NotStarted(why) => (Code::NotStarted as u8, Some(why)),
+        End::Unknown(why) => (Code::Software as u8, Some(why)),
+    };
+    Ended {
+        code,
+        note,
+        refused: refused.into_iter().map(explained).collect(),
+        missing,
+    }
+}
+
+/// Whether a uid is one that sessions get, of whatever instance.
+fn is_worker(uid: u32) -> bool {
+    let beyond = uids::FIRST.saturating_add(uids::BLOCK.saturating_mul(uids::BLOCKS_MAX));
+    (uids::FIRST..beyond).contains(&uid)
+}

@@ -1,0 +1,188 @@
+//! Why the agent does not start, and why a session does not: sorted by whose fault it is, because
+//! the fault decides the exit code, the metric and the log level.
+
+use std::{io, path::PathBuf};
+
+use super::{lock, policies};
+use crate::{audit, config::Instance, exit::Code, kernel, launcher, observe};
+
+/// The agent can not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not root.
+    #[error("agent: not root\nhint: run it as root or as the service (`systemctl start stockade`)")]
+    NotRoot,
+    /// The instance is taken, or its folder can not be made.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// The journal can not be used.
+    #[error(transparent)]
+    Journal(#[from] audit::Error),
+    /// The parent cgroup can not be made, or the kernel side not be loaded or attached.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// The policies can not be put in force.
+    #[error(transparent)]
+    Policies(#[from] policies::ReloadError),
+    /// The launcher does not start.
+    #[error(transparent)]
+    Launcher(#[from] launcher::LaunchError),
+    /// Metrics can not be set up.
+    #[error("metrics: can not be set up")]
+    Metrics(#[from] prometheus::Error),
+    /// The address of the metrics can not be listened on.
+    #[error(transparent)]
+    Address(#[from] observe::http::BindError),
+    /// The control socket can not be made.
+    #[error("control socket `{}`: can not be made", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The agent's signals can not be taken over.
+    #[error("signals: can not be taken over")]
+    Signals(#[source] io::Error),
+    /// A folder of the instance is left over and can not be removed.
+    #[error("instance `{instance}`: can not be removed")]
+    Remove {
+        /// The instance.
+        instance: Instance,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A session was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No policy names the tool.
+    #[error("tool `{tool}`: no policy names it{}", suggestion(near.as_deref()))]
+    NoPolicy {
+        /// What was asked for.
+        tool: String,
+        /// The nearest name there is.
+        near: Option<String>,
+    },
+    /// The policy has no command, and none was given.
+    #[error("tool `{0}`: no command\nhint: `command = [\"/path/to/worker\"]` under `[worker]`")]
+    NoCommand(String),
+    /// The agent is stopping.
+    #[error("agent: stopping")]
+    Stopping,
+    /// Too many sessions.
+    #[error("sessions: {max} are alive\nhint: raise `max` under `[sessions]` in stockade.toml")]
+    TooMany {
+        /// The bound.
+        max: u32,
+    },
+    /// No record, no process.
+    #[error(transparent)]
+    Journal(#[from] audit::Error),
+    /// Descriptors run out.
+    #[error("descriptors: can not be duplicated")]
+    Descriptors(#[source] io::Error),
+    /// The session's cgroup can not be made, or the kernel side does not take the session.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// The fence can not be made complete, or the program not executed in it.
+    #[error(transparent)]
+    Launcher(#[from] launcher::LaunchError),
+}
+
+fn suggestion(near: Option<&str>) -> String {
+    near.map_or_else(
+        || "\nhint: `stockade status` lists the tools".to_owned(),
+        |name| format!("\nhint: `{name}`?"),
+    )
+}
+
+impl StartError {
+    /// The exit code that tells it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotRoot => Code::NoPermission,
+            Self::Lock(lock::Error::Held { .. }) => Code::TryAgain,
+            Self::Lock(lock::Error::Io { .. })
+            | Self::Journal(_)
+            | Self::Socket { .. }
+            | Self::Remove { .. } => Code::CanNotCreate,
+            Self::Kernel(_) | Self::Launcher(_) => Code::Unavailable,
+            Self::Policies(error) => error.code(),
+            Self::Address(_) => Code::Configuration,
+            Self::Metrics(_) | Self::Signals(_) => Code::Software,
+        }
+    }
+}
+
+impl LaunchError {
+    /// Whether nothing was tried: the request, not the host, is why.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NoPolicy { .. }
+            | Self::NoCommand(_)
+            | Self::Stopping
+            | Self::TooMany { .. }
+            | Self::Journal(_) => true,
+            Self::Descriptors(_) | Self::Kernel(_) | Self::Launcher(_) => false,
+        }
+    }
+}
+
+/// An error and its causes in one line, hints last: for logs and records.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let told = told(error);
+    let lines: Vec<_> = told.lines().map(str::trim).collect();
+    lines.join("; ")
+}
+
+/// An error and its causes for people, hints on lines of their own at the end.
+#[must_use]
+pub fn told(error: &dyn std::error::Error) -> String {
+    let (mut said, mut hints) = (Vec::new(), Vec::new());
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        let (hint, words): (Vec<_>, Vec<_>) = text.lines().partition(|l| l.starts_with("hint: "));
+        said.push(words.join("\n"));
+        hints.extend(hint.into_iter().map(str::to_owned));
+        next = error.source();
+    }
+    // An error that passes its source's words on would say them twice.
+    said.dedup();
+    let said = said.join(": ");
+    std::iter::once(said)
+        .chain(hints)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::{LaunchError, chain, told};
+
+    #[test]
+    fn hints_come_last() {
+        let error = LaunchError::Journal(crate::audit::Error::Open {
+            path: "/x".into(),
+            source: std::io::Error::from_raw_os_error(28),
+        });
+        expect!["journal `/x`: can not be opened: No space left on device (os error 28)"]
+            .assert_eq(&told(&error));
+        let error = LaunchError::NoPolicy {
+            tool: "wed".to_owned(),
+            near: Some("web".to_owned()),
+        };
+        expect![[r"
+            tool `wed`: no policy names it
+            hint: `web`?"]]
+        .assert_eq(&told(&error));
+        expect!["tool `wed`: no policy names it; hint: `web`?"].assert_eq(&chain(&error));
+    }
+}

@@ -1,0 +1,78 @@
+//! Puts to each refusal the lines of TOML that would allow it, and why one might not want to.
+
+use common::{
+    event::Hook,
+    flow::{Address, TCP, UDP},
+    verdict::Reason,
+};
+
+use super::control::protocol::Explained;
+use crate::{
+    observe::{event::Event, refused::Refusal},
+    policy::explain::{Destination, range_name, remedy},
+};
+
+/// Explains one refusal.
+#[must_use]
+pub fn explained(refusal: Refusal) -> Explained {
+    let said = said(&refusal.event);
+    // What is no TOML says why nothing can be done.
+    let (toml, advice) = match said {
+        Some(said) if said.starts_with("[[") => (Some(said), caution(&refusal.event)),
+        Some(said) => (None, said),
+        None => (None, without_destination(refusal.event.reason).to_owned()),
+    };
+    Explained {
+        refusal,
+        toml,
+        advice,
+    }
+}
+
+fn said(event: &Event) -> Option<String> {
+    let named = matches!(event.hook, Hook::Connect | Hook::Sendmsg | Hook::Egress);
+    let carried = event.protocol == TCP || event.protocol == UDP;
+    (named && carried && event.port != 0).then(|| {
+        let destination = Destination {
+            address: Address::from(event.address),
+            port: event.port,
+            protocol: event.protocol,
+        };
+        remedy(event.reason, destination)
+    })
+}
+
+/// Why one might not want to allow it.
+fn caution(event: &Event) -> String {
+    let range = range_name(Address::from(event.address));
+    match (event.reason, range) {
+        (Reason::LocalAddress, _) => {
+            "whatever listens there trusts this host: the worker would speak as the host does".to_owned()
+        }
+        (Reason::PrivateAddress, Some(range)) => format!(
+            "`{range}` is reached from this host and not from outside: what stands there is seldom made for strangers"
+        ),
+        (_, _) => "an address may be shared by many names: everything that it serves on this port is opened".to_owned(),
+    }
+}
+
+fn without_destination(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SocketType | Reason::Protocol => {
+            "no line of a policy opens it: only TCP and UDP leave a fence"
+        }
+        Reason::BindPort | Reason::Inbound => "no line of a policy opens it: nobody dials a worker",
+        Reason::SourceRouted => {
+            "no line of a policy opens it: packets carry no options of their own making"
+        }
+        Reason::TableFull => "the operator has to look: a table of the kernel side is full",
+        Reason::UnknownWorker => "the agent has to look: the socket belongs to no session",
+        Reason::LimitConnections => "raise `connections` in `[egress.limits]`",
+        Reason::LimitBytes => "raise `bytes_out` in `[egress.limits]`",
+        Reason::Rule
+        | Reason::DnsNotRedirected
+        | Reason::LocalAddress
+        | Reason::PrivateAddress
+        | Reason::NotAllowed => "no line of a policy opens it",
+    }
+}

@@ -1,0 +1,230 @@
+//! The life of a session whose worker runs: signals in, time limit, and what remains to be done when
+//! the worker has ended.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use common::id::SessionId;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    task::spawn_blocking,
+    time::{sleep_until, timeout},
+};
+
+use super::{
+    Engine,
+    error::chain,
+    session::Finished,
+    table::{Command, Refused, Why},
+};
+use crate::{
+    audit::{End, Outcome, Spent},
+    kernel::{self, cgroup::SessionCgroup},
+    launcher::{Exit, Running},
+    policy::compiled::CompiledPolicy,
+    sandbox::Enforced,
+};
+
+/// How long killed processes have to be gone.
+const GONE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What a running session holds.
+pub(super) struct Life {
+    pub(super) engine: Arc<Engine>,
+    pub(super) session: SessionId,
+    pub(super) policy: Arc<CompiledPolicy>,
+    pub(super) enforced: Arc<Enforced>,
+    pub(super) asked: Instant,
+    pub(super) slot: OwnedSemaphorePermit,
+}
+
+impl Life {
+    /// Runs until nothing of the session is left, then tells.
+    pub(super) async fn live(
+        self,
+        mut running: Running,
+        cgroup: SessionCgroup,
+        inbox: mpsc::Receiver<Command>,
+        tell: oneshot::Sender<Finished>,
+    ) {
+        let engine = Arc::clone(&self.engine);
+        let end = self.until_end(&mut running, &cgroup, inbox).await;
+        self.kill(&cgroup);
+        match timeout(GONE_TIME_MAX, running.gone()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(session.id = self.session.0, %error, "end not seen"),
+            Err(_) => tracing::warn!(session.id = self.session.0, "processes not gone in time"),
+        }
+        drop(running);
+        let spent = engine.clear(self.session, cgroup).await;
+        // Events that the worker caused before it ended are in the ring by now.
+        engine.drain_events().await;
+        let refused = engine.sessions.remove(self.session);
+        let enforced = Some(&*self.enforced);
+        engine.record(
+            self.session,
+            end.clone(),
+            self.asked,
+            spent,
+            enforced,
+            &refused,
+        );
+        tracing::info!(
+            session.id = self.session.0,
+            session.tool = self.policy.tool.as_str(),
+            session.end = ?end,
+            session.refused = refused.list.len(),
+            "session ended"
+        );
+        drop(self.slot);
+        let Refused { list, missing } = refused;
+        let finished = Finished {
+            end,
+            refused: list,
+            missing,
+        };
+        // Whoever asked may be gone.
+        drop(tell.send(finished));
+    }
+
+    async fn until_end(
+        &self,
+        running: &mut Running,
+        cgroup: &SessionCgroup,
+        mut inbox: mpsc::Receiver<Command>,
+    ) -> End {
+        let deadline = tokio::time::Instant::now().checked_add(self.policy.worker.wall_timeout);
+        let mut why = None;
+        loop {
+            tokio::select! {
+                exit = running.wait() => return ended(exit, why),
+                command = inbox.recv() => match command {
+                    Some(Command::Signal(number)) => {
+                        if let Err(error) = running.signal(number) {
+                            tracing::debug!(session.id = self.session.0, %error, "signal not sent");
+                        }
+                    }
+                    Some(Command::End(reason)) => {
+                        why = why.or(Some(end_of(reason)));
+                        self.kill(cgroup);
+                    }
+                    // The table and the caller hold the other ends; without them nobody waits.
+                    None => {
+                        why = why.or(Some(End::CallerGone));
+                        self.kill(cgroup);
+                        return ended(running.wait().await, why);
+                    }
+                },
+                () = until(deadline), if why.is_none() => {
+                    why = Some(End::WallTimeout);
+                    self.kill(cgroup);
+                }
+            }
+        }
+    }
+}
+
+impl Life {
+    /// Kills every process of the session at once; none can fork out of it.
+    fn kill(&self, cgroup: &SessionCgroup) {
+        if let Err(error) = cgroup.kill() {
+            let session = self.session.0;
+            tracing::error!(
+                session.id = session,
+                error = chain(&error),
+                "session not killed"
+            );
+        }
+    }
+}
+
+impl Engine {
+    /// Ends what is left of a session's processes, takes its entry to *closing* (the kernel side
+    /// forgets it when its last socket is gone) and removes its cgroup. Tells what it used.
+    pub(super) async fn clear(&self, session: SessionId, cgroup: SessionCgroup) -> Spent {
+        let failed = |error: kernel::Error, what| {
+            tracing::error!(
+                session.id = session.0,
+                step = what,
+                error = chain(&error),
+                "session not cleared"
+            );
+        };
+        if let Err(error) = cgroup.kill() {
+            failed(error, "kill");
+        }
+        let usage = self.attached.usage(session).unwrap_or_else(|error| {
+            failed(error, "usage");
+            None
+        });
+        if let Err(error) = self.attached.closing(session, cgroup.id()) {
+            failed(error, "closing");
+        }
+        // It waits for the processes to be gone, off the threads that serve everybody.
+        match spawn_blocking(move || cgroup.remove()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed(error, "remove"),
+            Err(error) => tracing::error!(session.id = session.0, %error, "session not cleared"),
+        }
+        let usage = usage.unwrap_or_default();
+        Spent {
+            connections: usage.connections,
+            bytes_out: usage.bytes_out,
+        }
+    }
+
+    /// Writes the record of a session's end. The session is over: a failure can refuse nothing, so
+    /// it is said loudly.
+    pub(super) fn record(
+        &self,
+        session: SessionId,
+        end: End,
+        asked: Instant,
+        used: Spent,
+        enforced: Option<&Enforced>,
+        refused: &Refused,
+    ) {
+        let list: Result<Vec<_>, _> = refused.list.iter().map(serde_json::to_value).collect();
+        let outcome = Outcome {
+            end,
+            seconds: asked.elapsed().as_secs_f64(),
+            used,
+            enforced,
+            refused: &list.unwrap_or_default(),
+            events_missing: refused.missing,
+        };
+        if let Err(error) = self.journal.outcome(session, &outcome) {
+            tracing::error!(
+                session.id = session.0,
+                error = chain(&error),
+                "outcome not recorded"
+            );
+        }
+    }
+}
+
+fn ended<E: std::error::Error>(exit: Result<Exit, E>, why: Option<End>) -> End {
+    match (why, exit) {
+        (Some(why), _) => why,
+        (None, Ok(Exit::Code(code))) => End::Exit(code),
+        (None, Ok(Exit::Signal(number))) => End::Signal(number),
+        (None, Err(error)) => End::Unknown(chain(&error)),
+    }
+}
+
+fn end_of(why: Why) -> End {
+    match why {
+        Why::CallerGone => End::CallerGone,
+        Why::AgentStopped => End::AgentStopped,
+        Why::PolicyRemoved => End::PolicyRemoved,
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,143 @@
+//! What the metrics page, the health page and `status` tell: read at the moment when it is asked for.
+
+use std::sync::Arc;
+
+use common::{
+    event::Hook,
+    layout::Tally,
+    verdict::{Outcome, Reason},
+};
+
+use super::{Engine, error::chain};
+use crate::{
+    kernel,
+    observe::{
+        http::Pages,
+        metrics::{Fill, Losses, PolicyInfo, Sample, VerdictCount},
+    },
+};
+
+/// Label of decisions that belong to no policy in force.
+const UNKNOWN_TOOL: &str = "unknown";
+/// Share of a table, in percent, from which on its fill is an ailment.
+const FILL_PERCENT_MAX: u64 = 90;
+
+impl Engine {
+    /// What the page server serves.
+    #[must_use]
+    pub fn pages(self: &Arc<Self>) -> Pages {
+        let (metrics, ailments) = (Arc::downgrade(self), Arc::downgrade(self));
+        // Weak: the page server must not keep an engine alive that is being closed.
+        Pages {
+            metrics: Box::new(move || {
+                let engine = metrics.upgrade().ok_or("the agent is stopping")?;
+                let sample = engine.sample().map_err(|error| chain(&error))?;
+                engine
+                    .metrics
+                    .render(&sample)
+                    .map_err(|error| chain(&error))
+            }),
+            ailments: Box::new(move || match ailments.upgrade() {
+                Some(engine) => engine.ailments(),
+                None => vec!["agent: stopping".to_owned()],
+            }),
+        }
+    }
+
+    /// What is wrong, each in one line; nothing when all is well.
+    pub(super) fn ailments(&self) -> Vec<String> {
+        let mut ailments = Vec::new();
+        if !self.journal.is_whole() {
+            ailments.push("journal: can not be written; every launch is refused".to_owned());
+        }
+        if let Some(error) = self.policies.last_error() {
+            ailments.push(format!("policies: an older set is in force: {error}"));
+        }
+        match self.kernel.map_fill() {
+            Ok(fills) => ailments.extend(fills.iter().filter_map(nearly_full)),
+            Err(error) => ailments.push(chain(&error)),
+        }
+        ailments
+    }
+
+    /// What the kernel side lost so far.
+    pub(super) fn losses(&self) -> Result<Losses, kernel::Error> {
+        let tallies = self.kernel.tallies()?;
+        let of = |tally: Tally| tallies.get(tally as usize).copied().unwrap_or(0);
+        Ok(Losses {
+            events_lost: of(Tally::EventsLost),
+            events_suppressed: of(Tally::EventsSuppressed),
+            destroy_lost: of(Tally::DestroyLost),
+            counters_full: of(Tally::CountersFull),
+            state_missing: of(Tally::StateMissing),
+        })
+    }
+
+    fn sample(&self) -> Result<Sample, kernel::Error> {
+        let set = self.policies.current();
+        let maps = self.kernel.map_fill()?;
+        let mut sessions = self.sessions.by_tool();
+        for tool in set.by_tool.keys() {
+            sessions.entry(tool.clone()).or_insert(0);
+        }
+        Ok(Sample {
+            verdicts: self.verdicts()?,
+            losses: self.losses()?,
+            maps: maps.iter().map(fill).collect(),
+            sessions: sessions.into_iter().collect(),
+            sessions_max: self.sessions_max,
+            policies: set
+                .by_tool
+                .iter()
+                .map(|(tool, loaded)| PolicyInfo {
+                    tool: tool.clone(),
+                    digest: loaded.policy.digest.to_string(),
+                    mode: loaded.policy.mode,
+                    generation: loaded.generation.0,
+                })
+                .collect(),
+            reload_successful: self.policies.last_error().is_none(),
+            applied: set.applied,
+        })
+    }
+
+    /// The counters of the kernel side with names. Numbers that this agent does not know are left
+    /// out: the pins carry the ABI version, so there are none.
+    fn verdicts(&self) -> Result<Vec<VerdictCount>, kernel::Error> {
+        let set = self.policies.current();
+        let counters = self.kernel.counters()?;
+        let named = counters.into_iter().filter_map(|(key, count)| {
+            Some(VerdictCount {
+                tool: set
+                    .names
+                    .tool(key.policy)
+                    .unwrap_or(UNKNOWN_TOOL)
+                    .to_owned(),
+                outcome: Outcome::from_number(key.outcome)?,
+                reason: Reason::from_number(key.reason)?,
+                protocol: key.protocol,
+                hook: Hook::from_number(key.hook)?,
+                count,
+            })
+        });
+        Ok(named.collect())
+    }
+}
+
+fn fill(map: &kernel::MapFill) -> Fill {
+    Fill {
+        map: map.name.to_owned(),
+        entries: map.entries as u64,
+        capacity: u64::from(map.capacity),
+    }
+}
+
+fn nearly_full(map: &kernel::MapFill) -> Option<String> {
+    let Fill {
+        map,
+        entries,
+        capacity,
+    } = fill(map);
+    let full = entries.saturating_mul(100) >= capacity.saturating_mul(FILL_PERCENT_MAX);
+    full.then(|| format!("table `{map}`: {entries} of {capacity} entries; full means refused"))
+}

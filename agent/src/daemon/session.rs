@@ -1,0 +1,309 @@
+//! One session, from the request to the record of its end.
+//!
+//! The order is the promise: record, cgroup, entry in the kernel's table, process. Each step hands
+//! the next one the value that proves it.
+
+use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
+
+use common::id::SessionId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Engine,
+    error::{LaunchError, chain},
+    life::Life,
+    policies::{Loaded, Set},
+    table::{Command, Entry, Why},
+};
+use crate::{
+    audit::{Caller, End, Intent, Receipt, Spent},
+    kernel::cgroup::{self, MeasuredBy, SessionCgroup},
+    launcher::{LaunchRequest, Running},
+    observe::{
+        metrics::Launch,
+        refused::{Refusal, Refusals},
+    },
+    policy::compiled::CompiledPolicy,
+    sandbox::{Enforced, Measure, State},
+    timestamp::Timestamp,
+};
+
+/// Commands that wait for a session's attention.
+const COMMANDS_MAX: usize = 32;
+
+/// stdin, stdout and stderr of a worker.
+pub type Stdio = [OwnedFd; 3];
+
+/// What is to be launched.
+#[derive(Debug)]
+pub struct Order {
+    /// The tool.
+    pub tool: String,
+    /// The command instead of the policy's, or arguments after it.
+    pub command: CommandLine,
+    /// The worker's standard streams.
+    pub stdio: Stdio,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// What the worker executes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandLine {
+    /// The policy's command, with these arguments after it.
+    OfPolicy(Vec<String>),
+    /// This command: an absolute path and its arguments.
+    Given(Vec<String>),
+}
+
+/// A session whose worker runs.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    enforced: Arc<Enforced>,
+    commands: mpsc::Sender<Command>,
+    finished: oneshot::Receiver<Finished>,
+    policy: Arc<CompiledPolicy>,
+}
+
+/// A session that is over; nothing of it is left.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub end: End,
+    /// What it was refused.
+    pub refused: Vec<Refusal>,
+    /// Refusals that are missing from the list.
+    pub missing: u64,
+}
+
+impl Engine {
+    /// Launches a worker in its fence.
+    pub async fn launch(self: &Arc<Self>, order: Order) -> Result<Session, LaunchError> {
+        let asked = Instant::now();
+        let set = self.policies.current();
+        let known = if set.by_tool.contains_key(&order.tool) {
+            order.tool.clone()
+        } else {
+            "unknown".to_owned()
+        };
+        let launched = self.launch_known(&set, order, asked).await;
+        let result = match &launched {
+            Ok(_) => Launch::Started,
+            Err(error) if error.is_refusal() => Launch::Refused,
+            Err(_) => Launch::Failed,
+        };
+        self.metrics.launch(&known, result);
+        launched
+    }
+
+    async fn launch_known(
+        self: &Arc<Self>,
+        set: &Set,
+        order: Order,
+        asked: Instant,
+    ) -> Result<Session, LaunchError> {
+        if self.stopping.is_now() {
+            return Err(LaunchError::Stopping);
+        }
+        let Some(loaded) = set.by_tool.get(&order.tool) else {
+            let near = set.near(&order.tool);
+            let tool = order.tool;
+            return Err(LaunchError::NoPolicy { tool, near });
+        };
+        let max = self.sessions_max;
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        let slot = slot.map_err(|_full| LaunchError::TooMany { max })?;
+        let command = order.command.whole(&loaded.policy)?;
+        let receipt = self.journal.intent(&Intent {
+            tool: loaded.policy.tool.as_str(),
+            policy: &loaded.policy.digest.to_string(),
+            command: &command,
+            caller: order.caller,
+        })?;
+        let session = receipt.session();
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        self.sessions.insert(
+            session,
+            Entry {
+                policy_id: loaded.id,
+                policy: Arc::clone(&loaded.policy),
+                command: command.clone(),
+                caller: order.caller,
+                started: Timestamp::now(),
+                commands: commands.clone(),
+                refusals: Refusals::default(),
+            },
+        );
+        let begun = self.begin(loaded, receipt, command, order.stdio).await;
+        let (running, cgroup) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.not_started(session, asked, &error);
+                return Err(error);
+            }
+        };
+        self.metrics.launched_within(asked.elapsed());
+        tracing::info!(
+            session.id = session.0,
+            session.tool = loaded.policy.tool.as_str(),
+            caller.uid = order.caller.uid,
+            "session started"
+        );
+        let enforced = Arc::new(running.enforced().clone());
+        let (tell, finished) = oneshot::channel();
+        let life = Life {
+            engine: Arc::clone(self),
+            session,
+            policy: Arc::clone(&loaded.policy),
+            enforced: Arc::clone(&enforced),
+            asked,
+            slot,
+        };
+        tokio::spawn(life.live(running, cgroup, inbox, tell));
+        Ok(Session {
+            id: session,
+            enforced,
+            commands,
+            finished,
+            policy: Arc::clone(&loaded.policy),
+        })
+    }
+
+    /// Cgroup, entry in the kernel's table, process.
+    async fn begin(
+        &self,
+        loaded: &Loaded,
+        receipt: Receipt,
+        command: Vec<String>,
+        stdio: Stdio,
+    ) -> Result<(Running, SessionCgroup), LaunchError> {
+        let session = receipt.session();
+        let cgroup = self.parent.session(session, &loaded.policy.limits)?;
+        let begun = self
+            .begin_in(&cgroup, loaded, receipt, command, stdio)
+            .await;
+        match begun {
+            Ok(running) => Ok((running, cgroup)),
+            Err(error) => {
+                self.clear(session, cgroup).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin_in(
+        &self,
+        cgroup: &SessionCgroup,
+        loaded: &Loaded,
+        receipt: Receipt,
+        command: Vec<String>,
+        stdio: Stdio,
+    ) -> Result<Running, LaunchError> {
+        let session = receipt.session();
+        let _admitted = self.attached.admit(session, cgroup.id(), loaded.id)?;
+        let cgroup_measures: Vec<_> = cgroup.measures().iter().map(measure).collect();
+        let memory_counted = cgroup_measures
+            .iter()
+            .any(|m| m.name == "memory" && m.state == State::Enforced);
+        let request = LaunchRequest {
+            session,
+            policy: Arc::clone(&loaded.policy),
+            command: command.into_iter().map(Into::into).collect(),
+            stdio,
+            cgroup: cgroup
+                .fd()
+                .try_clone_to_owned()
+                .map_err(LaunchError::Descriptors)?,
+            memory_counted,
+            cgroup_measures,
+            receipt,
+        };
+        Ok(self.launcher.launch(request).await?)
+    }
+
+    fn not_started(&self, session: SessionId, asked: Instant, error: &LaunchError) {
+        let refused = self.sessions.remove(session);
+        let end = End::NotStarted(chain(error));
+        tracing::warn!(
+            session.id = session.0,
+            error = chain(error),
+            "session not started"
+        );
+        self.record(session, end, asked, Spent::default(), None, &refused);
+    }
+}
+
+impl Session {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// What is enforced, per measure.
+    #[must_use]
+    pub fn enforced(&self) -> &Enforced {
+        &self.enforced
+    }
+
+    /// The policy under which it was started.
+    #[must_use]
+    pub fn policy(&self) -> &CompiledPolicy {
+        &self.policy
+    }
+
+    /// Hands a signal on to the worker.
+    pub async fn signal(&self, number: i32) {
+        self.command(Command::Signal(number)).await;
+    }
+
+    /// Ends the worker because nobody wants its answer any more.
+    pub async fn abandon(&self) {
+        self.command(Command::End(Why::CallerGone)).await;
+    }
+
+    async fn command(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::trace!(session.id = self.id.0, "session is over already");
+        }
+    }
+
+    /// Waits until nothing of it is left. May be cancelled and called again.
+    pub async fn finished(&mut self) -> Finished {
+        let finished = (&mut self.finished).await;
+        finished.unwrap_or_else(|_closed| Finished {
+            end: End::Unknown("the session's task ended early".to_owned()),
+            refused: Vec::new(),
+            missing: 0,
+        })
+    }
+}
+
+/// A limit of the cgroup in the words of the session's record.
+fn measure(limit: &cgroup::Measure) -> Measure {
+    match &limit.by {
+        MeasuredBy::Controller { name, value } => Measure::new(
+            limit.name,
+            State::Enforced,
+            format!("{name} controller: {value}"),
+        ),
+        MeasuredBy::Missing { reason } => {
+            Measure::new(limit.name, State::Missing(reason.clone().into()), "")
+        }
+    }
+}
+
+impl CommandLine {
+    fn whole(self, policy: &CompiledPolicy) -> Result<Vec<String>, LaunchError> {
+        let command = match self {
+            Self::Given(command) => command,
+            Self::OfPolicy(_) if policy.worker.command.is_empty() => Vec::new(),
+            Self::OfPolicy(arguments) => [policy.worker.command.clone(), arguments].concat(),
+        };
+        if command.is_empty() {
+            return Err(LaunchError::NoCommand(policy.tool.to_string()));
+        }
+        Ok(command)
+    }
+}

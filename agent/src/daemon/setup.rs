@@ -1,0 +1,256 @@
+//! From nothing to a running [`Engine`], and back: each step leaves what the next one needs, and what
+//! a failed start has made is taken away again.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Engine,
+    error::{StartError, chain},
+    lock::{self, InstanceLock},
+    policies::Policies,
+    table::{Table, Why},
+    tasks,
+};
+use crate::{
+    audit::Journal,
+    config::{DEFAULT_INSTANCE, Instance},
+    kernel::{self, Kernel, Options, cgroup, closing::CLOSING_SECONDS_MAX},
+    launcher::Launcher,
+    observe::{dispatch::Dispatcher, metrics::Metrics},
+    policy::compiled::CompiledPolicy,
+    shutdown,
+};
+
+/// How long sessions have to end when the agent stops.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the sockets of ended sessions have, with some time for the look at them.
+const SEEN_OFF_TIME_MAX: Duration = Duration::from_secs(CLOSING_SECONDS_MAX + 2);
+const LOOK: Duration = Duration::from_millis(2);
+/// Questions for a drain of the event ring that wait.
+const DRAINS_MAX: usize = 64;
+
+/// How an engine is set up.
+#[derive(Debug)]
+pub struct Setup {
+    /// Its instance.
+    pub instance: Instance,
+    /// Its policies.
+    pub policies: PolicySource,
+    /// Sessions alive at once.
+    pub sessions_max: u32,
+    /// The journal.
+    pub journal: PathBuf,
+    /// What becomes of the hooks at the end.
+    pub ending: Ending,
+    /// Diagnostics of the kernel programs: 0 is off, 5 is everything.
+    pub kernel_log_level: u8,
+}
+
+/// Where policies come from.
+#[derive(Clone, Debug)]
+pub enum PolicySource {
+    /// Every file of a folder; read again on a reload.
+    Folder(PathBuf),
+    /// One policy, for a stand-alone run.
+    One(Arc<CompiledPolicy>),
+}
+
+/// What becomes of hooks, pins, cgroup and folders when the engine ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// They stay: the fence holds until the next agent of the instance takes it over.
+    Keep,
+    /// They go, after every session has ended.
+    Remove,
+}
+
+impl Engine {
+    /// Brings everything up. Where it fails and the instance was to be removed at the end, it is
+    /// removed now. Wants a runtime.
+    pub fn start(setup: Setup) -> Result<Arc<Self>, StartError> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(StartError::NotRoot);
+        }
+        let (instance, ending) = (setup.instance.clone(), setup.ending);
+        let lock = InstanceLock::take(&instance)?;
+        let started = Self::start_locked(setup, lock);
+        if started.is_err() && ending == Ending::Remove {
+            remove_traces(&instance);
+        }
+        started
+    }
+
+    fn start_locked(setup: Setup, lock: InstanceLock) -> Result<Arc<Self>, StartError> {
+        let Setup {
+            instance,
+            policies: source,
+            sessions_max,
+            journal,
+            ending,
+            kernel_log_level: log_level,
+        } = setup;
+        let (journal, opened) = Journal::open(&journal)?;
+        if opened.torn_bytes > 0 {
+            let bytes = opened.torn_bytes;
+            tracing::warn!(
+                journal.torn_bytes = bytes,
+                "journal ended in a record that was cut"
+            );
+        }
+        let parent = cgroup::Parent::create(&instance)?;
+        // Before the kernel side forgets the sessions: as long as they run, they are fenced.
+        end_leftovers(&parent, &journal)?;
+        let kernel = Kernel::open(&instance, &parent, Options { log_level })?;
+        let (policies, synced) = Policies::first(source, &instance.run_folder(), &kernel)?;
+        let attached = kernel.attach(&parent, &synced)?;
+        let launcher = Launcher::start(&instance)?;
+        let (events, destroyer) = (kernel.events()?, kernel.destroyer()?);
+        let local_addresses = kernel.local_addresses()?;
+        let (drains, drains_asked) = mpsc::channel(DRAINS_MAX);
+        let (sweeps, sweeps_asked) = mpsc::channel(1);
+        let (stop, stopping) = shutdown::pair();
+        let engine = Arc::new(Self {
+            instance,
+            ending,
+            _lock: lock,
+            parent,
+            kernel,
+            attached,
+            launcher,
+            journal,
+            policies,
+            sessions: Table::default(),
+            slots: Arc::new(Semaphore::new(sessions_max as usize)),
+            sessions_max,
+            dispatcher: Dispatcher::default(),
+            metrics: Metrics::new()?,
+            drains,
+            sweeps,
+            started: Instant::now(),
+            stop,
+            stopping,
+            tasks: Mutex::new(JoinSet::new()),
+        });
+        engine.spawn(tasks::events(Arc::clone(&engine), events, drains_asked));
+        engine.spawn(tasks::destroy(destroyer, sweeps_asked));
+        engine.spawn(tasks::local_addresses(local_addresses));
+        Ok(engine)
+    }
+
+    /// Ends every session, then the engine. What stays is told by its [`Ending`].
+    pub async fn close(self: Arc<Self>) {
+        self.stop.now();
+        self.sessions.end(Why::AgentStopped, |_| true);
+        let no_session = || self.sessions.len() == 0;
+        if !becomes(STOP_TIME_MAX, no_session).await {
+            tracing::error!(
+                sessions = self.sessions.len(),
+                "sessions did not end in time"
+            );
+        }
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let (instance, ending) = (self.instance.clone(), self.ending);
+        if ending == Ending::Remove {
+            // What their sockets have begun may go on to its end, under the fence.
+            let seen_off = || self.kernel.sessions().is_ok_and(|known| known.is_empty());
+            if !becomes(SEEN_OFF_TIME_MAX, seen_off).await {
+                tracing::error!("sessions were not seen off in time");
+            }
+        }
+        tasks.shutdown().await;
+        if !becomes(STOP_TIME_MAX, || Arc::strong_count(&self) == 1).await {
+            tracing::error!("a connection did not end in time");
+        }
+        // The launcher ends with it, before the ground under it goes.
+        drop(self);
+        if ending == Ending::Remove {
+            remove_traces(&instance);
+        }
+    }
+}
+
+/// Waits until something is so; tells whether it became so in time.
+async fn becomes(within: Duration, so: impl Fn() -> bool) -> bool {
+    let wait = async {
+        while !so() {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(within, wait).await.is_ok()
+}
+
+/// Removes what stand-alone runs that were killed left behind: those whose lock nobody holds.
+pub fn sweep_abandoned() {
+    let Ok(folders) = fs::read_dir("/run") else {
+        return;
+    };
+    let prefix = format!("{DEFAULT_INSTANCE}-run-");
+    for folder in folders.flatten() {
+        let name = folder.file_name();
+        let instance = name
+            .to_str()
+            .filter(|name| name.starts_with(&prefix))
+            .and_then(|name| Instance::new(name).ok());
+        if let Some(instance) = instance
+            && !lock::is_held(&instance)
+        {
+            tracing::info!(instance = instance.name(), "removing an abandoned instance");
+            remove_traces(&instance);
+        }
+    }
+}
+
+/// Kills what an agent that was killed left running, and records it.
+fn end_leftovers(parent: &cgroup::Parent, journal: &Journal) -> Result<(), StartError> {
+    for cgroup in cgroup::leftovers(parent)? {
+        let path = cgroup.path().display().to_string();
+        tracing::warn!(cgroup.path = path, "ending a session of an earlier agent");
+        cgroup.kill()?;
+        cgroup.remove()?;
+        journal.leftover(&path)?;
+    }
+    Ok(())
+}
+
+/// Removes pins, cgroup and run folder of an instance; what can not be removed is logged. The journal
+/// is a record and stays.
+fn remove_traces(instance: &Instance) {
+    if let Err(error) = kernel::remove_pins(instance) {
+        tracing::error!(error = chain(&error), "pins not removed");
+    }
+    if let Err(error) = remove_cgroups(instance) {
+        tracing::error!(error = chain(&error), "cgroup not removed");
+    }
+    remove_folder(&instance.run_folder());
+}
+
+fn remove_cgroups(instance: &Instance) -> Result<(), kernel::Error> {
+    let parent = cgroup::Parent::create(instance)?;
+    for cgroup in cgroup::leftovers(&parent)? {
+        cgroup.kill()?;
+        cgroup.remove()?;
+    }
+    parent.remove()
+}
+
+fn remove_folder(folder: &Path) {
+    match fs::remove_dir_all(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::error!(folder = %folder.display(), %error, "folder not removed");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the control socket tells of the agent and its sessions.
+
+use common::decide::Mode;
+
+use super::{
+    Engine,
+    control::protocol::{PolicyStatus, SessionInfo, Status},
+};
+use crate::{kernel, observe::metrics::resident_bytes};
+
+impl Engine {
+    /// How the agent is.
+    pub(super) fn status(&self) -> Result<Status, kernel::Error> {
+        let losses = self.losses()?;
+        let alive = self.sessions.by_tool();
+        let set = self.policies.current();
+        let policies = set.by_tool.iter().map(|(tool, loaded)| {
+            let policy = &loaded.policy;
+            PolicyStatus {
+                tool: tool.clone(),
+                description: policy.description.clone(),
+                mode: mode(policy.mode).to_owned(),
+                digest: policy.digest.to_string(),
+                generation: loaded.generation.0,
+                rules: policy.egress.rules.len(),
+                sessions: alive.get(tool).copied().unwrap_or(0),
+            }
+        });
+        Ok(Status {
+            instance: self.instance.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            cgroup: self.parent.path().display().to_string(),
+            policy_folder: self.policies.place(),
+            policies: policies.collect(),
+            policy_error: self.policies.last_error(),
+            sessions: alive.values().sum(),
+            sessions_max: self.sessions_max,
+            events_lost: losses.events_lost,
+            events_suppressed: losses.events_suppressed,
+            ailments: self.ailments(),
+            resident_bytes: resident_bytes().unwrap_or(0),
+        })
+    }
+
+    /// The sessions that are alive.
+    pub(super) fn session_infos(&self) -> Vec<SessionInfo> {
+        let mut infos = self.sessions.map(|session, entry| SessionInfo {
+            session: session.0,
+            tool: entry.policy.tool.to_string(),
+            policy: entry.policy.digest.to_string(),
+            started: entry.started.to_string(),
+            command: entry.command.clone(),
+            caller_uid: entry.caller.uid,
+            connections: 0,
+            bytes_out: 0,
+            refused: entry.refusals.distinct(),
+        });
+        // Asked of the kernel without holding the table.
+        for info in &mut infos {
+            if let Ok(Some(usage)) = self.attached.usage(common::id::SessionId(info.session)) {
+                info.connections = usage.connections;
+                info.bytes_out = usage.bytes_out;
+            }
+        }
+        infos
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Observe => "observe",
+    }
+}

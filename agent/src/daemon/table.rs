@@ -1,0 +1,121 @@
+//! The sessions that are alive, and what each was refused so far.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use common::id::{PolicyId, SessionId};
+use tokio::sync::mpsc;
+
+use crate::{
+    audit::Caller,
+    observe::{
+        event::Event,
+        refused::{Refusal, Refusals},
+    },
+    policy::compiled::CompiledPolicy,
+    timestamp::Timestamp,
+};
+
+/// What is asked of a session that runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Command {
+    /// Hand a signal on to the worker.
+    Signal(i32),
+    /// End it.
+    End(Why),
+}
+
+/// Why a session is ended before its worker ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    CallerGone,
+    AgentStopped,
+    PolicyRemoved,
+}
+
+/// A session that is alive.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) policy_id: PolicyId,
+    pub(super) policy: Arc<CompiledPolicy>,
+    pub(super) command: Vec<String>,
+    pub(super) caller: Caller,
+    pub(super) started: Timestamp,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) refusals: Refusals,
+}
+
+/// What a session was refused in its life.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    pub(super) list: Vec<Refusal>,
+    pub(super) missing: u64,
+}
+
+/// The sessions, by id.
+#[derive(Debug, Default)]
+pub(super) struct Table(Mutex<BTreeMap<SessionId, Entry>>);
+
+impl Table {
+    /// Adds a session.
+    pub(super) fn insert(&self, session: SessionId, entry: Entry) {
+        self.lock().insert(session, entry);
+    }
+
+    /// Takes a session out and tells what it was refused.
+    pub(super) fn remove(&self, session: SessionId) -> Refused {
+        let entry = self.lock().remove(&session);
+        entry.map_or_else(Refused::default, |entry| Refused {
+            list: entry.refusals.list(),
+            missing: entry.refusals.missing(),
+        })
+    }
+
+    /// Adds an event to its session.
+    pub(super) fn note(&self, event: &Event) {
+        let Some(session) = event.session.map(SessionId) else {
+            return;
+        };
+        if let Some(entry) = self.lock().get_mut(&session) {
+            entry.refusals.note(event);
+        }
+    }
+
+    /// Asks each session of a policy that is gone, or every session, to end.
+    pub(super) fn end(&self, why: Why, concerned: impl Fn(&Entry) -> bool) {
+        for entry in self.lock().values().filter(|entry| concerned(entry)) {
+            // A full queue means that the session is being ended already.
+            if let Err(error) = entry.commands.try_send(Command::End(why)) {
+                tracing::debug!(%error, "session not told to end");
+            }
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many there are of each tool.
+    pub(super) fn by_tool(&self) -> HashMap<String, u64> {
+        let mut counts = HashMap::new();
+        for entry in self.lock().values() {
+            let count = counts.entry(entry.policy.tool.to_string()).or_insert(0_u64);
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+
+    /// Something of each, in the order of their ids.
+    pub(super) fn map<T>(&self, what: impl Fn(SessionId, &Entry) -> T) -> Vec<T> {
+        let table = self.lock();
+        table.iter().map(|(id, entry)| what(*id, entry)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Entry>> {
+        // Every change is one insertion or removal: a panic can not leave half of one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,168 @@
+//! What goes on all the time: events out of the ring to the log, their session and whoever listens;
+//! sockets to destroy; addresses of this host.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    event::DestroyOrder,
+    verdict::{Outcome, Reason},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{sleep, timeout},
+};
+
+use super::{Engine, error::chain};
+use crate::{
+    kernel::{LocalAddresses, flows::Destroyer, ring::Events},
+    observe::event::Event,
+    timestamp::Timestamp,
+};
+
+/// How long the end of a session waits for its last events.
+const DRAIN_TIME_MAX: Duration = Duration::from_millis(500);
+/// Pause after an error that might come again at once.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Waits until every event that is in the ring by now has been handed out.
+    pub(super) async fn drain_events(&self) {
+        let (tell, told) = oneshot::channel();
+        if self.drains.send(tell).await.is_ok() && timeout(DRAIN_TIME_MAX, told).await.is_err() {
+            tracing::debug!("events not drained in time");
+        }
+    }
+}
+
+/// Hands out events until the engine goes.
+pub(super) async fn events(
+    engine: Arc<Engine>,
+    mut events: Events,
+    mut drains: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    loop {
+        // In this order: a drain is answered only when the ring is empty.
+        tokio::select! {
+            biased;
+            event = events.next() => match event {
+                Ok(raw) => engine.hand_out(&raw),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "events not read");
+                    sleep(ERROR_PAUSE).await;
+                }
+            },
+            asked = drains.recv() => match asked {
+                // Whoever asked may have waited too long.
+                Some(tell) => drop(tell.send(())),
+                None => return,
+            },
+        }
+    }
+}
+
+impl Engine {
+    fn hand_out(&self, raw: &common::event::Event) {
+        let set = self.policies.current();
+        let event = match Event::decode(raw, &set.names, Timestamp::now()) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!(%error, "event not understood");
+                return;
+            }
+        };
+        log(&event);
+        self.sessions.note(&event);
+        if self.dispatcher.is_heard() {
+            self.dispatcher.send(event);
+        }
+    }
+}
+
+/// Refusals of a worker are its daily business, so they are logged at `info` at most; a full table
+/// is the operator's.
+fn log(event: &Event) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                session.id = event.session,
+                session.tool = event.tool,
+                verdict.outcome = event.outcome.label(),
+                verdict.reason = event.reason.label(),
+                verdict.hook = event.hook.label(),
+                policy.rule = event.rule,
+                dst.ip = %event.address,
+                dst.port = event.port,
+                dst.protocol = event.protocol,
+                process.pid = event.pid,
+                event.suppressed = event.suppressed,
+                "verdict"
+            )
+        };
+    }
+    match (event.outcome, event.reason) {
+        (_, Reason::TableFull) => line!(warn),
+        (Outcome::Allow, _) => line!(debug),
+        (Outcome::Observe | Outcome::Deny, _) => line!(info),
+    }
+}
+
+/// Destroys the sockets that the programs order destroyed, and sweeps when a policy has changed or
+/// orders were lost.
+pub(super) async fn destroy(mut destroyer: Destroyer, mut sweeps: mpsc::Receiver<()>) {
+    loop {
+        let sweep = tokio::select! {
+            order = destroyer.next() => match order {
+                Ok(order) => {
+                    carry_out(&mut destroyer, &order);
+                    destroyer.needs_sweep().unwrap_or(true)
+                }
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "orders to destroy not read");
+                    sleep(ERROR_PAUSE).await;
+                    true
+                }
+            },
+            asked = sweeps.recv() => match asked {
+                Some(()) => true,
+                None => return,
+            },
+        };
+        if sweep {
+            self::sweep(&mut destroyer);
+        }
+    }
+}
+
+fn carry_out(destroyer: &mut Destroyer, order: &DestroyOrder) {
+    match destroyer.carry_out(order) {
+        Ok(done) => tracing::info!(
+            session.id = order.session.0,
+            dst.ip = %order.remote,
+            dst.port = order.remote_port,
+            sockets = done.sockets,
+            "socket destroyed"
+        ),
+        Err(error) => tracing::warn!(
+            session.id = order.session.0,
+            error = chain(&error),
+            "socket not destroyed"
+        ),
+    }
+}
+
+fn sweep(destroyer: &mut Destroyer) {
+    match destroyer.sweep() {
+        Ok(done) => tracing::debug!(sockets = done.sockets, "sockets swept"),
+        Err(error) => tracing::warn!(error = chain(&error), "sockets not swept"),
+    }
+}
+
+/// Keeps the kernel side's list of this host's addresses up to date.
+pub(super) async fn local_addresses(mut addresses: LocalAddresses) {
+    loop {
+        if let Err(error) = addresses.changed().await {
+            tracing::warn!(error = chain(&error), "addresses of this host not read");
+            sleep(ERROR_PAUSE).await;
+        }
+    }
+}

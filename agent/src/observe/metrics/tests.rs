@@ -1,0 +1,112 @@
+//! The page as Prometheus' own checker sees it.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use common::{
+    decide::Mode,
+    event::Hook,
+    verdict::{Outcome, Reason},
+};
+
+use super::{Applied, Fill, Launch, Losses, Metrics, PolicyInfo, Sample, TABLE, VerdictCount};
+
+fn page() -> String {
+    let metrics = Metrics::new().expect("metrics");
+    metrics.launch("web", Launch::Started);
+    metrics.launched_within(Duration::from_micros(700));
+    metrics.reload(true);
+    let sample = Sample {
+        verdicts: vec![VerdictCount {
+            tool: "web".to_owned(),
+            outcome: Outcome::Deny,
+            reason: Reason::NotAllowed,
+            protocol: 6,
+            hook: Hook::Connect,
+            count: 3,
+        }],
+        losses: Losses {
+            events_lost: 1,
+            ..Losses::default()
+        },
+        maps: vec![Fill {
+            map: "workers".to_owned(),
+            entries: 1,
+            capacity: 4_096,
+        }],
+        sessions: vec![("web".to_owned(), 1)],
+        sessions_max: 64,
+        policies: vec![PolicyInfo {
+            tool: "web".to_owned(),
+            digest: "00ff".to_owned(),
+            mode: Mode::Enforce,
+            generation: 4,
+        }],
+        reload_successful: true,
+        applied: Applied::default(),
+    };
+    String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
+}
+
+#[test]
+fn every_row_of_the_table_is_on_the_page() {
+    let page = page();
+    for row in TABLE {
+        let lines: Vec<_> = page
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(row.name).is_some_and(|rest| {
+                    ["{", " ", "_bucket{"]
+                        .iter()
+                        .any(|next| rest.starts_with(next))
+                })
+            })
+            .collect();
+        assert!(!lines.is_empty(), "{} is missing", row.name);
+        for label in row.labels {
+            assert!(
+                lines
+                    .iter()
+                    .all(|line| line.contains(&format!("{label}=\""))),
+                "{}: label {label} is missing",
+                row.name
+            );
+        }
+    }
+}
+
+#[test]
+fn values_are_the_samples() {
+    let page = page();
+    for line in [
+        "stockade_verdicts_total{hook=\"connect\",outcome=\"deny\",protocol=\"tcp\",\
+         reason=\"not_allowed\",tool=\"web\"} 3",
+        "stockade_events_lost_total 1",
+        "stockade_policy_generation{tool=\"web\"} 4",
+        "stockade_launches_total{result=\"started\",tool=\"web\"} 1",
+        "stockade_launch_duration_seconds_bucket{le=\"0.00075\"} 1",
+    ] {
+        assert!(page.contains(line), "missing: {line}\n{page}");
+    }
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool of Debian's package `prometheus` is needed");
+    let mut stdin = promtool.stdin.take().expect("stdin");
+    stdin.write_all(page().as_bytes()).expect("write");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("promtool");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said, "", "promtool warns");
+}

@@ -1,0 +1,72 @@
+//! The policies that are shipped: all of them compile, and the schema is what the code says.
+
+use std::path::{Path, PathBuf};
+
+use common::{decide::Mode, flow::TCP};
+
+use crate::policy::{
+    compiled::ToolName,
+    explain::explain,
+    model::Model,
+    schema,
+    store::{self, PolicySet},
+};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies")
+}
+
+fn set() -> PolicySet {
+    store::read_directory(&folder()).unwrap()
+}
+
+#[test]
+fn every_shipped_policy_compiles_and_is_named_after_its_file() {
+    let set = set();
+    assert!(set.len() >= 9);
+    for policy in set.iter() {
+        assert!(folder().join(format!("{}.toml", policy.tool)).is_file());
+        assert!(!policy.description.is_empty());
+    }
+}
+
+#[test]
+fn the_default_reaches_nothing() {
+    let set = set();
+    let policy = set.get(&ToolName::parse("default").unwrap()).unwrap();
+    assert_eq!(policy.mode, Mode::Enforce);
+    assert!(policy.egress.table.is_empty());
+    assert!(policy.filesystem.write.is_empty());
+}
+
+#[test]
+fn the_worked_examples_reach_what_they_say() {
+    let set = set();
+    let passes = |tool: &str, destination: &str| {
+        let policy = set.get(&ToolName::parse(tool).unwrap()).unwrap();
+        let model = Model::new(policy, std::collections::BTreeSet::new());
+        let destination = destination.parse().unwrap();
+        explain(policy, &model, destination).verdict.passes()
+    };
+    assert!(passes("public-api", "140.82.121.6:443"));
+    assert!(!passes("public-api", "140.82.121.6:80"));
+    assert!(passes("internal-database", "10.20.0.5:5432"));
+    assert!(!passes("internal-database", "10.20.0.6:5432"));
+    assert!(passes("local-database", "127.0.0.1:6379"));
+    assert!(!passes("local-database", "127.0.0.2:6379"));
+    assert!(passes("time-check", "162.159.200.1:123/udp"));
+    assert!(!passes("time-check", "162.159.200.1:123/tcp"));
+    assert!(passes("observe", "8.8.8.8:443"));
+    assert!(!passes("observe", "169.254.169.254:80"));
+    assert!(!passes("strict", "8.8.8.8:443"));
+    let python = set
+        .get(&ToolName::parse("python-fetcher").unwrap())
+        .unwrap();
+    assert!(python.egress.rules.iter().all(|rule| rule.protocol == TCP));
+}
+
+#[test]
+fn the_committed_schema_is_what_the_code_says() {
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    expect_test::expect_file![folder().join("policy.schema.json")].assert_eq(&text);
+}

@@ -1,0 +1,11 @@
+//! The fence, from the inside: real sessions of the real binary, and what they can and can not do.
+//!
+//! Every refusal stands beside a control: the same act outside a fence, or an allowed one inside.
+
+mod ends;
+mod escapes;
+mod files;
+mod probe;
+mod refusals;
+mod room;
+mod runs;

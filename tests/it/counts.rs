@@ -1,0 +1,29 @@
+//! How much of a thing a test does: more of it with `STOCKADE_LONG`.
+
+fn times(ordinary: u32, long: u32) -> u32 {
+    if std::env::var_os("STOCKADE_LONG").is_some_and(|value| value == "1") {
+        long
+    } else {
+        ordinary
+    }
+}
+
+/// Policy swaps under load.
+pub(crate) fn swaps() -> u32 {
+    times(100, 2_000)
+}
+
+/// Random policies held against the kernel.
+pub(crate) fn policies() -> u32 {
+    times(12, 400)
+}
+
+/// Random flows for each of them.
+pub(crate) fn flows() -> u32 {
+    times(150, 1_000)
+}
+
+/// Sessions launched in parallel.
+pub(crate) fn sessions() -> u32 {
+    times(200, 2_000)
+}

@@ -1,0 +1,7 @@
+//! Hooks that are on no cgroup.
+
+use agent::kernel::Attached;
+
+fn main() {
+    let _forged = Attached {}; //~ cannot construct `Attached` with struct literal syntax due to private fields
+}
