@@ -32,7 +32,10 @@ fn ten_thousand_rules_compile() {
     let policy = compile("t.toml", &text(10_000)).unwrap();
     let took = start.elapsed();
     assert_eq!(policy.egress.table.len(), 10_000 + 40);
-    assert_eq!(policy.egress.table[1].set.count, 2, "covering ranges come along");
+    assert_eq!(
+        policy.egress.table[1].set.count, 2,
+        "covering ranges come along"
+    );
     // Unoptimised and beside other tests it is seconds; a quadratic step would take many minutes.
     assert!(took.as_secs() < 60, "{took:?}");
 }
@@ -43,7 +46,9 @@ fn the_table_of_a_hundred_thousand_rules_is_built() {
     let rules: Vec<Rule> = (0..100_000_u32)
         .rev()
         .map(|at| Rule {
-            target: Target::Prefix(Prefix::host(Address::from_v4((0x1400_0000 + at).to_be_bytes()))),
+            target: Target::Prefix(Prefix::host(Address::from_v4(
+                (0x1400_0000 + at).to_be_bytes(),
+            ))),
             ..some[0].clone()
         })
         .chain(some.iter().skip(1).cloned())
