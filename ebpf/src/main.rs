@@ -19,7 +19,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockContext},
 };
 
-use crate::ctx::{Call, Creation, Family, Packet};
+use crate::ctx::{Call, Creation, Family, packet::Packet};
 
 #[rustfmt::skip]
 mod table {

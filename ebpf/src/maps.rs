@@ -6,8 +6,9 @@
 use core::ptr::{self, NonNull};
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_sock},
     btf_maps::SkStorage,
+    helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
@@ -26,7 +27,7 @@ use common::{
     rule::{Match, RuleSet},
 };
 
-use crate::atomic::Counter;
+use crate::{atomic::Counter, state::State};
 
 /// Cgroup id to worker. Twice the sessions: a closing one keeps its entry.
 #[map]
@@ -73,10 +74,14 @@ static DESTROY: RingBuf = RingBuf::with_byte_size(DESTROY_RING_BYTES, 0);
 #[btf_map]
 static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
-/// The socket-storage map, for the raw helper: aya's accessors take a `SockAddrContext` only.
+/// The state of a socket; made zeroed where `flags` asks for it. By the raw helper: aya's accessors
+/// take a `SockAddrContext` only.
 #[inline(always)]
-pub(crate) fn sockets() -> *mut core::ffi::c_void {
-    ptr::from_ref(&SOCKETS).cast_mut().cast()
+pub(crate) fn storage(sock: *mut bpf_sock, flags: u64) -> Option<State> {
+    let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
+    // SAFETY: the map is a socket storage; callers give their context's socket, and not null.
+    let entry = unsafe { bpf_sk_storage_get(map, sock.cast(), ptr::null_mut(), flags) };
+    State::new(entry.cast::<SocketState>())
 }
 
 /// The worker of a cgroup.

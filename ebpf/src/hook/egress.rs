@@ -14,7 +14,10 @@ use common::{
 
 use super::{PASS, REFUSE, connect};
 use crate::{
-    ctx::{self, Header, Packet},
+    ctx::{
+        self,
+        packet::{Header, Packet},
+    },
     emit::{self, What, Who},
     maps,
     rules::{Charge, Kernel},
