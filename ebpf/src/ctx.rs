@@ -1,25 +1,36 @@
-//! The contexts of system calls, with the fields and helpers that each may use. That of packets is
-//! in `packet`.
+//! The three contexts that hooks get, with the fields and helpers that each may use.
 //!
 //! The kernel rewrites every access to a context, so fields are read one by one, in the width that
 //! it expects; a reference to a whole context is never made.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel widens the fields of a context to 32 bits; their values fit"
+)]
+#![expect(
+    clippy::unused_self,
+    reason = "a helper that is allowed in some hooks only is a method of their context"
+)]
 
-pub(crate) mod packet;
+mod packet;
+
+use core::ptr;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr},
     helpers::generated::{
         bpf_get_current_ancestor_cgroup_id, bpf_get_current_pid_tgid, bpf_get_netns_cookie,
-        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_set_retval,
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_set_retval, bpf_sk_storage_get,
     },
     programs::{SockAddrContext, SockContext},
 };
-use common::{flow::Address, layout::Worker, limits::ANCESTORS_MAX};
-
-use crate::{
-    maps::{self, storage},
-    state::State,
+use common::{
+    flow::Address,
+    layout::{SocketState, Worker},
+    limits::ANCESTORS_MAX,
 };
+
+pub(crate) use self::packet::{Header, Packet};
+use crate::{maps, state::State};
 
 /// Address family of a hook's variant.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +49,7 @@ macro_rules! field {
     }};
 }
 
-pub(crate) use field;
+use field;
 
 /// Nanoseconds since boot.
 #[inline(always)]
@@ -220,7 +231,14 @@ pub(crate) fn nearest_worker(ancestor: impl Fn(i32) -> u64) -> (u64, Worker) {
 }
 
 #[inline(always)]
-pub(crate) fn address6(words: [u32; 4]) -> Address {
+fn storage(sock: *mut bpf_sock, flags: u64) -> Option<State> {
+    // SAFETY: the map is a socket storage, the socket is the context's and not null.
+    let entry = unsafe { bpf_sk_storage_get(maps::sockets(), sock.cast(), ptr::null_mut(), flags) };
+    State::new(entry.cast::<SocketState>())
+}
+
+#[inline(always)]
+fn address6(words: [u32; 4]) -> Address {
     let [a, b, c, d] = words.map(u32::to_ne_bytes);
     let mut bytes = [0; 16];
     let (high, low) = bytes.split_at_mut(8);

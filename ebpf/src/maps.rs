@@ -6,9 +6,8 @@
 use core::ptr::{self, NonNull};
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, bpf_sock},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
     btf_maps::SkStorage,
-    helpers::generated::bpf_sk_storage_get,
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
@@ -27,7 +26,7 @@ use common::{
     rule::{Match, RuleSet},
 };
 
-use crate::{atomic::Counter, state::State};
+use crate::atomic::Counter;
 
 /// Cgroup id to worker. Twice the sessions: a closing one keeps its entry.
 #[map]
@@ -74,14 +73,10 @@ static DESTROY: RingBuf = RingBuf::with_byte_size(DESTROY_RING_BYTES, 0);
 #[btf_map]
 static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
-/// The state of a socket; made zeroed where `flags` asks for it. By the raw helper: aya's accessors
-/// take a `SockAddrContext` only.
+/// The socket-storage map, for the raw helper: aya's accessors take a `SockAddrContext` only.
 #[inline(always)]
-pub(crate) fn storage(sock: *mut bpf_sock, flags: u64) -> Option<State> {
-    let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
-    // SAFETY: the map is a socket storage; callers give their context's socket, and not null.
-    let entry = unsafe { bpf_sk_storage_get(map, sock.cast(), ptr::null_mut(), flags) };
-    State::new(entry.cast::<SocketState>())
+pub(crate) fn sockets() -> *mut core::ffi::c_void {
+    ptr::from_ref(&SOCKETS).cast_mut().cast()
 }
 
 /// The worker of a cgroup.
@@ -177,28 +172,24 @@ pub(crate) fn tally(slot: Tally) {
 /// on the stack there is no room for it.
 #[inline(always)]
 pub(crate) fn send_event(event: impl FnOnce() -> Event) {
-    match EVENTS.reserve::<Event>(0) {
-        Some(mut entry) => {
-            entry.write(event());
-            entry.submit(0);
-        }
-        None => tally(Tally::EventsLost),
+    if let Some(mut entry) = EVENTS.reserve::<Event>(0) {
+        entry.write(event());
+        entry.submit(0);
+    } else {
+        tally(Tally::EventsLost);
     }
 }
 
 /// Orders a socket's destruction; `false` when the ring is full.
 #[inline(always)]
 pub(crate) fn send_order(order: impl FnOnce() -> DestroyOrder) -> bool {
-    match DESTROY.reserve::<DestroyOrder>(0) {
-        Some(mut entry) => {
-            entry.write(order());
-            entry.submit(0);
-            true
-        }
-        None => {
-            tally(Tally::DestroyLost);
-            false
-        }
+    if let Some(mut entry) = DESTROY.reserve::<DestroyOrder>(0) {
+        entry.write(order());
+        entry.submit(0);
+        true
+    } else {
+        tally(Tally::DestroyLost);
+        false
     }
 }
 

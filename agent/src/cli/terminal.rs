@@ -22,14 +22,10 @@ pub(super) fn harmless(text: &str) -> String {
 
 fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
     let cells = cells.zip(widths);
-    let padded: String = cells
-        .map(|(cell, width)| format!("{cell:<width$}  "))
+    let padded: Vec<_> = cells
+        .map(|(cell, width)| format!("{cell:<width$}"))
         .collect();
-    format!(
-        "{}
-",
-        padded.trim_end()
-    )
+    format!("{}\n", padded.join("  ").trim_end())
 }
 
 #[cfg(test)]

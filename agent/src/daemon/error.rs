@@ -179,9 +179,9 @@ mod tests {
             tool: "wed".to_owned(),
             near: Some("web".to_owned()),
         };
-        expect![[r#"
+        expect![[r"
             tool `wed`: no policy names it
-            hint: `web`?"#]]
+            hint: `web`?"]]
         .assert_eq(&told(&error));
         expect!["tool `wed`: no policy names it; hint: `web`?"].assert_eq(&chain(&error));
     }

@@ -143,7 +143,7 @@ impl Engine {
             tasks: Mutex::new(JoinSet::new()),
         });
         engine.spawn(tasks::events(Arc::clone(&engine), events, drains_asked));
-        engine.spawn(tasks::destroy(Arc::clone(&engine), destroyer, sweeps_asked));
+        engine.spawn(tasks::destroy(destroyer, sweeps_asked));
         engine.spawn(tasks::local_addresses(local_addresses));
         Ok(engine)
     }

@@ -1,17 +1,11 @@
 //! What goes on all the time: events out of the ring to the log, their session and whoever listens;
 //! sockets to destroy; addresses of this host.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use common::{
     event::DestroyOrder,
-    flow::Flow,
-    id::PolicyId,
-    verdict::{Outcome, Reason, Verdict},
+    verdict::{Outcome, Reason},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,7 +16,6 @@ use super::{Engine, error::chain};
 use crate::{
     kernel::{LocalAddresses, flows::Destroyer, ring::Events},
     observe::event::Event,
-    policy::model::Model,
     timestamp::Timestamp,
 };
 
@@ -115,11 +108,7 @@ fn log(event: &Event) {
 
 /// Destroys the sockets that the programs order destroyed, and sweeps when a policy has changed or
 /// orders were lost.
-pub(super) async fn destroy(
-    engine: Arc<Engine>,
-    mut destroyer: Destroyer,
-    mut sweeps: mpsc::Receiver<()>,
-) {
+pub(super) async fn destroy(mut destroyer: Destroyer, mut sweeps: mpsc::Receiver<()>) {
     loop {
         let sweep = tokio::select! {
             order = destroyer.next() => match order {
@@ -139,7 +128,7 @@ pub(super) async fn destroy(
             },
         };
         if sweep {
-            engine.sweep(&mut destroyer);
+            self::sweep(&mut destroyer);
         }
     }
 }
@@ -161,23 +150,10 @@ fn carry_out(destroyer: &mut Destroyer, order: &DestroyOrder) {
     }
 }
 
-impl Engine {
-    fn sweep(&self, destroyer: &mut Destroyer) {
-        let set = self.policies.current();
-        // Whether an address is this host's is told by the flow's place.
-        let models: HashMap<_, _> = set
-            .by_tool
-            .values()
-            .map(|loaded| (loaded.id, Model::new(&loaded.policy, BTreeSet::new())))
-            .collect();
-        let judge = |policy: PolicyId, flow: &Flow| match models.get(&policy) {
-            Some(model) => model.decide(flow),
-            None => Verdict::Deny(Reason::UnknownWorker),
-        };
-        match destroyer.sweep(&judge) {
-            Ok(done) => tracing::debug!(sockets = done.sockets, "sockets swept"),
-            Err(error) => tracing::warn!(error = chain(&error), "sockets not swept"),
-        }
+fn sweep(destroyer: &mut Destroyer) {
+    match destroyer.sweep() {
+        Ok(done) => tracing::debug!(sockets = done.sockets, "sockets swept"),
+        Err(error) => tracing::warn!(error = chain(&error), "sockets not swept"),
     }
 }
 

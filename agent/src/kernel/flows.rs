@@ -14,17 +14,19 @@ use std::{
 
 use common::{
     event::DestroyOrder,
-    flow::{Address, Flow, Place, Shape},
+    flow::Address,
     id::{PolicyId, SessionId},
     layout::{SocketState, Tally, Worker},
     pod::Pod,
-    verdict::Verdict,
 };
 
 use super::{Inner, cgroup, error::Error, ring::Reader};
-use crate::sys::{
-    netns,
-    sock_diag::{Diag, Socket},
+use crate::{
+    policy::model::Model,
+    sys::{
+        netns,
+        sock_diag::{Diag, Socket},
+    },
 };
 
 /// A socket that some session made.
@@ -36,24 +38,6 @@ pub(in crate::kernel) struct OwnedSocket {
     pub(in crate::kernel) policy: PolicyId,
     /// The socket.
     pub(in crate::kernel) socket: Socket,
-}
-
-impl OwnedSocket {
-    /// What it talks to, as a decision sees it.
-    fn flow(&self, hosts: &BTreeSet<Address>) -> Flow {
-        let address = self.socket.remote;
-        Flow {
-            protocol: self.socket.protocol,
-            address,
-            port: self.socket.remote_port,
-            place: if hosts.contains(&address) {
-                Place::Host
-            } else {
-                Place::Remote
-            },
-            shape: Shape::Plain,
-        }
-    }
 }
 
 /// What became of an order or a sweep.
@@ -151,28 +135,37 @@ impl Destroyer {
         Ok(done)
     }
 
-    /// Destroys every connected socket whose flow `judge` refuses; it gets the session's policy and
-    /// the flow with its place. Due after a push that changed something, and when orders were lost.
-    /// It looks at the agent's network namespace and at those that orders came from.
-    pub fn sweep(
-        &mut self,
-        judge: &dyn Fn(PolicyId, &Flow) -> Verdict,
-    ) -> Result<Destroyed, Error> {
+    /// Destroys every connected socket whose flow the policies in force refuse, by the same decision
+    /// on the host. Due after a push that changed something, and when orders were lost. It looks at
+    /// the agent's network namespace and at those that orders came from.
+    pub fn sweep(&mut self) -> Result<Destroyed, Error> {
         let Self {
             inner, diags, own, ..
         } = self;
+        let policies = inner.published().policies();
         let hosts: BTreeSet<Address> = inner.maps.locals.keys()?.into_iter().collect();
-        let nowhere = BTreeSet::new();
         let mut done = Destroyed::default();
         for (netns, diag) in diags.iter_mut() {
             // The table of local addresses is that of the agent's namespace.
-            let hosts = if netns == own { &hosts } else { &nowhere };
+            let hosts = if netns == own {
+                hosts.clone()
+            } else {
+                BTreeSet::new()
+            };
+            let models: HashMap<PolicyId, Model<'_>> = policies
+                .iter()
+                .map(|(id, policy)| (*id, Model::new(policy, hosts.clone())))
+                .collect();
             for owned in owned_sockets(diag, inner)? {
-                if judge(owned.policy, &owned.flow(hosts)).passes() || !owned.socket.is_connected()
-                {
+                let socket = &owned.socket;
+                let allowed = models.get(&owned.policy).is_some_and(|model| {
+                    let flow = model.flow(socket.protocol, socket.remote, socket.remote_port);
+                    model.decide(&flow).passes()
+                });
+                if allowed || !socket.is_connected() {
                     continue;
                 }
-                if destroy(diag, &owned.socket)? {
+                if destroy(diag, socket)? {
                     done.sockets += 1;
                 } else {
                     done.gone += 1;

@@ -89,6 +89,14 @@ impl Published {
     pub(in crate::kernel) fn sizes(&self) -> impl Iterator<Item = Sizes> + '_ {
         self.policies.values().map(|(_, sizes, _)| *sizes)
     }
+
+    /// Each policy in force.
+    pub(in crate::kernel) fn policies(&self) -> BTreeMap<PolicyId, Arc<CompiledPolicy>> {
+        let policies = self.policies.iter();
+        policies
+            .map(|(id, (_, _, p))| (*id, Arc::clone(p)))
+            .collect()
+    }
 }
 
 /// Puts exactly these policies in force. On failure nothing has changed.

@@ -1,4 +1,4 @@
-//! The context of packets, and what their headers say.
+//! The context of the hooks that see packets: headers, and the socket behind.
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use common::flow::{Address, Place, Shape, TCP, UDP};
 
-use super::{address6, field};
-use crate::{maps::storage, state::State};
+use super::{address6, field, storage};
+use crate::state::State;
 
 /// `ifindex` of the loopback device in every network namespace.
 const LOOPBACK: u32 = 1;

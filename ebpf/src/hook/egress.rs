@@ -14,10 +14,7 @@ use common::{
 
 use super::{PASS, REFUSE, connect};
 use crate::{
-    ctx::{
-        self,
-        packet::{Header, Packet},
-    },
+    ctx::{self, Header, Packet},
     emit::{self, What, Who},
     maps,
     rules::{Charge, Kernel},

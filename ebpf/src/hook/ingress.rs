@@ -11,7 +11,7 @@ use common::{
 
 use super::{PASS, REFUSE};
 use crate::{
-    ctx::packet::{Header, Packet},
+    ctx::{Header, Packet},
     emit::{self, What, Who},
     maps,
     rules::{Charge, Kernel},

@@ -26,10 +26,9 @@ use crate::{
     kernel::{
         Admitted, Attached, Kernel, Options, PolicyInForce, Synced,
         cgroup::{Parent, SessionCgroup, leftovers},
-        flows::{Destroyed, Destroyer},
         remove_pins,
     },
-    policy::{compiled::CompiledPolicy, model::Model},
+    policy::compiled::CompiledPolicy,
     sys::netns,
 };
 
@@ -143,7 +142,6 @@ pub(super) struct Fence {
     sessions: Vec<(SessionCgroup, Admitted)>,
     pub(super) parent: Option<Parent>,
     pub(super) instance: Instance,
-    policy: Arc<CompiledPolicy>,
     remains: bool,
 }
 
@@ -181,7 +179,6 @@ impl Fence {
             attached,
             synced,
             sessions: Vec::new(),
-            policy: Arc::clone(policy),
             remains: false,
         }
     }
@@ -211,15 +208,8 @@ impl Fence {
         &found.unwrap().0
     }
 
-    /// Sweeps by the policy that was pushed last.
-    pub(super) fn sweep(&self, destroyer: &mut Destroyer) -> Destroyed {
-        let model = Model::new(&self.policy, BTreeSet::new());
-        destroyer.sweep(&|_, flow| model.decide(flow)).unwrap()
-    }
-
     pub(super) fn push(&mut self, policy: &Arc<CompiledPolicy>) {
         self.synced = self.kernel.sync(&in_force(policy)).unwrap();
-        self.policy = Arc::clone(policy);
     }
 
     /// Elements of all generations in the tables of addresses, prefixes and rules.

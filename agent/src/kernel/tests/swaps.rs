@@ -101,9 +101,9 @@ fn a_sweep_finds_idle_flows_and_spares_unconnected_sockets() {
     let runtime = runtime();
     let _entered = runtime.enter();
     let mut destroyer = fence.kernel.destroyer().unwrap();
-    assert_eq!(fence.sweep(&mut destroyer).sockets, 0);
+    assert_eq!(destroyer.sweep().unwrap().sockets, 0);
     fence.push(&rules(&[kept]));
-    assert_eq!(fence.sweep(&mut destroyer).sockets, 2);
+    assert_eq!(destroyer.sweep().unwrap().sockets, 2);
     assert_eq!(refused.ask("stream-echo"), "ECONNABORTED");
     assert_eq!(connected.ask("udp-send"), "EDESTADDRREQ");
     assert_eq!(spared.ask("stream-echo"), "ok");
@@ -153,7 +153,7 @@ fn a_hundred_swaps_cut_nothing_and_open_nothing() {
     });
     for swap in 0..100 {
         fence.push(if swap % 2 == 0 { &odd } else { &even });
-        assert_eq!(fence.sweep(&mut destroyer).sockets, 0);
+        assert_eq!(destroyer.sweep().unwrap().sockets, 0);
     }
     over.store(true, Ordering::Relaxed);
     assert!(echoes.join().unwrap() > 100);
