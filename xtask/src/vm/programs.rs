@@ -28,14 +28,18 @@ impl Programs {
     /// Builds all that a machine can run, and finds it.
     pub(crate) fn build() -> anyhow::Result<Self> {
         build::kernel_object()?;
-        build::workspace(false)?;
-        let mut command = process::cargo();
-        command
-            .arg("test")
-            .args(build::WORKSPACE)
-            .args(["--no-run", "--message-format=json"]);
-        let messages = process::output(&mut command)?;
-        Ok(Self(messages.lines().filter_map(artifact).collect()))
+        let mut all = BTreeMap::new();
+        // `cargo test` tells of no program that it does not need itself.
+        for arguments in [["build"].as_slice(), &["test", "--no-run"]] {
+            let mut command = process::cargo();
+            command
+                .args(arguments)
+                .args(build::WORKSPACE)
+                .arg("--message-format=json-render-diagnostics");
+            eprintln!("+ cargo {}", arguments.join(" "));
+            all.extend(process::output(&mut command)?.lines().filter_map(artifact));
+        }
+        Ok(Self(all))
     }
 
     /// One of them.

@@ -66,14 +66,14 @@ const _: () = {
     assert!(seconds < MACHINE_LIMIT.as_secs());
 };
 
-/// Runs the steps on each of the kernels; `filter` chooses among the tests of each step.
+/// Runs the steps on each of the kernels. Tests are those that `filter` chooses, or the step's own.
 pub(crate) fn run(kernels: &[Kernel], filter: Option<&str>) -> anyhow::Result<Tally> {
     let image = Image::ensure()?;
     let programs = Programs::build()?;
     let disk = payload(&programs)?.disk(&script(&programs, filter)?)?;
     let mut reports = Vec::new();
     for &kernel in kernels {
-        reports.extend(on(&image, kernel, &disk));
+        reports.extend(on(&image, kernel, &disk, filter.is_some()));
     }
     eprintln!(
         "\n{:<8}{:<32}{:>8}{:>8}",
@@ -111,10 +111,10 @@ fn script(programs: &Programs, filter: Option<&str>) -> anyhow::Result<String> {
     for step in &STEPS {
         let program = quoted(programs.get(step.kind, step.program)?);
         let folder = quoted(&tree::root().join(step.package));
-        let mut arguments = step.arguments.join(" ");
-        if let (Some(filter), true) = (filter, step.kind != Kind::Program) {
-            arguments = format!("{arguments} {}", quoted(Path::new(filter)));
-        }
+        let arguments = match filter {
+            Some(filter) if step.kind != Kind::Program => quoted(Path::new(filter)),
+            _ => step.arguments.join(" "),
+        };
         write!(
             script,
             "echo '{BEGIN}{name}'\n\
@@ -142,9 +142,12 @@ struct Report {
     tally: Tally,
 }
 
-fn on(image: &Image, kernel: Kernel, payload: &Path) -> Vec<(Kernel, Report)> {
+fn on(image: &Image, kernel: Kernel, payload: &Path, filtered: bool) -> Vec<(Kernel, Report)> {
     eprintln!("\n== kernel {}", kernel.name());
-    let mut count = Count::default();
+    let mut count = Count {
+        filtered,
+        ..Count::default()
+    };
     let machine = Machine {
         image,
         kernel,
@@ -164,6 +167,8 @@ fn on(image: &Image, kernel: Kernel, payload: &Path) -> Vec<(Kernel, Report)> {
 /// Reads a machine's output.
 #[derive(Default)]
 struct Count {
+    /// Whether a step may turn out to have no tests.
+    filtered: bool,
     reports: Vec<Report>,
     /// The step that runs.
     tally: Tally,
@@ -175,7 +180,7 @@ impl Count {
             let Some(step) = STEPS.get(self.reports.len()) else {
                 return;
             };
-            let tally = step.judge(self.tally, code);
+            let tally = step.judge(self.tally, code, self.filtered);
             self.reports.push(Report {
                 name: step.name,
                 tally,
@@ -197,18 +202,21 @@ impl Count {
 
 impl Step {
     /// What counts: a program by its exit code; tests by what they counted, and a crash as one more.
-    fn judge(&self, counted: Tally, code: &str) -> Tally {
-        let passed = code == "0";
+    fn judge(&self, counted: Tally, code: &str, filtered: bool) -> Tally {
         if self.kind == Kind::Program {
-            return if passed { Tally::PASSED } else { Tally::FAILED };
+            return match code {
+                "0" => Tally::PASSED,
+                _ => Tally::FAILED,
+            };
         }
-        if passed || counted.failed > 0 && code != "never" {
-            return counted;
-        }
-        eprintln!(
-            "error: step `{}` ended with {code} without a failed test",
-            self.name
-        );
+        let complaint = match code {
+            "never" => "did not come to its end".to_owned(),
+            "0" if counted == Tally::default() && !filtered => "ran no test".to_owned(),
+            "0" => return counted,
+            _ if counted.failed > 0 => return counted,
+            code => format!("ended with {code} without a failed test"),
+        };
+        eprintln!("error: step `{}` {complaint}", self.name);
         counted.add(Tally::FAILED)
     }
 }
@@ -250,6 +258,13 @@ mod tests {
     fn a_crash_is_a_failure() {
         let lines = "stockade-vm: step ended 1\nstockade-vm: step ended 139";
         assert_eq!(tallies(lines), [(0, 1), (0, 1), (0, 1)]);
+    }
+
+    #[test]
+    fn a_step_without_tests_is_a_failure() {
+        let lines = "stockade-vm: step ended 0\n\
+                     test result: ok. 0 passed; 0 failed; 0 ignored\nstockade-vm: step ended 0";
+        assert_eq!(tallies(lines), [(1, 0), (0, 1), (0, 1)]);
     }
 
     #[test]

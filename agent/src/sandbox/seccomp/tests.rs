@@ -291,3 +291,14 @@ fn no_name_stands_twice() {
         assert!(seen.insert(name), "{name}");
     }
 }
+
+/// A policy that passes `policy check` must not fail at its first launch over a name.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn every_name_that_a_policy_may_hold_is_in_a_table() {
+    let lacking: Vec<_> = crate::policy::syscall_names::NAMES
+        .iter()
+        .filter(|name| number(name).is_none())
+        .collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+}

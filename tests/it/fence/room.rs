@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Read,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -147,9 +147,9 @@ impl Room {
     fn new() -> Self {
         let instance = instance();
         let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
-        let binary = Path::new(env!("CARGO_BIN_EXE_stockade"));
+        let binary = lab::binary::stockade().expect("the binary");
         Self {
-            launcher: Launcher::start_from(binary, &instance).expect("a launcher (as root)"),
+            launcher: Launcher::start_from(&binary, &instance).expect("a launcher (as root)"),
             hooks: Hooks::shared(),
             folder,
             run_folder: instance.run_folder(),

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use agent::launcher::{Exit, LaunchError};
 
-use crate::room::{USR, policy, with_room};
+use super::room::{USR, policy, with_room};
 
 fn processes(cgroup: &Path) -> usize {
     let list = fs::read_to_string(cgroup.join("cgroup.procs")).expect("the cgroup");
