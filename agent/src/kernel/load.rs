@@ -99,7 +99,11 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<LoadedProgram, E
     Ok(LoadedProgram { hook, fd })
 }
 
-/// An error and its sources in one line: aya's own texts leave the sources out.
+/// Lines of a refused program's log that are kept: the verifier names the reason in the last ones,
+/// after what may be megabytes.
+const LOG_LINES_MAX: usize = 12;
+
+/// An error and its sources, cut to the end: aya's own texts leave the sources out.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -108,5 +112,11 @@ fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&error.to_string());
         source = error.source();
     }
-    text
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(LOG_LINES_MAX);
+    if skipped == 0 {
+        return text;
+    }
+    let kept = lines.get(skipped..).unwrap_or_default();
+    format!("[{skipped} lines left out]\n{}", kept.join("\n"))
 }
