@@ -125,5 +125,5 @@ fn admit(session: SessionId, time_ns: u64) -> Option<u32> {
     if usage.suppressed().load() == 0 {
         return Some(0);
     }
-    Some(usage.suppressed().swap(0) as u32)
+    Some(u32::try_from(usage.suppressed().swap(0)).unwrap_or(u32::MAX))
 }

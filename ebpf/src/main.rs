@@ -23,7 +23,14 @@ use crate::ctx::{Call, Creation, Family, Packet};
 
 #[rustfmt::skip]
 mod table {
-    use super::*;
+    #![expect(
+        clippy::needless_pass_by_value,
+        reason = "the macros hand the context over by value"
+    )]
+    use super::{
+        Call, Creation, Family, Packet, SkBuffContext, SockAddrContext, SockContext, cgroup_skb,
+        cgroup_sock, cgroup_sock_addr, hook,
+    };
 
     #[cgroup_sock(sock_create)] fn sock_create(c: SockContext) -> i32 { hook::sock_create::run(&Creation::new(&c)) }
     #[cgroup_sock_addr(connect4)] fn connect4(c: SockAddrContext) -> i32 { hook::connect::run(&Call::new(&c, Family::V4)) }

@@ -172,28 +172,24 @@ pub(crate) fn tally(slot: Tally) {
 /// on the stack there is no room for it.
 #[inline(always)]
 pub(crate) fn send_event(event: impl FnOnce() -> Event) {
-    match EVENTS.reserve::<Event>(0) {
-        Some(mut entry) => {
-            entry.write(event());
-            entry.submit(0);
-        }
-        None => tally(Tally::EventsLost),
+    if let Some(mut entry) = EVENTS.reserve::<Event>(0) {
+        entry.write(event());
+        entry.submit(0);
+    } else {
+        tally(Tally::EventsLost);
     }
 }
 
 /// Orders a socket's destruction; `false` when the ring is full.
 #[inline(always)]
 pub(crate) fn send_order(order: impl FnOnce() -> DestroyOrder) -> bool {
-    match DESTROY.reserve::<DestroyOrder>(0) {
-        Some(mut entry) => {
-            entry.write(order());
-            entry.submit(0);
-            true
-        }
-        None => {
-            tally(Tally::DestroyLost);
-            false
-        }
+    if let Some(mut entry) = DESTROY.reserve::<DestroyOrder>(0) {
+        entry.write(order());
+        entry.submit(0);
+        true
+    } else {
+        tally(Tally::DestroyLost);
+        false
     }
 }
 

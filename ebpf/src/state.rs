@@ -3,6 +3,10 @@
 //! Hooks run at once on two processors, so a writer takes the entry by making its sequence odd, and
 //! a reader that meets an odd or a changed sequence takes nothing from it: its packet is decided
 //! anew, which is always right and only slower.
+#![expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "one pointer; every method is inlined, so nothing is passed"
+)]
 
 use core::ptr::NonNull;
 
@@ -174,6 +178,10 @@ impl State {
 
     /// x86 does not reorder loads; elsewhere an atomic operation is the barrier that programs have.
     #[inline(always)]
+    #[cfg_attr(
+        bpf_target_arch = "x86_64",
+        expect(clippy::unused_self, reason = "the barrier of others needs the entry")
+    )]
     fn order_reads(&self) {
         #[cfg(not(bpf_target_arch = "x86_64"))]
         let _same = self.sequence().exchange(1, 1);

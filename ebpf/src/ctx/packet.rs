@@ -1,0 +1,251 @@
+//! The context of the hooks that see packets: headers, and the socket behind.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    helpers::generated::{
+        bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_ancestor_cgroup_id, bpf_skb_load_bytes,
+    },
+    programs::SkBuffContext,
+};
+use common::flow::{Address, Place, Shape, TCP, UDP};
+
+use super::{address6, field, storage};
+use crate::state::State;
+
+/// `ifindex` of the loopback device in every network namespace.
+const LOOPBACK: u32 = 1;
+/// `TCP_ESTABLISHED`: also the state of a connected UDP socket.
+const ESTABLISHED: u32 = 1;
+/// `TCP_SYN_SENT`
+const SYN_SENT: u32 = 2;
+/// `TCP_LISTEN`
+const LISTEN: u32 = 10;
+
+/// What a packet's first bytes say.
+pub(crate) struct Header {
+    pub(crate) family: u16,
+    pub(crate) protocol: u16,
+    pub(crate) shape: Shape,
+    pub(crate) source: Address,
+    pub(crate) source_port: u16,
+    pub(crate) destination: Address,
+    pub(crate) destination_port: u16,
+    /// Where the transport header begins.
+    transport: u32,
+}
+
+/// The context of `egress` and `ingress`.
+pub(crate) struct Packet(*mut __sk_buff);
+
+impl Packet {
+    #[inline(always)]
+    pub(crate) fn new(context: &SkBuffContext) -> Self {
+        Self(context.skb.skb)
+    }
+
+    /// Bytes from the IP header on, before segmentation.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> u32 {
+        field!(self.len)
+    }
+
+    #[inline(always)]
+    pub(crate) fn place(&self) -> Place {
+        if field!(self.ifindex) == LOOPBACK {
+            Place::Host
+        } else {
+            Place::Remote
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn cookie(&self) -> u64 {
+        // SAFETY: the helper takes this program's context.
+        unsafe { bpf_get_socket_cookie(self.0.cast()) }
+    }
+
+    /// The cgroup in which the socket was made, at a level below the root, or 0.
+    #[inline(always)]
+    pub(crate) fn ancestor(&self, level: i32) -> u64 {
+        // SAFETY: the helper takes this program's context and any level.
+        unsafe { bpf_skb_ancestor_cgroup_id(self.0, level) }
+    }
+
+    /// The headers; `None` for what is neither IPv4 nor IPv6 or too short to be either.
+    #[inline(always)]
+    pub(crate) fn header(&self) -> Option<Header> {
+        let head: [u32; 6] = self.load(0)?;
+        let [first, _, _, ..] = head;
+        match first.to_ne_bytes()[0] >> 4 {
+            4 => Some(header4(head)),
+            6 => Some(header6(head, self.load(24)?)),
+            _ => None,
+        }
+    }
+
+    /// Whether the packet asks for a connection: SYN without ACK (RFC 9293, 3.1).
+    #[inline(always)]
+    pub(crate) fn opens(&self, header: &Header) -> bool {
+        const SYN: u8 = 0x02;
+        const ACK: u8 = 0x10;
+        match self.load::<[u8; 2]>(header.transport + 12) {
+            Some([_, flags]) => flags & (SYN | ACK) == SYN,
+            None => true,
+        }
+    }
+
+    /// The socket's state.
+    #[inline(always)]
+    pub(crate) fn state(&self) -> Option<State> {
+        self.storage(0)
+    }
+
+    /// Makes the socket's state, zeroed; `None` where no memory is left.
+    #[inline(always)]
+    pub(crate) fn make_state(&self) -> Option<State> {
+        self.storage(u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    }
+
+    /// Whether the socket could accept a connection that this packet opens.
+    #[inline(always)]
+    pub(crate) fn could_accept(&self) -> bool {
+        let state = self.sock_state();
+        state == LISTEN || state == SYN_SENT
+    }
+
+    /// Whether the socket is connected to this port: destroying it hurts no other peer.
+    #[inline(always)]
+    pub(crate) fn is_connected_to(&self, port: u16) -> bool {
+        if self.sock_state() != ESTABLISHED {
+            return false;
+        }
+        let sock = self.sock();
+        if sock.is_null() {
+            return false;
+        }
+        // SAFETY: checked above; the socket outlives the program.
+        let remote = unsafe { &raw const (*sock).dst_port };
+        // SAFETY: a field that programs may read.
+        u16::from_be(unsafe { remote.read_volatile() }) == port
+    }
+
+    /// The socket's own family and protocol.
+    #[inline(always)]
+    pub(crate) fn socket_kind(&self) -> Option<(u16, u16)> {
+        let sock = self.sock();
+        if sock.is_null() {
+            return None;
+        }
+        // SAFETY: checked above.
+        let full = unsafe { bpf_sk_fullsock(sock) };
+        if full.is_null() {
+            return None;
+        }
+        // SAFETY: checked above; the socket outlives the program.
+        let family = unsafe { &raw const (*full).family };
+        // SAFETY: as above.
+        let protocol = unsafe { &raw const (*full).protocol };
+        // SAFETY: a field that programs may read.
+        let family = unsafe { family.read_volatile() };
+        // SAFETY: a field that programs may read.
+        let protocol = unsafe { protocol.read_volatile() };
+        Some((family as u16, protocol as u16))
+    }
+
+    #[inline(always)]
+    fn sock_state(&self) -> u32 {
+        let sock = self.sock();
+        if sock.is_null() {
+            return 0;
+        }
+        // SAFETY: checked above; the socket outlives the program.
+        let state = unsafe { &raw const (*sock).state };
+        // SAFETY: a field that programs may read.
+        unsafe { state.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn storage(&self, flags: u64) -> Option<State> {
+        let sock = self.sock();
+        if sock.is_null() {
+            return None;
+        }
+        storage(sock, flags)
+    }
+
+    #[inline(always)]
+    fn sock(&self) -> *mut bpf_sock {
+        field!(self.__bindgen_anon_2.sk)
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(&self, offset: u32) -> Option<T> {
+        let mut bytes = core::mem::MaybeUninit::<T>::uninit();
+        // SAFETY: the buffer has the size that is given.
+        let failed = unsafe {
+            bpf_skb_load_bytes(
+                self.0.cast(),
+                offset,
+                bytes.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+            )
+        };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: the helper has written every byte; `T` is an array of integers.
+        Some(unsafe { bytes.assume_init() })
+    }
+}
+
+/// RFC 791, 3.1
+#[inline(always)]
+fn header4(head: [u32; 6]) -> Header {
+    const NO_OPTIONS: u8 = 0x45;
+    const FRAGMENT: u16 = 0x3fff;
+    let [first, fragment, third, source, destination, ports] = head;
+    let [version_length, ..] = first.to_ne_bytes();
+    let [_, _, flags, offset] = fragment.to_ne_bytes();
+    let [_, protocol, ..] = third.to_ne_bytes();
+    let plain = version_length == NO_OPTIONS && u16::from_be_bytes([flags, offset]) & FRAGMENT == 0;
+    let (source_port, destination_port) = split_ports(ports);
+    Header {
+        family: 2,
+        protocol: u16::from(protocol),
+        shape: if plain { Shape::Plain } else { Shape::Odd },
+        source: Address::from_v4(source.to_ne_bytes()),
+        source_port,
+        destination: Address::from_v4(destination.to_ne_bytes()),
+        destination_port,
+        transport: u32::from(version_length & 0x0f) * 4,
+    }
+}
+
+/// RFC 8200, 3
+#[inline(always)]
+fn header6(head: [u32; 6], rest: [u32; 5]) -> Header {
+    let [_, lengths, s0, s1, s2, s3] = head;
+    let [d0, d1, d2, d3, ports] = rest;
+    let [_, _, next, _] = lengths.to_ne_bytes();
+    let protocol = u16::from(next);
+    let (source_port, destination_port) = split_ports(ports);
+    let destination = address6([d0, d1, d2, d3]);
+    // A mapped address is IPv4 in canonical form, but never IPv6 on a wire (RFC 4291, 2.5.5.2).
+    let plain = (protocol == TCP || protocol == UDP) && destination.v4().is_none();
+    Header {
+        family: 10,
+        protocol,
+        shape: if plain { Shape::Plain } else { Shape::Odd },
+        source: address6([s0, s1, s2, s3]),
+        source_port,
+        destination,
+        destination_port,
+        transport: 40,
+    }
+}
+
+#[inline(always)]
+fn split_ports(ports: u32) -> (u16, u16) {
+    let [a, b, c, d] = ports.to_ne_bytes();
+    (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+}
