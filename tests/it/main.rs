@@ -9,6 +9,8 @@ mod counts;
 #[cfg(test)]
 mod decide;
 #[cfg(test)]
+mod fence;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod kill;

@@ -20,6 +20,7 @@ mod test;
 mod tidy;
 mod toolchain;
 mod tree;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -52,6 +53,24 @@ enum Verb {
         /// Larger counts and longer soaks
         #[arg(long)]
         long: bool,
+        /// Instead: what asks the kernel, in emulated machines with the kernels of Debian 12
+        #[arg(long, conflicts_with = "long")]
+        vm: bool,
+        /// With one of them only
+        #[arg(long, requires = "vm")]
+        kernel: Option<vm::Kernel>,
+        /// Only tests whose names contain this
+        #[arg(long, requires = "vm")]
+        filter: Option<String>,
+    },
+    /// Run a command in emulated machines with the kernels of Debian 12; without one, `doctor`
+    Vm {
+        /// On one of them only
+        #[arg(long)]
+        kernel: Option<vm::Kernel>,
+        /// The command, run at the root of a copy of this tree
+        #[arg(last = true)]
+        command: Vec<OsString>,
     },
     /// Show the main job in a lab made for it
     Demo {
@@ -85,7 +104,14 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Setup => setup::run(),
         Verb::Build { release } => build::run(release),
-        Verb::Test { long } => return test::run(long),
+        Verb::Test {
+            vm: true,
+            kernel,
+            filter,
+            ..
+        } => return said(vm::test(kernel, filter.as_deref())),
+        Verb::Test { long, .. } => return test::run(long),
+        Verb::Vm { kernel, command } => return said(vm::run(kernel, &command)),
         Verb::Demo { arguments } => demo::run(&arguments),
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Lint => lint::run(),
@@ -94,11 +120,12 @@ fn main() -> ExitCode {
         Verb::Generate { check } => generate::run(check),
         Verb::Doctor => doctor::run(),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    said(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn said(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

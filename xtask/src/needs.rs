@@ -13,6 +13,8 @@ pub(crate) enum For {
     DebianKernelObject,
     /// The lab, its workers and the peers of the bench.
     Lab,
+    /// Machines with other kernels.
+    Machine,
 }
 
 /// One thing, where it is found, and its package in Debian 12.
@@ -61,4 +63,7 @@ pub(crate) const NEEDS: &[Need] = &[
     Need { package: "prometheus", why: "`promtool` checks the metrics", of: For::Lab, found: Found::Program("promtool") },
     Need { package: "bubblewrap", why: "a peer of the bench", of: For::Lab, found: Found::Program("bwrap") },
     Need { package: "firejail", why: "a peer of the bench", of: For::Lab, found: Found::Program("firejail") },
+    Need { package: "debootstrap", why: "makes a Debian for machines with other kernels", of: For::Machine, found: Found::Program("debootstrap") },
+    Need { package: "e2fsprogs", why: "makes the disks of machines", of: For::Machine, found: Found::Program("mkfs.ext4") },
+    Need { package: "qemu-system-x86", why: "emulates machines with other kernels", of: For::Machine, found: Found::Program("qemu-system-x86_64") },
 ];

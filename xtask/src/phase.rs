@@ -18,11 +18,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    const PASSED: Self = Self {
+    pub(crate) const PASSED: Self = Self {
         passed: 1,
         failed: 0,
     };
-    const FAILED: Self = Self {
+    pub(crate) const FAILED: Self = Self {
         passed: 0,
         failed: 1,
     };

@@ -43,11 +43,13 @@ pub(crate) enum Scope {
     Build,
     /// Build, and run in the lab.
     Lab,
-    /// Everything.
+    /// Build, and run in emulated machines.
+    Machine,
+    /// Everything but machines.
     All,
 }
 
-/// The verb: everything.
+/// The verb: everything but machines, whose packages come when they are asked for.
 pub(crate) fn run() -> anyhow::Result<()> {
     ensure(Scope::All)?;
     eprintln!(
@@ -77,7 +79,8 @@ pub(crate) fn missing(scope: Scope, toolchain: Toolchain) -> Vec<&'static Need> 
     let wanted = |need: &&Need| match need.of {
         For::AnyKernelObject => true,
         For::DebianKernelObject => toolchain == Toolchain::Debian,
-        For::Lab => scope != Scope::Build,
+        For::Lab => matches!(scope, Scope::Lab | Scope::All),
+        For::Machine => scope == Scope::Machine,
     };
     NEEDS
         .iter()
@@ -89,7 +92,7 @@ pub(crate) fn missing(scope: Scope, toolchain: Toolchain) -> Vec<&'static Need> 
 /// The tools of the scope.
 pub(crate) const fn tools(scope: Scope) -> &'static [Tool] {
     match scope {
-        Scope::Build | Scope::Lab => &[BPF_LINKER],
+        Scope::Build | Scope::Lab | Scope::Machine => &[BPF_LINKER],
         Scope::All => &[BPF_LINKER, CARGO_DENY],
     }
 }

@@ -26,13 +26,18 @@ pub(crate) fn kernel_object() -> PathBuf {
     root().join("target/ebpf/ebpf.o")
 }
 
-/// The folder into which `cargo install` puts the tools that no package has.
-pub(crate) fn tools() -> anyhow::Result<PathBuf> {
+/// What outlives a `cargo clean` and is never in git.
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let cache = match env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cache"),
     };
-    Ok(cache.join("stockade/tools"))
+    Ok(cache.join("stockade"))
+}
+
+/// The folder into which `cargo install` puts the tools that no package has.
+pub(crate) fn tools() -> anyhow::Result<PathBuf> {
+    Ok(cache()?.join("tools"))
 }
 
 /// A program in `PATH` or where an administrator's programs are.

@@ -2,6 +2,7 @@
 //! anything of its own.
 
 mod agent;
+mod doctor;
 mod events;
 mod failure;
 pub mod policy;
@@ -56,6 +57,10 @@ enum Verb {
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    Doctor(doctor::Arguments),
+    /// The worker of `doctor --probe`.
+    #[command(name = doctor::WORKER_VERB, hide = true)]
+    ProbeWorker(doctor::worker::Arguments),
 }
 
 /// Which agent is meant.
@@ -94,6 +99,8 @@ pub fn main() -> ExitCode {
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Doctor(arguments) => doctor::run(&arguments),
+        Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };
     done.unwrap_or_else(Failure::tell)
 }

@@ -8,6 +8,7 @@ mod print;
 mod show;
 
 use clap::Subcommand;
+use print::Answer;
 
 use crate::exit::Code;
 
@@ -31,15 +32,16 @@ impl PolicyCommand {
     /// Runs it. An error is a failure of the host or the command line; a bad policy is an answer,
     /// printed and told by the exit code.
     pub fn run(self) -> anyhow::Result<Code> {
+        Ok(self.answer()?.tell()?)
+    }
+
+    fn answer(&self) -> anyhow::Result<Answer> {
         match self {
-            Self::Check(arguments) => check::run(&arguments),
-            Self::Show(arguments) => show::run(&arguments),
-            Self::Explain(arguments) => explain::run(&arguments),
-            Self::Diff(arguments) => difference::run(&arguments),
-            Self::Schema => {
-                print::json(&crate::policy::schema())?;
-                Ok(Code::Ok)
-            }
+            Self::Check(arguments) => check::run(arguments),
+            Self::Show(arguments) => show::run(arguments),
+            Self::Explain(arguments) => explain::run(arguments),
+            Self::Diff(arguments) => difference::run(arguments),
+            Self::Schema => Answer::json(Code::Ok, &crate::policy::schema()),
         }
     }
 }

@@ -5,6 +5,8 @@
 mod alone;
 mod through;
 
+pub(in crate::cli) use alone::{run_alone, this_process};
+
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{Failure, Target, report::Explain};

@@ -17,14 +17,14 @@ use super::{
 };
 use crate::{
     audit::{Caller, End, Intent, Receipt, Spent},
-    kernel::cgroup::{self, MeasuredBy, SessionCgroup},
+    kernel::cgroup::SessionCgroup,
     launcher::{LaunchRequest, Running},
     observe::{
         metrics::Launch,
         refused::{Refusal, Refusals},
     },
     policy::compiled::CompiledPolicy,
-    sandbox::{Enforced, Measure, State},
+    sandbox::Enforced,
     timestamp::Timestamp,
 };
 
@@ -201,13 +201,8 @@ impl Engine {
         stdio: Stdio,
     ) -> Result<Running, LaunchError> {
         let session = receipt.session();
-        let _admitted = self.attached.admit(session, cgroup.id(), loaded.id)?;
-        let cgroup_measures: Vec<_> = cgroup.measures().iter().map(measure).collect();
-        let memory_counted = cgroup_measures
-            .iter()
-            .any(|m| m.name == "memory" && m.state == State::Enforced);
+        let admitted = self.attached.admit(session, cgroup.id(), loaded.id)?;
         let request = LaunchRequest {
-            session,
             policy: Arc::clone(&loaded.policy),
             command: command.into_iter().map(Into::into).collect(),
             stdio,
@@ -215,8 +210,8 @@ impl Engine {
                 .fd()
                 .try_clone_to_owned()
                 .map_err(LaunchError::Descriptors)?,
-            memory_counted,
-            cgroup_measures,
+            cgroup_measures: cgroup.measures().to_vec(),
+            admitted,
             receipt,
         };
         Ok(self.launcher.launch(request).await?)
@@ -277,20 +272,6 @@ impl Session {
             refused: Vec::new(),
             missing: 0,
         })
-    }
-}
-
-/// A limit of the cgroup in the words of the session's record.
-fn measure(limit: &cgroup::Measure) -> Measure {
-    match &limit.by {
-        MeasuredBy::Controller { name, value } => Measure::new(
-            limit.name,
-            State::Enforced,
-            format!("{name} controller: {value}"),
-        ),
-        MeasuredBy::Missing { reason } => {
-            Measure::new(limit.name, State::Missing(reason.clone().into()), "")
-        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     error::Error,
     sync::Synced,
 };
-use crate::sys::bpf::{self, Write};
+use crate::sys::{bpf, bpf_map::Write};
 
 /// Names of pinned links begin so.
 pub(in crate::kernel) const LINK_PREFIX: &str = "link_";

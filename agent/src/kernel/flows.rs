@@ -5,7 +5,7 @@
 //! answers its sender itself.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     fs::{self, File},
     io,
     path::Path,
@@ -142,9 +142,8 @@ impl Destroyer {
         let Self {
             inner, diags, own, ..
         } = self;
-        let maps = &inner.maps;
         let policies = inner.published().policies();
-        let hosts: BTreeSet<Address> = maps.locals.keys()?.into_iter().collect();
+        let hosts: BTreeSet<Address> = inner.maps.locals.keys()?.into_iter().collect();
         let mut done = Destroyed::default();
         for (netns, diag) in diags.iter_mut() {
             // The table of local addresses is that of the agent's namespace.
@@ -153,7 +152,7 @@ impl Destroyer {
             } else {
                 BTreeSet::new()
             };
-            let models: BTreeMap<PolicyId, Model<'_>> = policies
+            let models: HashMap<PolicyId, Model<'_>> = policies
                 .iter()
                 .map(|(id, policy)| (*id, Model::new(policy, hosts.clone())))
                 .collect();

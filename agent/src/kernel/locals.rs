@@ -9,7 +9,7 @@ use nix::sys::socket::{SockFlag, SockProtocol};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Inner, error::Error, maps::Maps};
-use crate::sys::{bpf::Write, netlink, readiness};
+use crate::sys::{bpf_map::Write, netlink, readiness};
 
 /// `RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR`, linux/rtnetlink.h
 const ADDRESS_GROUPS: u32 = 0x10 | 0x100;

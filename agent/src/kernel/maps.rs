@@ -20,7 +20,7 @@ use common::{
 
 use super::error::Error;
 use crate::sys::{
-    bpf::{PerCpuTable, Table, Write},
+    bpf_map::{PerCpuTable, Table, Write},
     mapping::Words,
 };
 

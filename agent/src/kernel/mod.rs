@@ -7,6 +7,7 @@
 
 pub mod attach;
 pub mod cgroup;
+mod clean;
 pub mod closing;
 pub mod error;
 pub mod flows;
@@ -15,6 +16,7 @@ mod locals;
 mod maps;
 mod object;
 pub mod pin;
+mod plan;
 pub mod probe;
 pub mod ring;
 pub mod sync;
@@ -41,10 +43,7 @@ pub use self::{
 use self::{load::LoadedProgram, maps::Maps, pin::PinFolder};
 use crate::{
     config::Instance,
-    sys::{
-        bpf::{self, Write},
-        netns,
-    },
+    sys::{bpf, bpf_map::Write, netns},
 };
 
 /// What can be chosen at start.

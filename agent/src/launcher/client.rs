@@ -11,8 +11,12 @@ use std::{
     time::Duration,
 };
 
-use common::id::SessionId;
-use nix::{fcntl::OFlag, sys::socket::SockFlag, unistd::pipe2};
+use common::id::{CgroupId, SessionId};
+use nix::{
+    fcntl::OFlag,
+    sys::{socket::SockFlag, stat::fstat},
+    unistd::pipe2,
+};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
@@ -25,19 +29,19 @@ use super::{
 use crate::{
     audit::Receipt,
     config::Instance,
+    kernel::{Admitted, cgroup},
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, Measure, Plan, uids},
+    sandbox::{Enforced, Plan, enforced, uids},
     sys::seqpacket,
 };
 
 /// A fence that does not stand by then is given up.
 const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What a launch needs. The receipt shows that the intent is on record.
+/// What a launch needs. Its last two members are proofs: without hooks that know the session, or
+/// without a record of it, there is no launch.
 #[derive(Debug)]
 pub struct LaunchRequest {
-    /// The session.
-    pub session: SessionId,
     /// Its policy.
     pub policy: Arc<CompiledPolicy>,
     /// Absolute path of the program, and its arguments.
@@ -46,10 +50,10 @@ pub struct LaunchRequest {
     pub stdio: [OwnedFd; 3],
     /// The session's folder of cgroup v2.
     pub cgroup: OwnedFd,
-    /// Whether a controller counts the session's memory; else each process gets `RLIMIT_DATA`.
-    pub memory_counted: bool,
     /// What the cgroup limits, for the record.
-    pub cgroup_measures: Vec<Measure>,
+    pub cgroup_measures: Vec<cgroup::Measure>,
+    /// The session's cgroup is known to the hooks. Only what is attached admits.
+    pub admitted: Admitted,
     /// The record of the intent.
     pub receipt: Receipt,
 }
@@ -134,16 +138,18 @@ impl Launcher {
 
     async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
         let LaunchRequest {
-            session,
             policy,
             command,
             stdio,
             cgroup,
-            memory_counted,
             cgroup_measures,
-            receipt: _,
+            admitted,
+            receipt,
         } = request;
         streams::check(&stdio)?;
+        let session = receipt.session();
+        proofs_fit(&admitted, session, &cgroup)?;
+        let memory_counted = enforced::memory_counted(&cgroup_measures);
         let template = self.template(&policy).await?;
         let uid = self.uids.take()?;
         let (status, writer) =
@@ -164,7 +170,7 @@ impl Launcher {
         };
         // Theirs now: an end of file must mean that process 1 is gone.
         drop((writer, stdio, cgroup));
-        let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, cgroup_measures);
+        let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
         Running::started(session, uid, status, pidfd, enforced, template).await
     }
 
@@ -237,6 +243,20 @@ impl Template {
                 Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
             }
         }
+    }
+}
+
+/// The proofs are of this session and of the cgroup that it will be in.
+fn proofs_fit(
+    admitted: &Admitted,
+    session: SessionId,
+    cgroup: &OwnedFd,
+) -> Result<(), LaunchError> {
+    let found = fstat(cgroup).map_err(|errno| LaunchError::Lost(errno.into()))?;
+    if admitted.session() == session && admitted.cgroup() == CgroupId(found.st_ino) {
+        Ok(())
+    } else {
+        Err(LaunchError::ForeignProof { session })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use common::id::SessionId;
+
 use super::streams::NetworkSocket;
 use crate::sandbox::{
     PlanError,
@@ -30,6 +32,12 @@ pub enum LaunchError {
     /// A step of the fence failed.
     #[error("fence: step {step:?}: {0}", step = .0.step)]
     Step(StepError),
+    /// Our bug: the proofs of a launch are of another session or cgroup.
+    #[error("session {session}: the hooks admitted another session or cgroup")]
+    ForeignProof {
+        /// The session that was to be launched.
+        session: SessionId,
+    },
     /// The fence did not stand in time.
     #[error("fence: not ready within {seconds} s")]
     Late {
@@ -45,10 +53,11 @@ impl LaunchError {
         match self {
             Self::Step(error) => Some(error.step),
             Self::Plan(_)
-            | Self::Stream(_)
             | Self::Uid(_)
             | Self::Start(_)
             | Self::Lost(_)
+            | Self::ForeignProof { .. }
+            | Self::Stream(_)
             | Self::Late { .. } => None,
         }
     }

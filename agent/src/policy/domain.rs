@@ -130,9 +130,10 @@ fn check(name: &str) -> Result<(), DomainError> {
             });
         }
     }
-    // A name whose last label is a number is read as an address by some libraries (WHATWG URL).
+    // Resolvers read a name whose last label is a number, decimal or hexadecimal, as an address
+    // (inet_aton(3)); no top-level domain begins with a digit.
     let last = name.rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|b| b.is_ascii_digit()) {
+    if last.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(DomainError::Address(name.to_owned()));
     }
     if name.contains('.') {

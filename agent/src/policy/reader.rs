@@ -196,12 +196,25 @@ impl<'a, 'i> TableReader<'a, 'i> {
         wanted: &'static str,
         mut convert: impl FnMut(&mut Self, DeValue<'i>, Span) -> Taken<Option<T>>,
     ) -> Field<List<T>> {
-        self.value(key, wanted, |reader, value, _| {
+        let field = self.value(key, wanted, |reader, value, _| {
             let DeValue::Array(array) = value else {
                 return Err(value.type_str());
             };
-            Ok(reader.items(key, wanted, array, &mut convert))
-        })
+            let written = array.len();
+            Ok((written, reader.items(key, wanted, array, &mut convert)))
+        });
+        match field {
+            Field::Absent => Field::Absent,
+            Field::Unreadable => Field::Unreadable,
+            // A list of which nothing could be read is not an empty list.
+            Field::Given(located) if located.value.0 > 0 && located.value.1.is_empty() => {
+                Field::Unreadable
+            }
+            Field::Given(Located { value, span }) => Field::Given(Located {
+                value: value.1,
+                span,
+            }),
+        }
     }
 
     fn items<T>(

@@ -1,8 +1,10 @@
 //! Tests of the policy's front door: text in, policy or findings out.
 
+mod calls;
 mod corpus;
 mod examples;
 mod explaining;
+mod forms;
 mod naive;
 mod scale;
 mod set;

@@ -11,6 +11,7 @@ use super::{
     plan::Plan,
     rlimit::Limited,
 };
+use crate::kernel::cgroup::{self, MeasuredBy};
 
 /// Landlock ABIs that added a right, and what covers it before.
 const LANDLOCK_RIGHTS: &[(&str, i32, &str)] = &[
@@ -76,7 +77,7 @@ impl Measure {
         }
     }
 
-    fn enforced(name: &'static str, detail: impl Into<String>) -> Self {
+    fn enforced(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self::new(name, State::Enforced, detail)
     }
 }
@@ -91,8 +92,17 @@ pub struct Enforced {
 impl Enforced {
     /// What a session has whose worker was executed under `plan`: every step before that succeeded,
     /// or there would be none.
-    pub(crate) fn of(plan: &Plan, uid: u32, memory_counted: bool, cgroup: Vec<Measure>) -> Self {
-        let mut measures = cgroup;
+    pub(crate) fn of(
+        plan: &Plan,
+        uid: u32,
+        memory_counted: bool,
+        limits: &[cgroup::Measure],
+    ) -> Self {
+        let mut measures = vec![Measure::enforced(
+            "egress",
+            "the hooks of the parent cgroup know this session",
+        )];
+        measures.extend(limits.iter().map(limited));
         measures.extend([
             Measure::enforced("user", format!("uid and gid {uid}, no groups")),
             Measure::enforced("pid_namespace", "process 1 is the session's own"),
@@ -126,6 +136,35 @@ impl Enforced {
         measures.extend(landlock(plan));
         measures.extend(process(plan, memory_counted));
         Self { measures }
+    }
+}
+
+/// Whether a controller counts a session's memory; else each process gets `RLIMIT_DATA`.
+pub(crate) fn memory_counted(limits: &[cgroup::Measure]) -> bool {
+    limits
+        .iter()
+        .any(|limit| limit.name == "memory" && matches!(limit.by, MeasuredBy::Controller { .. }))
+}
+
+/// A limit of the session's cgroup, and what stands in where no controller counts.
+fn limited(limit: &cgroup::Measure) -> Measure {
+    match &limit.by {
+        MeasuredBy::Controller { name, value } => {
+            Measure::enforced(limit.name, format!("{name} controller: {value}"))
+        }
+        MeasuredBy::Missing { reason } if limit.name == "processes" => Measure::new(
+            limit.name,
+            State::Covered("limit_processes: the session's user is its own".into()),
+            reason.clone(),
+        ),
+        MeasuredBy::Missing { reason } if limit.name == "memory" => Measure::new(
+            limit.name,
+            State::Missing(reason.clone().into()),
+            "limit_data holds each process, not their sum",
+        ),
+        MeasuredBy::Missing { reason } => {
+            Measure::new(limit.name, State::Missing(reason.clone().into()), "")
+        }
     }
 }
 

@@ -140,11 +140,16 @@ impl StepError {
 
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)?;
+        let (what, hint) = match self.detail.split_once('\n') {
+            Some((what, hint)) => (what, Some(hint)),
+            None => (self.detail.as_str(), None),
+        };
+        f.write_str(what)?;
         if self.errno != 0 {
-            write!(f, ": {}", io::Error::from_raw_os_error(self.errno))?;
+            let errno = nix::errno::Errno::from_raw(self.errno);
+            write!(f, ": {}", errno.desc())?;
         }
-        Ok(())
+        hint.map_or(Ok(()), |hint| write!(f, "\n{hint}"))
     }
 }
 

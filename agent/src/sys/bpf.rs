@@ -1,26 +1,18 @@
-//! `bpf(2)`: map elements, pins, cgroup links and test runs.
+//! `bpf(2)`: pins, cgroup links and test runs.
 //!
-//! aya loads the object; this file does what aya has no way to do (update a pinned cgroup link,
-//! read what a link is attached to) and map access by the types of `common`, which aya's own `Pod`
-//! can not be implemented for. It knows no map and no hook by name.
+//! aya loads the object; this file does what aya has no way to do: update a pinned cgroup link, read
+//! what a link is attached to. It knows no map and no hook by name.
 
 use std::{
     ffi::CString,
     io,
-    marker::PhantomData,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
 };
 
-use common::pod::Pod;
-
-const MAP_LOOKUP_ELEM: i64 = 1;
-const MAP_UPDATE_ELEM: i64 = 2;
-const MAP_DELETE_ELEM: i64 = 3;
-const MAP_GET_NEXT_KEY: i64 = 4;
 const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
 const PROG_TEST_RUN: i64 = 10;
@@ -33,7 +25,7 @@ const LINK_DETACH: i64 = 34;
 ///
 /// # Safety
 /// `repr(C)`, without padding that the kernel reads, and every pointer in it is valid for the call.
-unsafe trait Attributes {}
+pub(in crate::sys) unsafe trait Attributes {}
 
 macro_rules! attributes {
     ($(struct $name:ident { $($field:ident: $type:ty,)* })*) => {
@@ -48,7 +40,6 @@ macro_rules! attributes {
 }
 
 attributes! {
-    struct Element { map: u32, pad: u32, key: u64, value: u64, flags: u64, }
     struct Pinned { path: u64, fd: u32, flags: u32, }
     struct Info { fd: u32, length: u32, out: u64, }
     struct LinkCreate { program: u32, target: u32, attach_type: u32, flags: u32, }
@@ -61,7 +52,7 @@ attributes! {
     }
 }
 
-fn call<A: Attributes>(command: i64, attributes: &mut A) -> io::Result<RawFd> {
+pub(in crate::sys) fn call<A: Attributes>(command: i64, attributes: &mut A) -> io::Result<RawFd> {
     // SAFETY: the pointer and the size describe one live value, which `Attributes` vouches for.
     let result = unsafe {
         libc::syscall(
@@ -83,11 +74,11 @@ fn owned(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-fn number(fd: BorrowedFd<'_>) -> u32 {
+pub(in crate::sys) fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-fn address<T: ?Sized>(value: &T) -> u64 {
+pub(in crate::sys) fn address<T: ?Sized>(value: &T) -> u64 {
     std::ptr::from_ref(value).cast::<u8>().addr() as u64
 }
 
@@ -254,187 +245,4 @@ pub fn test_run(
         retval: attributes.retval,
         duration_ns: attributes.duration,
     })
-}
-
-/// When an element may be written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum Write {
-    /// Whether it exists or not.
-    Any = 0,
-    /// Only where there is none.
-    New = 1,
-    /// Only where there is one.
-    Existing = 2,
-}
-
-/// A map with one value per key.
-#[derive(Debug)]
-pub struct Table<K, V> {
-    fd: OwnedFd,
-    capacity: u32,
-    types: PhantomData<fn(K) -> V>,
-}
-
-impl<K: Pod, V: Pod> Table<K, V> {
-    /// Checks that the map's keys and values have these types' sizes.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        let info = map_info(fd.as_fd())?;
-        if info.key_size as usize != size_of::<K>() || info.value_size as usize != size_of::<V>() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "keys of {} and values of {} bytes, expected {} and {}",
-                    info.key_size,
-                    info.value_size,
-                    size_of::<K>(),
-                    size_of::<V>()
-                ),
-            ));
-        }
-        Ok(Self {
-            fd,
-            capacity: info.max_entries,
-            types: PhantomData,
-        })
-    }
-
-    /// Entries that fit.
-    #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.capacity
-    }
-
-    /// The descriptor.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    /// Writes an element. `E2BIG` means that the map is full.
-    pub fn write(&self, key: &K, value: &V, write: Write) -> io::Result<()> {
-        let mut attributes = Element {
-            map: number(self.fd.as_fd()),
-            pad: 0,
-            key: address(key.bytes()),
-            value: address(value.bytes()),
-            flags: write as u64,
-        };
-        call(MAP_UPDATE_ELEM, &mut attributes).map(drop)
-    }
-
-    /// Reads an element.
-    pub fn read(&self, key: &K) -> io::Result<Option<V>> {
-        let mut value = vec![0_u8; size_of::<V>()];
-        let found = lookup(self.fd.as_fd(), key.bytes(), &mut value)?;
-        Ok(if found { V::read(&value) } else { None })
-    }
-
-    /// Removes an element; `false` where there was none.
-    pub fn remove(&self, key: &K) -> io::Result<bool> {
-        let mut attributes = Element {
-            map: number(self.fd.as_fd()),
-            pad: 0,
-            key: address(key.bytes()),
-            value: 0,
-            flags: 0,
-        };
-        absent(call(MAP_DELETE_ELEM, &mut attributes))
-    }
-
-    /// All keys. Not a snapshot: elements that come or go meanwhile may be missed.
-    pub fn keys(&self) -> io::Result<Vec<K>> {
-        keys(self.fd.as_fd(), self.capacity)
-    }
-}
-
-/// A map with one value per key and processor.
-#[derive(Debug)]
-pub struct PerCpuTable<K, V> {
-    fd: OwnedFd,
-    capacity: u32,
-    processors: usize,
-    types: PhantomData<fn(K) -> V>,
-}
-
-impl<K: Pod> PerCpuTable<K, u64> {
-    /// `processors` is the number of *possible* processors: the kernel writes that many values.
-    pub fn new(fd: OwnedFd, processors: usize) -> io::Result<Self> {
-        let info = map_info(fd.as_fd())?;
-        if info.key_size as usize != size_of::<K>() || info.value_size != 8 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "keys or values have another size",
-            ));
-        }
-        Ok(Self {
-            fd,
-            capacity: info.max_entries,
-            processors,
-            types: PhantomData,
-        })
-    }
-
-    /// Entries that fit.
-    #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.capacity
-    }
-
-    /// The sum over all processors.
-    pub fn sum(&self, key: &K) -> io::Result<Option<u64>> {
-        let mut values = vec![0_u8; 8 * self.processors];
-        if !lookup(self.fd.as_fd(), key.bytes(), &mut values)? {
-            return Ok(None);
-        }
-        let (values, _) = values.as_chunks::<8>();
-        Ok(Some(values.iter().map(|v| u64::from_ne_bytes(*v)).sum()))
-    }
-
-    /// All keys.
-    pub fn keys(&self) -> io::Result<Vec<K>> {
-        keys(self.fd.as_fd(), self.capacity)
-    }
-}
-
-fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
-    let mut attributes = Element {
-        map: number(map),
-        pad: 0,
-        key: address(key),
-        value: value.as_mut_ptr().addr() as u64,
-        flags: 0,
-    };
-    absent(call(MAP_LOOKUP_ELEM, &mut attributes))
-}
-
-fn keys<K: Pod>(map: BorrowedFd<'_>, capacity: u32) -> io::Result<Vec<K>> {
-    let mut all = Vec::new();
-    let mut next = vec![0_u8; size_of::<K>()];
-    let mut before: Option<K> = None;
-    // A key that is removed while we stand on it sends us back to the first one: bounded.
-    for _ in 0..=capacity.saturating_mul(2) {
-        let mut attributes = Element {
-            map: number(map),
-            pad: 0,
-            key: before.as_ref().map_or(0, |key| address(key.bytes())),
-            value: next.as_mut_ptr().addr() as u64,
-            flags: 0,
-        };
-        if !absent(call(MAP_GET_NEXT_KEY, &mut attributes))? {
-            break;
-        }
-        before = K::read(&next);
-        all.extend(before);
-    }
-    Ok(all)
-}
-
-/// Turns "no such element" into `false`.
-fn absent(result: io::Result<RawFd>) -> io::Result<bool> {
-    match result {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(error) => Err(error),
-    }
 }

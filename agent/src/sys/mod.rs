@@ -1,6 +1,8 @@
 //! The only place with `unsafe`: what the kernel offers and no safe crate does, or only half.
 
+pub mod attempt;
 pub mod bpf;
+pub mod bpf_map;
 pub mod credentials;
 pub mod keyring;
 pub mod landlock;

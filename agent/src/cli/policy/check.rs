@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::print::{self, Colour, paint};
+use super::print::{Answer, Colour, paint};
 use crate::{
     exit::Code,
     policy::{
@@ -30,26 +30,25 @@ pub struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
     let set = match read(&arguments.paths) {
         Ok(set) => set,
         Err(error) => {
-            print::refused(&error, arguments.json)?;
-            return Ok(Code::Finding);
+            return Answer::refused(Code::Finding, &error, arguments.json);
         }
     };
     if arguments.json {
         let policies: Vec<Value> = set.iter().map(|policy| object(policy)).collect();
-        print::json(&json!({ "ok": true, "policies": policies, "errors": [] }))?;
-        return Ok(Code::Ok);
+        let value = json!({ "ok": true, "policies": policies, "errors": [] });
+        return Answer::json(Code::Ok, &value);
     }
     let lines: Vec<String> = set.iter().map(|policy| line(policy)).collect();
     let count = match lines.len() {
         1 => "1 policy".to_owned(),
         count => format!("{count} policies"),
     };
-    print::text(&format!("{}{count}, nothing wrong\n", lines.concat()))?;
-    Ok(Code::Ok)
+    let text = format!("{}{count}, nothing wrong\n", lines.concat());
+    Ok(Answer::text(Code::Ok, text))
 }
 
 /// Files and directories as one set: a tool is named once.

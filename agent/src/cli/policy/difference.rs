@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     look,
-    print::{self, Colour, paint},
+    print::{Answer, Colour, paint},
 };
 use crate::{
     exit::Code,
@@ -35,27 +35,25 @@ pub struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
     let (old, new) = match (look::set(&arguments.old), look::set(&arguments.new)) {
         (Ok(old), Ok(new)) => (old, new),
         (old, new) => {
             let errors = [old, new].into_iter().filter_map(Result::err);
             let errors = SetError(errors.flat_map(|SetError(errors)| errors).collect());
-            print::refused(&errors, arguments.json)?;
-            return Ok(Code::Policy);
+            return Answer::refused(Code::Policy, &errors, arguments.json);
         }
     };
     let diff = compare(&arguments.old, &arguments.new, &old, &new);
-    if arguments.json {
-        print::json(&object(&diff))?;
-    } else {
-        print::text(&words(&diff))?;
-    }
-    Ok(if diff.is_empty() {
+    let code = if diff.is_empty() {
         Code::Ok
     } else {
         Code::Finding
-    })
+    };
+    if arguments.json {
+        return Answer::json(code, &object(&diff));
+    }
+    Ok(Answer::text(code, words(&diff)))
 }
 
 /// Two files are two states of one policy even where the tool was renamed.

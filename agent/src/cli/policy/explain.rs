@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     look::{LookError, Source},
-    print::{self, Colour, paint},
+    print::{Answer, Colour, paint},
 };
 use crate::{
     exit::Code,
@@ -44,31 +44,29 @@ pub struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
     let destination = match arguments.destination.parse::<Destination>() {
         Ok(destination) => destination,
-        Err(error) => return Ok(print::usage(&error)),
+        Err(error) => return Ok(Answer::usage(&error)),
     };
     let policy = match arguments.source.policy() {
         Ok(policy) => policy,
         Err(LookError::Refused(error)) => {
-            print::refused(&error, arguments.json)?;
-            return Ok(Code::Policy);
+            return Answer::refused(Code::Policy, &error, arguments.json);
         }
-        Err(error) => return Ok(print::usage(&error)),
+        Err(error) => return Ok(Answer::usage(&error)),
     };
     let model = Model::new(&policy, addresses_of_this_host()?);
     let answer = explain(&policy, &model, destination);
+    let code = if answer.verdict.passes() {
+        Code::Ok
+    } else {
+        Code::Finding
+    };
     if arguments.json {
-        print::json(&object(&policy, &answer))?;
-    } else {
-        print::text(&words(&policy, &answer))?;
+        return Answer::json(code, &object(&policy, &answer));
     }
-    if answer.verdict.passes() {
-        Ok(Code::Ok)
-    } else {
-        Ok(Code::Finding)
-    }
+    Ok(Answer::text(code, words(&policy, &answer)))
 }
 
 /// A destination on this host is refused whatever a public rule says, so `explain` must know them.

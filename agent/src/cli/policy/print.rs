@@ -49,42 +49,75 @@ fn wants_colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !refused
 }
 
-/// Prints to the standard output.
-pub(super) fn text(text: &str) -> io::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+/// What a verb answers; printed by one place, so that tests read what a shell would.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// How the command ends.
+    pub(super) code: Code,
+    /// For the standard output.
+    pub(super) out: String,
+    /// For standard error.
+    pub(super) err: String,
 }
 
-/// Prints JSON to the standard output, indented, with a final newline.
-pub(super) fn json(value: &Value) -> anyhow::Result<()> {
-    Ok(text(&format!(
-        "{}\n",
-        serde_json::to_string_pretty(value)?
-    ))?)
-}
+impl Answer {
+    /// An answer for the standard output.
+    pub(super) fn text(code: Code, out: String) -> Self {
+        Self {
+            code,
+            out,
+            err: String::new(),
+        }
+    }
 
-/// Prints what is wrong with policies: to the standard output as JSON, else to standard error.
-pub(super) fn refused(error: &SetError, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        return json(&json!({ "ok": false, "policies": [], "errors": objects(error) }));
+    /// JSON, indented, with a final newline.
+    pub(super) fn json(code: Code, value: &Value) -> anyhow::Result<Self> {
+        let text = serde_json::to_string_pretty(value)?;
+        Ok(Self::text(code, format!("{text}\n")))
     }
-    let stderr = io::stderr();
-    let mut out = String::new();
-    for error in &error.0 {
-        out.push_str(&one(error, stderr.is_terminal(), wants_colour(&stderr)));
-    }
-    match stderr.lock().write_all(out.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
-}
 
-/// Says that the command line is at fault.
-pub(super) fn usage(error: &dyn std::error::Error) -> Code {
-    eprintln!("error: {error}");
-    Code::Usage
+    /// What is wrong with policies: on the standard output as JSON, else on standard error.
+    pub(super) fn refused(code: Code, error: &SetError, as_json: bool) -> anyhow::Result<Self> {
+        if as_json {
+            let value = json!({ "ok": false, "policies": [], "errors": objects(error) });
+            return Self::json(code, &value);
+        }
+        let stderr = io::stderr();
+        let (picture, colour) = (stderr.is_terminal(), wants_colour(&stderr));
+        let texts: Vec<String> = error
+            .0
+            .iter()
+            .map(|error| one(error, picture, colour))
+            .collect();
+        Ok(Self {
+            code,
+            out: String::new(),
+            err: texts.concat(),
+        })
+    }
+
+    /// The command line is at fault.
+    pub(super) fn usage(error: &dyn std::error::Error) -> Self {
+        Self {
+            code: Code::Usage,
+            out: String::new(),
+            err: format!("error: {error}\n"),
+        }
+    }
+
+    /// Prints it.
+    pub(super) fn tell(self) -> io::Result<Code> {
+        for done in [
+            io::stdout().lock().write_all(self.out.as_bytes()),
+            io::stderr().lock().write_all(self.err.as_bytes()),
+        ] {
+            match done {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                other => other?,
+            }
+        }
+        Ok(self.code)
+    }
 }
 
 fn one(error: &StoreError, picture: bool, colour: bool) -> String {
@@ -108,7 +141,7 @@ fn width() -> usize {
 }
 
 /// One object a finding; a file that could not be read has no line.
-pub(super) fn objects(error: &SetError) -> Vec<Value> {
+fn objects(error: &SetError) -> Vec<Value> {
     error
         .0
         .iter()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     look::{LookError, Source},
-    print::{self, Colour, paint},
+    print::{Answer, Colour, paint},
 };
 use crate::{
     exit::Code,
@@ -31,21 +31,18 @@ pub struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
     let policy = match arguments.source.policy() {
         Ok(policy) => policy,
         Err(LookError::Refused(error)) => {
-            print::refused(&error, arguments.json)?;
-            return Ok(Code::Policy);
+            return Answer::refused(Code::Policy, &error, arguments.json);
         }
-        Err(error) => return Ok(print::usage(&error)),
+        Err(error) => return Ok(Answer::usage(&error)),
     };
     if arguments.json {
-        print::json(&object(&policy))?;
-    } else {
-        print::text(&words(&policy))?;
+        return Answer::json(Code::Ok, &object(&policy));
     }
-    Ok(Code::Ok)
+    Ok(Answer::text(Code::Ok, words(&policy)))
 }
 
 fn words(policy: &CompiledPolicy) -> String {

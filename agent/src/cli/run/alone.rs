@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::unistd::{Gid, Uid};
+use tokio::sync::mpsc;
 
 use crate::{
     audit::Caller,
@@ -19,8 +20,7 @@ use crate::{
     },
     config::{Instance, LogFormat},
     daemon::{
-        CommandLine, Ending, Engine, Order, PolicySource, Setup,
-        control::{protocol::Ended, server::ended},
+        CommandLine, Ending, Engine, Finished, Order, PolicySource, Setup, control::server::ended,
         sweep_abandoned,
     },
     exit::Code,
@@ -45,59 +45,65 @@ pub(super) fn run(
     let command = resolved(&policy, command)?;
     let filter = env::var(LOG_VARIABLE).unwrap_or_else(|_unset| LOG_DEFAULT.to_owned());
     log::start(&filter, LogFormat::Text)?;
-    let ended = runtime()?.block_on(session(policy, journal, command))?;
-    report(&ended, explain)?;
-    Ok(ended.code.into())
-}
-
-async fn session(
-    policy: Arc<CompiledPolicy>,
-    journal: Option<PathBuf>,
-    command: CommandLine,
-) -> Result<Ended, Failure> {
-    let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
-    sweep_abandoned();
-    let instance = Instance::stand_alone(std::process::id());
-    let tool = policy.tool.to_string();
-    let engine = Engine::start(Setup {
-        // Gone with the run folder unless it is asked for.
-        journal: journal.unwrap_or_else(|| instance.run_folder().join("journal.jsonl")),
-        instance,
-        policies: PolicySource::One(policy),
-        sessions_max: 1,
-        ending: Ending::Remove,
-        kernel_log_level: 0,
-    })?;
-    let ended = in_engine(&engine, tool, command, signals).await;
-    engine.close().await;
-    ended
-}
-
-async fn in_engine(
-    engine: &Arc<Engine>,
-    tool: String,
-    command: CommandLine,
-    mut signals: tokio::sync::mpsc::Receiver<i32>,
-) -> Result<Ended, Failure> {
     let order = Order {
-        tool,
+        tool: policy.tool.to_string(),
         command,
         stdio: [
             io::stdin().as_fd().try_clone_to_owned()?,
             io::stdout().as_fd().try_clone_to_owned()?,
             io::stderr().as_fd().try_clone_to_owned()?,
         ],
-        caller: Caller {
-            uid: Uid::current().as_raw(),
-            gid: Gid::current().as_raw(),
-            pid: nix::unistd::getpid().as_raw(),
-        },
+        caller: this_process(),
     };
+    let ended = ended(run_alone(policy, journal, order)?);
+    report(&ended, explain)?;
+    Ok(ended.code.into())
+}
+
+/// Runs one session in an engine of its own, and leaves nothing behind.
+pub(in crate::cli) fn run_alone(
+    policy: Arc<CompiledPolicy>,
+    journal: Option<PathBuf>,
+    order: Order,
+) -> Result<Finished, Failure> {
+    runtime()?.block_on(async {
+        let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
+        sweep_abandoned();
+        let instance = Instance::stand_alone(std::process::id());
+        let engine = Engine::start(Setup {
+            // Gone with the run folder unless it is asked for.
+            journal: journal.unwrap_or_else(|| instance.run_folder().join("journal.jsonl")),
+            instance,
+            policies: PolicySource::One(policy),
+            sessions_max: 1,
+            ending: Ending::Remove,
+            kernel_log_level: 0,
+        })?;
+        let finished = in_engine(&engine, order, signals).await;
+        engine.close().await;
+        finished
+    })
+}
+
+/// The caller of a run without an agent: whoever started this process.
+pub(in crate::cli) fn this_process() -> Caller {
+    Caller {
+        uid: Uid::current().as_raw(),
+        gid: Gid::current().as_raw(),
+        pid: nix::unistd::getpid().as_raw(),
+    }
+}
+
+async fn in_engine(
+    engine: &Arc<Engine>,
+    order: Order,
+    mut signals: mpsc::Receiver<i32>,
+) -> Result<Finished, Failure> {
     let mut session = engine.launch(order).await?;
     loop {
         tokio::select! {
             Some(signal) = signals.recv() => session.signal(signal).await,
-            finished = session.finished() => return Ok(ended(finished)),
+            finished = session.finished() => return Ok(finished),
         }
     }
 }

@@ -42,12 +42,15 @@ pub type Check = Vec<(u8, Test)>;
 /// Distance up to which a misspelt name is recognised.
 const SUGGESTION_DISTANCE_MAX: usize = 3;
 
-/// Lines of a table: `name: "why"`, with the number from libc.
+/// Lines of a table: `SYS_name: "why"`, with the number from libc, or `SYS_name = number: "why"` for
+/// calls that libc does not know yet.
 macro_rules! calls {
-    ($($name:ident: $why:literal,)*) => {
+    (@number $name:ident) => { libc::$name };
+    (@number $name:ident $number:literal) => { $number };
+    ($($name:ident $(= $number:literal)?: $why:literal,)*) => {
         &[$(crate::sandbox::syscalls::Call {
             name: crate::sandbox::syscalls::strip(stringify!($name)),
-            number: libc::$name,
+            number: crate::sandbox::syscalls::calls!(@number $name $($number)?),
             why: $why,
         },)*]
     };
@@ -69,7 +72,9 @@ pub fn resolve(policy: &Syscalls) -> Result<BTreeMap<i64, Vec<Check>>, PlanError
         }
     }
     for name in &policy.allow {
-        let mut shut = refused::FENCE.iter().chain(ABSENT);
+        let mut shut = [refused::FENCE, refused::FENCE_HERE, ABSENT]
+            .into_iter()
+            .flatten();
         if let Some(call) = shut.find(|call| call.name == name) {
             return Err(PlanError::CallOpensFence {
                 name: name.clone(),
@@ -107,7 +112,13 @@ fn all() -> impl Iterator<Item = &'static Call> {
     groups::of(Profile::Interpreter)
         .iter()
         .copied()
-        .chain([refused::OPTIONAL, refused::FENCE, ABSENT])
+        .chain([
+            refused::OPTIONAL,
+            refused::OPTIONAL_HERE,
+            refused::FENCE,
+            refused::FENCE_HERE,
+            ABSENT,
+        ])
         .flatten()
 }
 

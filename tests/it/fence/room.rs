@@ -5,10 +5,10 @@ use std::{
     fs::{self, File},
     io::Read,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
     },
     thread,
 };
@@ -16,10 +16,19 @@ use std::{
 use agent::{
     audit::{Caller, Intent, Journal},
     config::Instance,
+    kernel::{
+        Attached, Kernel, Options, PolicyInForce,
+        cgroup::{Parent, SessionCgroup, leftovers},
+        remove_pins,
+    },
     launcher::{Exit, LaunchError, LaunchRequest, Launcher, Running},
     policy::{self, compiled::CompiledPolicy},
 };
+use common::id::PolicyId;
 use nix::unistd::pipe;
+
+/// The slot under which the hooks know every session here: what they decide is tested elsewhere.
+const POLICY: PolicyId = PolicyId(1);
 
 /// What an ordinary program needs.
 pub(crate) const USR: &str = r#"
@@ -41,16 +50,26 @@ pub(crate) struct Outcome {
 /// Everything that a test's sessions share.
 pub(crate) struct Room {
     pub(crate) launcher: Launcher,
-    cgroup: PathBuf,
-    journal: Journal,
+    hooks: Arc<Hooks>,
     folder: tempfile::TempDir,
     run_folder: PathBuf,
+}
+
+/// The kernel side: one for all rooms that are open at a time.
+struct Hooks {
+    instance: Instance,
+    parent: Parent,
+    _kernel: Kernel,
+    attached: Attached,
+    /// One for all: its record numbers are the session ids that the hooks know.
+    journal: Journal,
+    _folder: tempfile::TempDir,
 }
 
 /// A session that runs, and the threads that read what it writes.
 pub(crate) struct Session {
     pub(crate) running: Running,
-    pub(crate) cgroup: PathBuf,
+    pub(crate) cgroup: SessionCgroup,
     stdout: thread::JoinHandle<String>,
     stderr: thread::JoinHandle<String>,
 }
@@ -72,21 +91,66 @@ pub(crate) fn with_room<T>(test: impl AsyncFnOnce(&Room) -> T) -> T {
     })
 }
 
+impl Hooks {
+    fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Hooks>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hooks) = shared.upgrade() {
+            return hooks;
+        }
+        let hooks = Arc::new(Self::new());
+        *shared = Arc::downgrade(&hooks);
+        hooks
+    }
+
+    fn new() -> Self {
+        let instance = instance();
+        let parent = Parent::create(&instance).expect("a cgroup (as root, with cgroup v2)");
+        let kernel = Kernel::open(&instance, &parent, Options::default()).expect("the programs");
+        let in_force = PolicyInForce {
+            id: POLICY,
+            policy: policy(USR),
+        };
+        let synced = kernel.sync(&[in_force]).expect("a policy in force");
+        let attached = kernel.attach(&parent, &synced).expect("the hooks");
+        let folder = tempfile::tempdir().expect("a folder");
+        let (journal, _) = Journal::open(&folder.path().join("journal")).expect("a journal");
+        Self {
+            instance,
+            parent,
+            _kernel: kernel,
+            attached,
+            journal,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        for session in leftovers(&self.parent).into_iter().flatten() {
+            session.kill().expect("its processes");
+            session.remove().expect("its cgroup");
+        }
+        remove_pins(&self.instance).expect("its pins");
+        fs::remove_dir(self.parent.path()).expect("the parent cgroup");
+    }
+}
+
+fn instance() -> Instance {
+    static INSTANCES: AtomicU64 = AtomicU64::new(0);
+    let number = INSTANCES.fetch_add(1, Ordering::Relaxed);
+    Instance::new(&format!("fence-{}-{number}", std::process::id())).expect("an instance name")
+}
+
 impl Room {
     fn new() -> Self {
-        static ROOMS: AtomicU32 = AtomicU32::new(0);
-        let number = ROOMS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("fence-{}-{number}", std::process::id());
-        let instance = Instance::new(&name).expect("an instance name");
-        let cgroup = cgroup2().join(&name);
-        fs::create_dir(&cgroup).expect("a cgroup (as root, with cgroup v2)");
+        let instance = instance();
         let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
-        let (journal, _) = Journal::open(&folder.path().join("journal")).expect("a journal");
-        let binary = Path::new(env!("CARGO_BIN_EXE_stockade"));
+        let binary = lab::binary::stockade().expect("the binary");
         Self {
-            launcher: Launcher::start_from(binary, &instance).expect("a launcher (as root)"),
-            cgroup,
-            journal,
+            launcher: Launcher::start_from(&binary, &instance).expect("a launcher (as root)"),
+            hooks: Hooks::shared(),
             folder,
             run_folder: instance.run_folder(),
         }
@@ -131,19 +195,27 @@ impl Room {
                 pid: 0,
             },
         };
-        let receipt = self.journal.intent(&intent).expect("a receipt");
-        let cgroup = self.cgroup.join(receipt.session().to_string());
-        fs::create_dir(&cgroup).expect("a cgroup");
+        let Hooks {
+            parent,
+            attached,
+            journal,
+            ..
+        } = &*self.hooks;
+        let receipt = journal.intent(&intent).expect("a receipt");
+        let session = receipt.session();
+        let cgroup = parent.session(session, &policy.limits).expect("a cgroup");
+        let admitted = attached
+            .admit(session, cgroup.id(), POLICY)
+            .expect("an entry");
         let (stdout, out) = pipe().expect("a pipe");
         let (stderr, err) = pipe().expect("a pipe");
         let request = LaunchRequest {
-            session: receipt.session(),
             policy: Arc::clone(policy),
             command: command.iter().map(OsString::from).collect(),
             stdio: [input, out, err],
-            cgroup: File::open(&cgroup).expect("the cgroup").into(),
-            memory_counted: false,
-            cgroup_measures: Vec::new(),
+            cgroup: cgroup.fd().try_clone_to_owned().expect("a descriptor"),
+            cgroup_measures: cgroup.measures().to_vec(),
+            admitted,
             receipt,
         };
         let running = self.launcher.launch(request).await?;
@@ -189,25 +261,8 @@ impl Session {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        for session in fs::read_dir(&self.cgroup).into_iter().flatten().flatten() {
-            if session.path().is_dir() {
-                remove_cgroup(&session.path());
-            }
-        }
-        remove_cgroup(&self.cgroup);
         drop(fs::remove_dir_all(&self.run_folder));
     }
-}
-
-fn remove_cgroup(path: &Path) {
-    for _ in 0..200 {
-        if fs::remove_dir(path).is_ok() {
-            return;
-        }
-        drop(fs::write(path.join("cgroup.kill"), "1"));
-        thread::sleep(std::time::Duration::from_millis(10));
-    }
-    eprintln!("cgroup {} not removed", path.display());
 }
 
 fn read_all(pipe: OwnedFd) -> thread::JoinHandle<String> {
@@ -216,14 +271,4 @@ fn read_all(pipe: OwnedFd) -> thread::JoinHandle<String> {
         File::from(pipe).read_to_end(&mut bytes).expect("output");
         String::from_utf8_lossy(&bytes).into_owned()
     })
-}
-
-fn cgroup2() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
-    let mount = mounts.lines().find_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        let (path, kind) = (words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(path))
-    });
-    mount.expect("cgroup v2")
 }

@@ -1,6 +1,6 @@
 //! System calls, sockets and options that are refused, each beside what is allowed.
 
-use crate::{
+use super::{
     probe::{OTHER, Row, check, row},
     room::{USR, policy, with_room},
 };

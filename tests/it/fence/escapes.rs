@@ -9,7 +9,7 @@ use std::{
 use agent::launcher::Exit;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use crate::{
+use super::{
     probe::{OTHER, check, row},
     room::{USR, policy, with_room},
 };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, process::Command, sync::Arc};
 
 use agent::policy::compiled::CompiledPolicy;
 
-use crate::room::Room;
+use super::room::Room;
 
 /// What the acts may use.
 const PRELUDE: &str = r"

@@ -1,12 +1,12 @@
 //! How sessions end, and that nothing is left.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use agent::launcher::{Exit, LaunchError};
 
-use crate::room::{USR, policy, with_room};
+use super::room::{USR, policy, with_room};
 
-fn processes(cgroup: &std::path::Path) -> usize {
+fn processes(cgroup: &Path) -> usize {
     let list = fs::read_to_string(cgroup.join("cgroup.procs")).expect("the cgroup");
     list.lines().count()
 }
@@ -52,7 +52,7 @@ fn daemons_end_with_the_session() {
             .start(&policy(USR), &["/usr/bin/sh", "-c", script])
             .await
             .expect("a session");
-        let cgroup = session.cgroup.clone();
+        let cgroup = session.cgroup.path().to_owned();
         tokio::time::sleep(Duration::from_millis(150)).await;
         assert!(processes(&cgroup) >= 4, "init, the shell and its daemons");
         let ended = session.end().await;
@@ -68,7 +68,7 @@ fn a_dropped_session_is_killed() {
             .start(&policy(USR), &["/usr/bin/sleep", "600"])
             .await
             .expect("a session");
-        let cgroup = session.cgroup.clone();
+        let cgroup = session.cgroup.path().to_owned();
         assert_eq!(processes(&cgroup), 2);
         drop(session);
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -90,7 +90,7 @@ fn sessions_end_with_the_launcher() {
         let exit = tokio::time::timeout(Duration::from_secs(5), session.running.wait()).await;
         assert_eq!(exit.expect("in time").expect("an exit"), Exit::Signal(9));
         session.running.gone().await.expect("the end");
-        assert_eq!(processes(&session.cgroup), 0);
+        assert_eq!(processes(session.cgroup.path()), 0);
     });
 }
 
@@ -175,7 +175,7 @@ fn two_hundred_sessions_at_once_leave_nothing() {
             sessions.push((number, session.expect("a session")));
         }
         for (number, session) in sessions {
-            let cgroup = session.cgroup.clone();
+            let cgroup = session.cgroup.path().to_owned();
             let ended = session.end().await;
             assert_eq!(ended.stdout, format!("{number}\n"), "{ended:?}");
             assert_eq!(processes(&cgroup), 0);

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use crate::{
+use super::{
     probe::{OTHER, check, row},
     room::{USR, policy, with_room},
 };

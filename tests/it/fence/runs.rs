@@ -2,7 +2,7 @@
 
 use agent::launcher::Exit;
 
-use crate::room::{USR, policy, with_room};
+use super::room::{USR, policy, with_room};
 
 #[test]
 fn curl_python_and_a_shell_run() {

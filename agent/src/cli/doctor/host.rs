@@ -1,0 +1,255 @@
+//! What this host has and lacks. Hooks are not guessed from the kernel's version: they are loaded and
+//! attached in a throw-away instance, and taken away again.
+
+use std::{fs, path::Path};
+
+use nix::unistd::Group;
+use serde::Serialize;
+
+use crate::{
+    config::{Config, Instance},
+    daemon::told,
+    kernel::{self, Kernel, Options, cgroup, probe::release},
+    policy::store,
+    sys::landlock,
+};
+
+/// Landlock ABI below which nothing is launched: files and their renames.
+const LANDLOCK_ABI_NEEDED: i32 = 1;
+/// Landlock ABI from which on every measure is Landlock's own.
+const LANDLOCK_ABI_FULL: i32 = 6;
+/// Controllers that limit a session.
+const CONTROLLERS: &[&str] = &["memory", "pids", "cpu"];
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    name: &'static str,
+    state: State,
+    detail: String,
+    /// What to do about it.
+    fix: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// As it should be.
+    Ok,
+    /// It works without; something is weaker or covered by another layer.
+    Weaker,
+    /// Nothing works without.
+    Missing,
+}
+
+impl Check {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            name,
+            state: State::Ok,
+            detail: detail.into(),
+            fix: None,
+        }
+    }
+
+    fn gap(name: &'static str, state: State, detail: impl Into<String>, fix: &str) -> Self {
+        Self {
+            name,
+            state,
+            detail: detail.into(),
+            fix: Some(fix.to_owned()),
+        }
+    }
+
+    /// Its row in the table.
+    pub(super) fn cells(&self) -> Vec<String> {
+        let state = match self.state {
+            State::Ok => "ok",
+            State::Weaker => "weaker",
+            State::Missing => "MISSING",
+        };
+        let first_line = self.detail.lines().next().unwrap_or_default();
+        vec![
+            self.name.to_owned(),
+            state.to_owned(),
+            first_line.to_owned(),
+        ]
+    }
+
+    /// Its name and what to do, where there is something.
+    pub(super) fn remedy(&self) -> Option<(&'static str, &str)> {
+        Some((self.name, self.fix.as_deref()?))
+    }
+
+    /// Whether workers can be fenced with it as it is.
+    pub(super) fn is_no_obstacle(&self) -> bool {
+        self.state != State::Missing
+    }
+}
+
+/// Looks at everything.
+pub(super) fn checks(config: Option<&Path>) -> Vec<Check> {
+    let mut checks = vec![Check::ok("kernel", release()), root()];
+    checks.extend(hooks());
+    checks.extend([landlock_abi(), seccomp(), memory_files()]);
+    checks.extend(configuration(config));
+    checks
+}
+
+fn root() -> Check {
+    if nix::unistd::geteuid().is_root() {
+        Check::ok("root", "uid 0")
+    } else {
+        let fix = "run it as root: hooks, cgroups and namespaces need it";
+        Check::gap("root", State::Missing, "not root", fix)
+    }
+}
+
+/// Cgroup, controllers and hooks, by making them.
+fn hooks() -> Vec<Check> {
+    let instance = Instance::stand_alone(std::process::id());
+    let mut checks = Vec::new();
+    let parent = match cgroup::Parent::create(&instance) {
+        Ok(parent) => parent,
+        Err(error) => {
+            let fix = "mount cgroup v2, or boot with systemd.unified_cgroup_hierarchy=1";
+            return vec![Check::gap("cgroup v2", State::Missing, told(&error), fix)];
+        }
+    };
+    let detail = parent
+        .path()
+        .parent()
+        .unwrap_or(parent.path())
+        .display()
+        .to_string();
+    checks.push(Check::ok("cgroup v2", detail));
+    checks.push(controllers(parent.path()));
+    checks.push(match attach(&instance, &parent) {
+        Ok(()) => Check::ok(
+            "hooks",
+            "loaded and attached in a throw-away instance, removed again",
+        ),
+        Err(error) => {
+            let fix = "a kernel from 6.1 on with CONFIG_CGROUP_BPF, and no lockdown of bpf()";
+            Check::gap("hooks", State::Missing, told(&error), fix)
+        }
+    });
+    for removed in [kernel::remove_pins(&instance), parent.remove()] {
+        if let Err(error) = removed {
+            let fix = "remove it by hand; nothing uses it";
+            checks.push(Check::gap("clean end", State::Weaker, told(&error), fix));
+        }
+    }
+    checks
+}
+
+fn attach(instance: &Instance, parent: &cgroup::Parent) -> Result<(), kernel::Error> {
+    let kernel = Kernel::open(instance, parent, Options::default())?;
+    let synced = kernel.sync(&[])?;
+    let attached = kernel.attach(parent, &synced)?;
+    drop(attached);
+    Ok(())
+}
+
+fn controllers(cgroup: &Path) -> Check {
+    let file = cgroup.join("cgroup.controllers");
+    let available = fs::read_to_string(file).unwrap_or_default();
+    let lacks = |wanted: &&&str| !available.split_whitespace().any(|there| there == **wanted);
+    let missing: Vec<_> = CONTROLLERS.iter().filter(lacks).copied().collect();
+    if missing.is_empty() {
+        return Check::ok("controllers", CONTROLLERS.join(" "));
+    }
+    let detail = format!(
+        "cgroup v2 lacks {}: rlimits per process instead",
+        missing.join(", ")
+    );
+    let fix = "boot with systemd.unified_cgroup_hierarchy=1, so that they are not on cgroup v1";
+    Check::gap("controllers", State::Weaker, detail, fix)
+}
+
+fn landlock_abi() -> Check {
+    let fix = "a kernel with CONFIG_SECURITY_LANDLOCK and `landlock` in the lsm= list";
+    match landlock::abi() {
+        Ok(abi) if abi >= LANDLOCK_ABI_FULL => Check::ok("landlock", format!("ABI {abi}")),
+        Ok(abi) if abi >= LANDLOCK_ABI_NEEDED => {
+            let detail = format!("ABI {abi}: later rights are covered by other layers");
+            Check::gap(
+                "landlock",
+                State::Weaker,
+                detail,
+                "a kernel from 6.12 on has ABI 6",
+            )
+        }
+        Ok(abi) => Check::gap("landlock", State::Missing, format!("ABI {abi}"), fix),
+        Err(error) => Check::gap("landlock", State::Missing, error.to_string(), fix),
+    }
+}
+
+fn seccomp() -> Check {
+    const ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
+    let actions = fs::read_to_string(ACTIONS).unwrap_or_default();
+    if actions.split_whitespace().any(|action| action == "errno") {
+        return Check::ok("seccomp", actions.trim());
+    }
+    let fix = "a kernel with CONFIG_SECCOMP_FILTER";
+    Check::gap(
+        "seccomp",
+        State::Missing,
+        "no filter that answers with an errno",
+        fix,
+    )
+}
+
+fn memory_files() -> Check {
+    if Path::new("/proc/sys/vm/memfd_noexec").exists() {
+        return Check::ok(
+            "memory files",
+            "vm.memfd_noexec in each session's pid namespace",
+        );
+    }
+    let detail = "no vm.memfd_noexec: workers get no memory files at all";
+    Check::gap(
+        "memory files",
+        State::Weaker,
+        detail,
+        "a kernel from 6.3 on",
+    )
+}
+
+fn configuration(file: Option<&Path>) -> Vec<Check> {
+    let config = match Config::load(file) {
+        Ok(config) => config,
+        Err(error) => {
+            let fix = "correct the line that it names";
+            return vec![Check::gap(
+                "configuration",
+                State::Missing,
+                told(&error),
+                fix,
+            )];
+        }
+    };
+    let mut checks = vec![Check::ok("configuration", config.instance.name())];
+    checks.push(match store::read_directory(&config.policies) {
+        Ok(set) => Check::ok(
+            "policies",
+            format!("{} in {}", set.len(), config.policies.display()),
+        ),
+        Err(error) => {
+            let fix =
+                "`stockade policy check` shows each place; a run with --policy needs no folder";
+            Check::gap("policies", State::Weaker, told(&error), fix)
+        }
+    });
+    let group = Group::from_name(&config.control_group).ok().flatten();
+    checks.push(group.map_or_else(
+        || {
+            let name = &config.control_group;
+            let detail = format!("no group `{name}`: root alone may use the agent");
+            let fix = "groupadd --system stockade, or another `control_group` in stockade.toml";
+            Check::gap("control group", State::Weaker, detail, fix)
+        },
+        |group| Check::ok("control group", format!("{} ({})", group.name, group.gid)),
+    ));
+    checks
+}

@@ -1,0 +1,123 @@
+//! Takes old generations out of the maps, when no decision can still read them.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use common::id::{Generation, PolicyId, SessionId};
+
+use super::{Inner, error::Error, maps::Maps, plan::MapPlan};
+use crate::{policy::compiled::CompiledPolicy, sys::membarrier};
+
+/// How long an old generation stays where the kernel can not say that nobody reads it.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Old generations on their way out.
+#[derive(Debug)]
+pub(in crate::kernel) struct Cleaning {
+    thread: thread::JoinHandle<()>,
+    entries: usize,
+    rules: usize,
+}
+
+impl Cleaning {
+    /// Elements of the tables of addresses and of rules that are still there.
+    pub(in crate::kernel) fn sizes(&self) -> (usize, usize) {
+        (self.entries, self.rules)
+    }
+
+    pub(in crate::kernel) fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its end.
+    pub(in crate::kernel) fn wait(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("removing an old generation panicked");
+        }
+    }
+}
+
+/// Removes generations that are no longer in force, on a thread of its own.
+pub(in crate::kernel) fn later(
+    inner: &Arc<Inner>,
+    retired: Vec<(PolicyId, Generation, Arc<CompiledPolicy>)>,
+) -> Result<Cleaning, Error> {
+    let egress = || retired.iter().map(|(_, _, policy)| &policy.egress);
+    let entries = egress().map(|egress| egress.table.len()).sum();
+    let rules = egress().map(|egress| egress.rules.len()).sum();
+    let inner = Arc::clone(inner);
+    let thread = thread::Builder::new()
+        .name("kernel-clean".to_owned())
+        .spawn(move || {
+            wait_for_readers();
+            for (id, generation, policy) in retired {
+                let plan = MapPlan::new(id, generation, &policy.egress);
+                if let Err(error) = plan.remove(&inner.maps) {
+                    tracing::error!(%error, policy.id = id.0, "an old generation stays");
+                }
+            }
+        })
+        .map_err(|source| Error::Thread {
+            name: "kernel-clean",
+            source,
+        })?;
+    Ok(Cleaning {
+        thread,
+        entries,
+        rules,
+    })
+}
+
+/// Returns when every decision that read the old word has ended. Programs run under the RCU read
+/// lock, and this system call waits for an RCU grace period; where it is refused (`nohz_full`), a
+/// time that no decision takes.
+fn wait_for_readers() {
+    if membarrier::global().is_err() {
+        thread::sleep(GRACE);
+    }
+}
+
+/// Forgets the sessions of an earlier agent: from here on they are unknown, so that a slot that
+/// gets another policy opens nothing to them.
+pub(in crate::kernel) fn disown_sessions(maps: &Maps) -> Result<(), Error> {
+    for cgroup in maps.workers.keys()? {
+        maps.workers.remove(&cgroup)?;
+    }
+    for session in maps.usage.keys()? {
+        if session != SessionId(0) {
+            maps.usage.remove(&session)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes every element of a generation that is not in force: what an earlier agent published,
+/// wholly or in part.
+pub(in crate::kernel) fn purge(inner: &Inner) -> Result<(), Error> {
+    let maps = &inner.maps;
+    let dead = |policy: PolicyId, generation: Generation| {
+        inner.word(policy).generation() != Some(generation)
+    };
+    let (exact, live, limits) = (maps.exact.keys()?, maps.live.keys()?, maps.limits.keys()?);
+    let prefixes = maps.prefixes.keys()?;
+    if exact.is_empty() && live.is_empty() && limits.is_empty() && prefixes.is_empty() {
+        return Ok(());
+    }
+    wait_for_readers();
+    for key in exact.iter().filter(|k| dead(k.policy, k.generation)) {
+        maps.exact.remove(key)?;
+    }
+    for key in prefixes {
+        let policy = PolicyId(u32::from_be_bytes(key.data.policy));
+        let generation = Generation(u32::from_be_bytes(key.data.generation));
+        if dead(policy, generation) {
+            maps.prefixes.remove(&key)?;
+        }
+    }
+    for key in live.iter().filter(|k| dead(k.policy, k.generation)) {
+        maps.live.remove(key)?;
+    }
+    for key in limits.iter().filter(|k| dead(k.policy, k.generation)) {
+        maps.limits.remove(key)?;
+    }
+    Ok(())
+}

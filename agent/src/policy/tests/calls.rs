@@ -1,0 +1,40 @@
+//! What `check` says of a system call's name is what the sandbox says when it builds a filter: two
+//! lists, one rule.
+
+use crate::{
+    policy::{
+        compiled::{Profile, Syscalls},
+        profile::{allowable, known},
+        syscall_names::NAMES,
+    },
+    sandbox::syscalls::{names, resolve},
+};
+
+fn taken(allow: &[&str], deny: &[&str]) -> bool {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let syscalls = Syscalls {
+        profile: Profile::Interpreter,
+        allow: list(allow),
+        deny: list(deny),
+    };
+    resolve(&syscalls).is_ok()
+}
+
+#[test]
+fn the_policy_and_the_sandbox_agree_on_every_name() {
+    let mut apart = Vec::new();
+    for name in NAMES.iter().copied().chain(names()) {
+        if allowable(name).is_ok() != taken(&[name], &[]) {
+            apart.push(format!("allow {name}: policy {}", allowable(name).is_ok()));
+        }
+        if known(name).is_ok() != taken(&[], &[name]) {
+            apart.push(format!("deny {name}: policy {}", known(name).is_ok()));
+        }
+    }
+    assert_eq!(apart, [""; 0]);
+}
+
+#[test]
+fn names_are_ordered() {
+    assert!(NAMES.is_sorted());
+}
