@@ -1,43 +1,51 @@
 //! Lints are expected with a reason, never allowed; tests are never ignored.
 
-use super::{Finding, source::Source};
+use super::{
+    Finding,
+    source::{Source, words},
+};
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
-    source
-        .words()
-        .filter_map(|(at, word)| Some(source.finding(at, complaint(source, at, word)?)))
-        .collect()
+    let mut findings = Vec::new();
+    for (start, _) in source.code.match_indices('#') {
+        let rest = source.after(start);
+        if !(rest.starts_with("#[") || rest.starts_with("#![")) {
+            continue;
+        }
+        let attribute = enclosed(rest, '[', ']');
+        for (at, word) in words(attribute) {
+            let after = attribute.get(at + word.len()..).unwrap_or_default();
+            if let Some(text) = complaint(word, after) {
+                findings.push(source.finding(start + at, text));
+            }
+        }
+    }
+    findings
 }
 
-fn complaint(source: &Source, at: usize, word: &str) -> Option<&'static str> {
-    // `#[word`, `#![word` or a word within `cfg_attr(…)`.
-    let before = source.before(at);
-    let opened = before.rfind("#[").max(before.rfind("#!["))?;
-    if source.before(at).get(opened..)?.contains(']') {
-        return None;
-    }
-    let after = source.after(at + word.len());
+fn complaint(word: &str, after: &str) -> Option<&'static str> {
     match word {
         "ignore" => Some("an ignored test shows nothing: let it fail with the reason"),
         "allow" if after.starts_with('(') => Some("`allow`: say `expect` with a reason"),
-        "expect" if after.starts_with('(') && !has_reason(after) => {
+        "expect" if after.starts_with('(') && !enclosed(after, '(', ')').contains("reason =") => {
             Some("`expect` without a reason")
         }
         _ => None,
     }
 }
 
-/// Whether the parentheses that open here hold `reason =`.
-fn has_reason(text: &str) -> bool {
+/// The text up to the bracket that closes the first one.
+fn enclosed(text: &str, open: char, close: char) -> &str {
     let mut depth = 0_usize;
-    let end = text.char_indices().find_map(|(at, letter)| {
-        match letter {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
+    for (at, letter) in text.char_indices() {
+        if letter == open {
+            depth += 1;
+        } else if letter == close {
+            depth = depth.saturating_sub(1);
+            if depth == 0 {
+                return text.get(..at).unwrap_or(text);
+            }
         }
-        (depth == 0).then_some(at)
-    });
-    text.get(..end.unwrap_or(text.len()))
-        .is_some_and(|inner| inner.contains("reason ="))
+    }
+    text
 }

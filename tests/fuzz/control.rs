@@ -1,0 +1,66 @@
+//! The control socket: whoever is in its group sends what they like.
+
+use std::{io::Write as _, net::Shutdown, os::unix::net::UnixStream};
+
+use agent::daemon::control::{
+    channel::{Channel, Error, REQUEST_BYTES_MAX},
+    protocol::{Request, Signal},
+};
+
+use crate::mutator::fuzz;
+
+const RUN: &[u8] = br#"{"request":"run","tool":"invoice","arguments":["--id","7"]}"#;
+const EVENTS: &[u8] = br#"{"request":"events","session":7,"tool":null}"#;
+const STATUS: &[u8] = br#"{"request":"status"}"#;
+const SIGNAL: &[u8] = br#"{"signal":15}"#;
+
+#[test]
+fn the_corpus_is_good() {
+    for good in [RUN, EVENTS, STATUS] {
+        serde_json::from_slice::<Request>(good).expect("a request");
+    }
+    serde_json::from_slice::<Signal>(SIGNAL).expect("a signal");
+}
+
+#[test]
+fn a_request_of_any_bytes_is_taken_whole_or_refused() {
+    fuzz("request", &[RUN, EVENTS, STATUS], |bytes| {
+        let Ok(request) = serde_json::from_slice::<Request>(bytes) else { return };
+        let again = serde_json::to_vec(&request).expect("what was read can be written");
+        let again = serde_json::from_slice::<Request>(&again).expect("what was written can be read");
+        assert_eq!(request, again);
+    });
+}
+
+#[test]
+fn a_signal_of_any_bytes_is_taken_or_refused() {
+    fuzz("signal", &[SIGNAL], |bytes| {
+        drop(serde_json::from_slice::<Signal>(bytes));
+    });
+}
+
+#[test]
+fn frames_of_any_bytes_end_with_the_connection() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.expect("a runtime");
+    let two = [RUN, b"\n", STATUS, b"\n"].concat();
+    fuzz("frames", &[&two, b"\n\n\n"], |bytes| {
+        let (mut caller, agent) = UnixStream::pair().expect("a pair of sockets");
+        caller.write_all(bytes).expect("the buffer of a socket holds an input");
+        caller.shutdown(Shutdown::Write).expect("a connected socket");
+        agent.set_nonblocking(true).expect("a socket");
+        let frames = runtime.block_on(async {
+            let stream = tokio::net::UnixStream::from_std(agent).expect("a runtime is there");
+            let mut channel = Channel::new(stream, REQUEST_BYTES_MAX);
+            let mut frames = 0;
+            loop {
+                match channel.receive::<Request>().await {
+                    Ok(Some(_)) | Err(Error::Frame(_)) => frames += 1,
+                    Ok(None) | Err(_) => return frames,
+                }
+            }
+        });
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        assert!(frames <= lines, "{frames} frames in {lines} lines");
+    });
+}
