@@ -99,3 +99,6 @@ fn charged(rules: &impl Rules, scope: Scope, flow: &Flow, verdict: Verdict) -> V
         Quota::BytesSpent => Verdict::Deny(Reason::LimitBytes),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,3 +113,6 @@ pub struct Flow {
     /// Whether the packet is plain.
     pub shape: Shape,
 }
+
+#[cfg(test)]
+mod tests;

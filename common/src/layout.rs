@@ -265,3 +265,6 @@ const _: () = assert!(size_of::<SocketState>() == 64);
 const _: () = assert!(size_of::<CounterKey>() == 16);
 const _: () = assert!(size_of::<ExactKey>() == 24);
 const _: () = assert!(size_of::<PrefixKey>() == 28);
+
+#[cfg(test)]
+mod tests;

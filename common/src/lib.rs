@@ -9,6 +9,9 @@
     reason = "the kernel programs have 512 bytes of stack and no calls through pointers"
 )]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod abi;
 pub mod decide;
 pub mod event;

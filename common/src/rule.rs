@@ -86,3 +86,6 @@ impl Default for RuleSet {
         Self::EMPTY
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,3 +230,6 @@ const fn refusal4(v4: u32) -> Option<Reason> {
         Special::Private => Some(Reason::PrivateAddress),
     }
 }
+
+#[cfg(test)]
+mod tests;

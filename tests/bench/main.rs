@@ -1,2 +1,51 @@
-//! The bench.
-fn main() {}
+//! What a fence costs: bare and fenced side by side in one run, launches beside their peers, policy
+//! changes, memory. Prints a table with the numbers to reach; `--json FILE` writes an array of rows.
+
+mod launch;
+mod memory;
+mod network;
+mod peers;
+mod policies;
+mod row;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use row::Row;
+
+type Bench = fn() -> Result<Vec<Row>>;
+
+const USAGE: &str = "usage: bench [network|launch|policy|memory]… [--json FILE]";
+
+fn main() -> Result<ExitCode> {
+    let mut json: Option<PathBuf> = None;
+    let mut wanted = Vec::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "network" | "launch" | "policy" | "memory" => wanted.push(word),
+            "--json" => json = Some(words.next().context(USAGE)?.into()),
+            _ => bail!("`{word}`: {USAGE}"),
+        }
+    }
+    let benches: [(&str, Bench); 4] = [
+        ("network", network::run),
+        ("launch", launch::run),
+        ("policy", policies::run),
+        ("memory", memory::run),
+    ];
+    let mut rows = Vec::new();
+    for (name, bench) in benches {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            eprintln!("bench: {name} …");
+            rows.extend(bench()?);
+        }
+    }
+    row::print(&rows);
+    if let Some(path) = json {
+        std::fs::write(&path, serde_json::to_string_pretty(&rows)?)
+            .with_context(|| path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bypass;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod counts;
@@ -20,6 +22,8 @@ mod limits;
 mod metrics;
 #[cfg(test)]
 mod parallel;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]

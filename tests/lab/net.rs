@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -82,7 +82,7 @@ route add local ::/0 dev lo table local
 pub struct Lab {
     host: Netns,
     world: Netns,
-    recorder: Recorder,
+    recorder: Option<Recorder>,
     servers: Servers,
 }
 
@@ -94,14 +94,20 @@ impl Lab {
 
     /// The same with other listeners.
     pub fn with_listeners(listeners: &[crate::server::Listener]) -> Result<Self> {
+        let mut lab = Self::unrecorded(listeners)?;
+        lab.recorder = Some(Recorder::start(&lab.world)?);
+        Ok(lab)
+    }
+
+    /// A lab for measurements: nobody looks at its packets.
+    pub fn unrecorded(listeners: &[crate::server::Listener]) -> Result<Self> {
         let (host, world) = (Netns::new()?, Netns::new()?);
         join(&host, &world)?;
-        let recorder = Recorder::start(&world)?;
         let servers = Servers::start(&world, listeners)?;
         Ok(Self {
             host,
             world,
-            recorder,
+            recorder: None,
             servers,
         })
     }
@@ -124,8 +130,9 @@ impl Lab {
     /// All packets that have arrived at the world's end of the wire so far. What was sent before this
     /// call is in it: a marker is sent from the host and awaited first.
     pub fn arrived(&self) -> Result<Vec<(Packet, u64)>> {
-        self.settle()?;
-        Ok(self.recorder.packets())
+        let recorder = self.recorder.as_ref().context("nothing is recorded")?;
+        self.settle(recorder)?;
+        Ok(recorder.packets())
     }
 
     /// How many packets have arrived for an address, whatever their protocol and port.
@@ -149,14 +156,14 @@ impl Lab {
     }
 
     /// Each processor has a queue of its own between the two ends, so each sends a marker.
-    fn settle(&self) -> Result<()> {
+    fn settle(&self, recorder: &Recorder) -> Result<()> {
         let processors = std::thread::available_parallelism()?.get();
         let markers = (0..processors)
-            .map(|processor| self.mark(processor))
+            .map(|processor| self.mark(recorder, processor))
             .collect::<Result<Vec<_>>>()?;
         let began = Instant::now();
         for marker in markers {
-            while self.recorder.count_of(marker) == 0 {
+            while recorder.count_of(marker) == 0 {
                 if began.elapsed() > BARRIER_WAIT {
                     bail!("the recorder has not seen the marker in {BARRIER_WAIT:?}");
                 }
@@ -166,10 +173,10 @@ impl Lab {
         Ok(())
     }
 
-    fn mark(&self, processor: usize) -> Result<SocketAddr> {
+    fn mark(&self, recorder: &Recorder, processor: usize) -> Result<SocketAddr> {
         let port = BARRIER_FIRST + BARRIER_PORT.fetch_add(1, Ordering::Relaxed) % BARRIER_PORTS;
         let marker = SocketAddr::from((BARRIER_ADDRESS, port));
-        self.recorder.forget(marker);
+        recorder.forget(marker);
         self.host.enter(|| -> Result<()> {
             let mut only = CpuSet::new();
             only.set(processor)?;

@@ -35,6 +35,10 @@ pub enum Listener {
     Http(u16),
     /// Reads and throws away.
     Sink(u16),
+    /// Accepts and closes.
+    Discard(u16),
+    /// Takes datagrams and never reads them.
+    UdpSink(u16),
     /// Sends back each datagram from the address it was sent to.
     UdpEcho(u16),
 }
@@ -81,6 +85,7 @@ struct State {
 pub struct Servers {
     state: Arc<State>,
     listeners: Vec<TcpListener>,
+    sinks: Vec<UdpSocket>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -90,6 +95,7 @@ impl Servers {
         let mut servers = Self {
             state: Arc::new(State::default()),
             listeners: Vec::new(),
+            sinks: Vec::new(),
             threads: Vec::new(),
         };
         netns.enter(|| {
@@ -106,6 +112,21 @@ impl Servers {
             Listener::Echo(port) => self.add_tcp(port, echo),
             Listener::Http(port) => self.add_tcp(port, http),
             Listener::Sink(port) => self.add_tcp(port, sink),
+            Listener::Discard(port) => {
+                let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+                self.listeners.push(listener.try_clone()?);
+                self.threads.push(std::thread::spawn(
+                    move || {
+                        while listener.accept().is_ok() {}
+                    },
+                ));
+                Ok(())
+            }
+            Listener::UdpSink(port) => {
+                let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?;
+                self.sinks.push(socket);
+                Ok(())
+            }
             Listener::UdpEcho(port) => {
                 let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))
                     .with_context(|| format!("udp port {port}"))?;

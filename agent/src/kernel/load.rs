@@ -34,15 +34,41 @@ pub(in crate::kernel) fn load(
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Object {
-        message: chain(&error),
-        release: super::probe::release(),
-    })?;
+    let mut ebpf = loader
+        .load(OBJECT)
+        .map_err(|error| refused_object(&error))?;
     let programs = HOOKS
         .iter()
         .map(|hook| load_program(&mut ebpf, hook))
         .collect::<Result<_, _>>()?;
     Ok((Maps::take(&mut ebpf)?, programs))
+}
+
+/// What the verifier said to a hook.
+type Outcome = Result<(), String>;
+
+/// Loads each program without pins and without attaching it, and lets go of it: what the verifier
+/// says to each hook.
+pub(in crate::kernel) fn try_each() -> Result<Vec<(&'static str, Outcome)>, Error> {
+    let mut ebpf = EbpfLoader::new()
+        .override_global("AYA_LOG_LEVEL", &0_u8, false)
+        .load(OBJECT)
+        .map_err(|error| refused_object(&error))?;
+    let mut outcome = |hook: &'static Hook| match load_program(&mut ebpf, hook) {
+        Ok(_program) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(HOOKS
+        .iter()
+        .map(|hook| (hook.name, outcome(hook)))
+        .collect())
+}
+
+fn refused_object(error: &aya::EbpfError) -> Error {
+    Error::Object {
+        message: chain(error),
+        release: super::probe::release(),
+    }
 }
 
 fn load_program(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<LoadedProgram, Error> {

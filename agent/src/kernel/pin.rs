@@ -87,11 +87,17 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
-fn mount_bpffs() -> Result<(), Error> {
+/// Whether bpffs is where pins go.
+pub(in crate::kernel) fn is_bpffs_mounted() -> Result<bool, Error> {
     let path = Path::new(BPFFS);
     let status =
         statfs(path).map_err(|errno| failed(path, "asking for the file system", errno.into()))?;
-    if status.filesystem_type().0 == BPF_FS_MAGIC {
+    Ok(status.filesystem_type().0 == BPF_FS_MAGIC)
+}
+
+fn mount_bpffs() -> Result<(), Error> {
+    let path = Path::new(BPFFS);
+    if is_bpffs_mounted()? {
         return Ok(());
     }
     mount(

@@ -15,7 +15,12 @@ use super::{
     policies::{LIMITS, NO_LIMITS, open, policy},
     worker::Worker,
 };
-use crate::kernel::{Error, Kernel, Options, cgroup, closing::CLOSING_SECONDS_MAX, remove_pins};
+use crate::kernel::{
+    Error, Kernel, Options, cgroup,
+    closing::CLOSING_SECONDS_MAX,
+    probe::{self, Need},
+    remove_pins,
+};
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -234,6 +239,17 @@ fn events_say_what_was_decided() {
     assert!(refused.pid > 0 && refused.cookie > 0);
     let age = crate::clock::boot_ns() - refused.time_ns;
     assert!(age < 5_000_000_000, "{age} ns old");
+}
+
+#[test]
+fn this_host_has_what_is_needed() {
+    for feature in probe::features() {
+        println!("{feature:?}");
+        assert!(
+            feature.present || feature.need == Need::Wanted,
+            "{feature:?}"
+        );
+    }
 }
 
 #[test]
