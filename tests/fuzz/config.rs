@@ -1,6 +1,6 @@
 //! The agent's own configuration, and the names of instances, which become paths.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use agent::config::{Config, Instance};
 
@@ -25,11 +25,23 @@ fn a_configuration_of_any_bytes_is_read_or_refused() {
 #[test]
 fn the_name_of_an_instance_stays_in_its_folders() {
     fuzz("instance", &[b"stockade", b"stockade-run-17"], |bytes| {
-        let Ok(name) = str::from_utf8(bytes) else { return };
-        let Ok(instance) = Instance::new(name) else { return };
-        for path in [instance.run_folder(), instance.pin_folder(), instance.state_folder()] {
-            let parts: Vec<_> = path.components().map(|part| part.as_os_str()).collect();
-            assert!(!parts.iter().any(|part| *part == ".."), "{}", path.display());
+        let Ok(name) = str::from_utf8(bytes) else {
+            return;
+        };
+        let Ok(instance) = Instance::new(name) else {
+            return;
+        };
+        for path in [
+            instance.run_folder(),
+            instance.pin_folder(),
+            instance.state_folder(),
+        ] {
+            let parts: Vec<_> = path.components().map(Component::as_os_str).collect();
+            assert!(
+                !parts.iter().any(|part| *part == ".."),
+                "{}",
+                path.display()
+            );
             assert!(parts.iter().any(|part| *part == name), "{}", path.display());
         }
     });

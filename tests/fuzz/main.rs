@@ -3,6 +3,8 @@
 //!
 //! The seed is printed; `STOCKADE_FUZZ_SEED=N` repeats a run, `STOCKADE_LONG=1` makes it long.
 
+mod config;
+mod control;
 mod event;
 mod mutator;
 mod policy;

@@ -3,8 +3,8 @@
 use agent::launcher::LaunchRequest;
 
 fn launch(request: LaunchRequest) -> LaunchRequest {
-    let LaunchRequest { session, policy, command, stdio, cgroup, controllers, memory_counted, cgroup_measures, .. } = request;
-    LaunchRequest { session, policy, command, stdio, cgroup, controllers, memory_counted, cgroup_measures } //~ E0063
+    let LaunchRequest { policy, command, stdio, cgroup, cgroup_measures, admitted, .. } = request;
+    LaunchRequest { policy, command, stdio, cgroup, cgroup_measures, admitted } //~ E0063
 }
 
 fn main() {

@@ -36,7 +36,7 @@ use crate::{
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// ADDRESS:PORT or [ADDRESS]:PORT, with /tcp (the default) or /udp
+    /// `ADDRESS:PORT` or `[ADDRESS]:PORT`, with `/tcp` (the default) or `/udp`
     #[arg(value_name = "DESTINATION")]
     destination: String,
     /// Print JSON
