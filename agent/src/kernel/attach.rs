@@ -190,11 +190,6 @@ impl Attached {
         Ok(())
     }
 
-    /// Forgets a session at once: whatever its sockets still send is refused.
-    pub fn forget(&self, session: SessionId, cgroup: CgroupId) -> Result<(), Error> {
-        self.inner.forget(session, cgroup)
-    }
-
     /// What a session has used; `None` once it is forgotten.
     pub fn usage(&self, session: SessionId) -> Result<Option<Usage>, Error> {
         self.inner.maps.usage.read(&session)
