@@ -4,7 +4,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use agent::{
     config::Instance,
-    kernel::{Kernel, Options, PolicyInForce, cgroup, remove_pins},
+    kernel::{Kernel, PolicyInForce, cgroup, remove_pins},
     policy::{self, compiled::CompiledPolicy},
 };
 use anyhow::{Context as _, Result};
@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
 }
 
 fn measure(instance: &Instance, parent: &cgroup::Parent) -> Result<Vec<Row>> {
-    let kernel = Kernel::open(instance, parent, Options::default())?;
+    let kernel = Kernel::open(instance, parent)?;
     let sets = [compiled(77)?, compiled(78)?];
     let (mut publish, mut flip) = (Vec::new(), Vec::new());
     for (round, policy) in (0..ROUNDS).zip(sets.iter().cycle()) {

@@ -36,9 +36,6 @@ pub(super) struct Arguments {
     /// Remove hooks, pins, cgroup and run folder at the end instead of leaving the fence standing.
     #[arg(long)]
     remove_on_exit: bool,
-    /// Diagnostics of the kernel programs: 0 is off, 5 is everything.
-    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=5))]
-    kernel_log_level: u8,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -49,7 +46,6 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         metrics,
         log,
         remove_on_exit,
-        kernel_log_level,
     } = arguments;
     let mut config = Config::load(config.as_deref())?;
     config.instance = instance.unwrap_or(config.instance);
@@ -67,11 +63,11 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(WORKER_THREADS).enable_all();
     let runtime = builder.build().map_err(|error| Failure::runtime(&error))?;
-    runtime.block_on(serve(config, ending, kernel_log_level))?;
+    runtime.block_on(serve(config, ending))?;
     Ok(Code::Ok.into())
 }
 
-async fn serve(config: Config, ending: Ending, kernel_log_level: u8) -> Result<(), StartError> {
+async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
     let Config {
         instance,
         policies,
@@ -88,7 +84,6 @@ async fn serve(config: Config, ending: Ending, kernel_log_level: u8) -> Result<(
         policies: PolicySource::Folder(policies),
         sessions_max,
         ending,
-        kernel_log_level,
     })?;
     let opened = open(&engine, metrics, &control_group).await;
     if opened.is_ok() {

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     audit::Journal,
     config::{DEFAULT_INSTANCE, Instance},
-    kernel::{self, Kernel, Options, cgroup, closing::CLOSING_SECONDS_MAX},
+    kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, metrics::Metrics},
     policy::compiled::CompiledPolicy,
@@ -53,8 +53,6 @@ pub struct Setup {
     pub journal: PathBuf,
     /// What becomes of the hooks at the end.
     pub ending: Ending,
-    /// Diagnostics of the kernel programs: 0 is off, 5 is everything.
-    pub kernel_log_level: u8,
 }
 
 /// Where policies come from.
@@ -98,7 +96,6 @@ impl Engine {
             sessions_max,
             journal,
             ending,
-            kernel_log_level: log_level,
         } = setup;
         let (journal, opened) = Journal::open(&journal)?;
         if opened.torn_bytes > 0 {
@@ -111,7 +108,7 @@ impl Engine {
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
-        let kernel = Kernel::open(&instance, &parent, Options { log_level })?;
+        let kernel = Kernel::open(&instance, &parent)?;
         let (policies, synced) = Policies::first(source, &instance.run_folder(), &kernel)?;
         let attached = kernel.attach(&parent, &synced)?;
         let launcher = Launcher::start(&instance)?;

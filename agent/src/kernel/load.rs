@@ -22,15 +22,10 @@ pub(in crate::kernel) struct LoadedProgram {
 }
 
 /// Loads everything. On failure the pins that were there stay as they were.
-pub(in crate::kernel) fn load(
-    pins: &PinFolder,
-    log_level: u8,
-) -> Result<(Maps, Vec<LoadedProgram>), Error> {
+pub(in crate::kernel) fn load(pins: &PinFolder) -> Result<(Maps, Vec<LoadedProgram>), Error> {
     let paths: Vec<(&str, PathBuf)> = PINNED.iter().map(|n| (*n, pins.path(n))).collect();
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
-    // A constant to the verifier: at 0 every line of diagnostics is dead code.
-    loader.override_global("AYA_LOG_LEVEL", &log_level, false);
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }

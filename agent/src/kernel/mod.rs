@@ -46,13 +46,6 @@ use crate::{
     sys::{bpf, bpf_map::Write, netns},
 };
 
-/// What can be chosen at start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Diagnostics of the programs themselves (aya-log): 0 is off, 5 is everything.
-    pub log_level: u8,
-}
-
 /// The loaded programs and their maps.
 #[derive(Debug)]
 pub struct Kernel {
@@ -83,16 +76,12 @@ pub struct MapFill {
 impl Kernel {
     /// Loads the programs. Maps that an earlier agent of this instance pinned are taken over with
     /// what is in them: its fences stand until [`Kernel::sync`] and [`Kernel::attach`] replace them.
-    pub fn open(
-        instance: &Instance,
-        parent: &cgroup::Parent,
-        options: Options,
-    ) -> Result<Self, Error> {
+    pub fn open(instance: &Instance, parent: &cgroup::Parent) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
         let pins = PinFolder::prepare(instance)?;
-        let (maps, programs) = load::load(&pins, options.log_level)?;
+        let (maps, programs) = load::load(&pins)?;
         let inner = Inner {
             maps,
             programs,

@@ -17,7 +17,7 @@ use agent::{
     audit::{Caller, Intent, Journal},
     config::Instance,
     kernel::{
-        Attached, Kernel, Options, PolicyInForce,
+        Attached, Kernel, PolicyInForce,
         cgroup::{Parent, SessionCgroup, leftovers},
         remove_pins,
     },
@@ -106,7 +106,7 @@ impl Hooks {
     fn new() -> Self {
         let instance = instance();
         let parent = Parent::create(&instance).expect("a cgroup (as root, with cgroup v2)");
-        let kernel = Kernel::open(&instance, &parent, Options::default()).expect("the programs");
+        let kernel = Kernel::open(&instance, &parent).expect("the programs");
         let in_force = PolicyInForce {
             id: POLICY,
             policy: policy(USR),

@@ -15,7 +15,7 @@ use std::{
 
 use agent::{
     config::Instance,
-    kernel::{Attached, Kernel, Options, PolicyInForce, Synced, cgroup, remove_pins},
+    kernel::{Attached, Kernel, PolicyInForce, Synced, cgroup, remove_pins},
     policy::{self, compiled::CompiledPolicy},
 };
 use common::{
@@ -70,7 +70,7 @@ impl HookFence {
         let parent = cgroup::Parent::create(&instance).expect("the parent cgroup");
         let kernel = lab
             .host()
-            .enter(|| Kernel::open(&instance, &parent, Options::default()))
+            .enter(|| Kernel::open(&instance, &parent))
             .expect("the namespace")
             .expect("the programs load");
         let synced = sync(&kernel, &policy);

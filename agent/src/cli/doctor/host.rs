@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     config::{Config, Instance},
     daemon::told,
-    kernel::{self, Kernel, Options, cgroup, probe::release},
+    kernel::{self, Kernel, cgroup, probe::release},
     policy::store,
     sys::landlock,
 };
@@ -144,7 +144,7 @@ fn hooks() -> Vec<Check> {
 }
 
 fn attach(instance: &Instance, parent: &cgroup::Parent) -> Result<(), kernel::Error> {
-    let kernel = Kernel::open(instance, parent, Options::default())?;
+    let kernel = Kernel::open(instance, parent)?;
     let synced = kernel.sync(&[])?;
     let attached = kernel.attach(parent, &synced)?;
     drop(attached);

@@ -77,7 +77,6 @@ pub(in crate::cli) fn run_alone(
             policies: PolicySource::One(policy),
             sessions_max: 1,
             ending: Ending::Remove,
-            kernel_log_level: 0,
         })?;
         let finished = in_engine(&engine, order, signals).await;
         engine.close().await;

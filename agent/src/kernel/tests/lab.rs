@@ -24,7 +24,7 @@ use super::{policies, worker::Worker};
 use crate::{
     config::Instance,
     kernel::{
-        Admitted, Attached, Kernel, Options, PolicyInForce, Synced,
+        Admitted, Attached, Kernel, PolicyInForce, Synced,
         cgroup::{Parent, SessionCgroup, leftovers},
         remove_pins,
     },
@@ -169,7 +169,7 @@ impl Fence {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let instance = Instance::new(&format!("kt-{}-{number}", process::id())).unwrap();
         let parent = Parent::create(&instance).unwrap();
-        let kernel = Kernel::open(&instance, &parent, Options::default()).unwrap();
+        let kernel = Kernel::open(&instance, &parent).unwrap();
         let synced = kernel.sync(&in_force(policy)).unwrap();
         let attached = kernel.attach(&parent, &synced).unwrap();
         Self {

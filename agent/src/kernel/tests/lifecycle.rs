@@ -16,7 +16,7 @@ use super::{
     worker::Worker,
 };
 use crate::kernel::{
-    Error, Kernel, Options, cgroup,
+    Error, Kernel, cgroup,
     closing::CLOSING_SECONDS_MAX,
     probe::{self, Need},
     remove_pins,
@@ -45,7 +45,7 @@ fn fences_stand_without_an_agent_and_are_taken_over() {
     let fence = fence.without_agent();
     stands(&mut worker);
 
-    let kernel = Kernel::open(&fence.instance, &fence.parent, Options::default()).unwrap();
+    let kernel = Kernel::open(&fence.instance, &fence.parent).unwrap();
     assert_eq!(kernel.sessions().unwrap(), [(session, id)]);
     stands(&mut worker);
     let wide = policy(
@@ -88,7 +88,7 @@ fn a_severed_link_is_replaced() {
     fs::remove_dir(fence.parent.path()).unwrap();
     let parent = cgroup::Parent::create(&fence.instance).unwrap();
     assert_ne!(parent.id(), fence.parent.id());
-    let kernel = Kernel::open(&fence.instance, &parent, Options::default()).unwrap();
+    let kernel = Kernel::open(&fence.instance, &parent).unwrap();
     let synced = kernel.sync(&in_force(&rules)).unwrap();
     let attached = kernel.attach(&parent, &synced).unwrap();
     let cgroup = parent.session(SessionId(1), &LIMITS).unwrap();
@@ -108,7 +108,7 @@ fn the_pins_of_another_version_are_refused_by_name() {
     let fence = Fence::new(&rules).without_agent();
     let other = fence.instance.pin_root().join("v0");
     fs::create_dir(&other).unwrap();
-    let refused = Kernel::open(&fence.instance, &fence.parent, Options::default());
+    let refused = Kernel::open(&fence.instance, &fence.parent);
     let Err(Error::OtherVersion { folder }) = refused else {
         panic!("{refused:?}");
     };
