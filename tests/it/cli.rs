@@ -208,27 +208,27 @@ fn a_bad_policy_is_refused_with_place_and_hint() {
     for (wrong, line, words) in [
         (
             POLICY.replace("read =", "raed ="),
-            "14",
+            ":13:",
             &["raed", "read"][..],
         ),
         (
             POLICY.replace("ports = [443]", "ports = [0]"),
-            "12",
+            ":11:",
             &["port"][..],
         ),
         (
             POLICY.replace("93.184.216.34/32", "10.0.0.0/8"),
-            "10",
+            ":10:",
             &["allow_private"][..],
         ),
         (
             POLICY.replace("cidr = \"93.184.216.34/32\"", "domain = \"api.example\""),
-            "10",
+            ":10:",
             &["domain"][..],
         ),
         (
             POLICY.replace("version = 1", "version = 1\nversion = 2"),
-            "3",
+            ":3:",
             &[][..],
         ),
     ] {

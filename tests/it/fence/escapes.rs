@@ -189,7 +189,9 @@ print(made)
             let text = format!("{USR}\n[limits]\nprocesses = {bound}\n");
             let ended = room.python(&policy(&text), program).await;
             let made: u32 = ended.stdout.trim().parse().expect("a number");
-            assert_eq!(made + 1, bound, "{ended:?}");
+            // The worker itself counts. So does, until it is reaped, what an earlier instance left
+            // under the same user id: the bound is never passed, and at most one short of it.
+            assert!((bound - 2..bound).contains(&made), "{ended:?}");
         }
     });
 }
