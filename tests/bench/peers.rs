@@ -48,8 +48,9 @@ pub(crate) const PEERS: &[Peer] = &[
         command: |program| {
             let mut command = Command::new("firejail");
             command
-                .args(["--quiet", "--noprofile", "--net=none", "--private-tmp"])
+                .args(["--quiet", "--noprofile", "--keep-var-tmp", "--net=none"])
                 .args([
+                    "--private-tmp",
                     "--private-dev",
                     "--caps.drop=all",
                     "--nonewprivs",
