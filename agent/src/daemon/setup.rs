@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     Engine,
     error::{StartError, chain},
-    lock::{self, InstanceLock},
+    lock::InstanceLock,
     policies::Policies,
     table::{Table, Why},
     tasks,
@@ -200,8 +200,9 @@ pub fn sweep_abandoned() {
             .to_str()
             .filter(|name| name.starts_with(&prefix))
             .and_then(|name| Instance::new(name).ok());
+        // Held to the end: nobody starts what is being removed.
         if let Some(instance) = instance
-            && !lock::is_held(&instance)
+            && let Some(_lock) = InstanceLock::of_abandoned(&instance)
         {
             tracing::info!(instance = instance.name(), "removing an abandoned instance");
             remove_traces(&instance);
@@ -221,14 +222,21 @@ fn end_leftovers(parent: &cgroup::Parent, journal: &Journal) -> Result<(), Start
     Ok(())
 }
 
-/// Removes pins, cgroup and run folder of an instance; what can not be removed is logged. The journal
+/// Removes cgroup, pins and run folder of an instance; what can not be removed is logged. The journal
 /// is a record and stays.
+///
+/// Processes first: as long as one lives, the hooks stay. The run folder last: it tells the next run
+/// that something is left.
 fn remove_traces(instance: &Instance) {
-    if let Err(error) = kernel::remove_pins(instance) {
-        tracing::error!(error = chain(&error), "pins not removed");
-    }
     if let Err(error) = remove_cgroups(instance) {
         tracing::error!(error = chain(&error), "cgroup not removed");
+        if instance.pin_root().exists() {
+            return;
+        }
+    }
+    if let Err(error) = kernel::remove_pins(instance) {
+        tracing::error!(error = chain(&error), "pins not removed");
+        return;
     }
     remove_folder(&instance.run_folder());
 }
