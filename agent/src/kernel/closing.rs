@@ -118,17 +118,33 @@ fn see_off(
         .filter(|ending| !alive.contains(&ending.session) || ending.until <= now)
         .copied()
         .collect();
+    let mut failure = Ok(());
     for ending in over {
-        for owned in &sockets {
-            if owned.session == ending.session && owned.socket.is_connected() {
-                diag.destroy(&owned.socket).map_err(|source| Error::Diag {
-                    action: "destroying",
-                    source,
-                })?;
+        // One that fails is tried again, and holds up no other. It is not forgotten: what is left
+        // of it stays known.
+        match end(inner, diag, &ending, &sockets) {
+            Ok(()) => {
+                endings.remove(&ending.session);
             }
+            Err(error) => failure = Err(error),
         }
-        inner.forget(ending.session, ending.cgroup)?;
-        endings.remove(&ending.session);
     }
-    Ok(())
+    failure
+}
+
+fn end(
+    inner: &Inner,
+    diag: &mut Diag,
+    ending: &Ending,
+    sockets: &[flows::OwnedSocket],
+) -> Result<(), Error> {
+    for owned in sockets {
+        if owned.session == ending.session && owned.socket.is_connected() {
+            diag.destroy(&owned.socket).map_err(|source| Error::Diag {
+                action: "destroying",
+                source,
+            })?;
+        }
+    }
+    inner.forget(ending.session, ending.cgroup)
 }
