@@ -125,6 +125,35 @@ fn streams_are_passed_through() {
 }
 
 #[test]
+fn what_is_no_stream_is_not_handed_to_a_worker() {
+    let scene = scene();
+    let script = "ls /proc/self/fd/0/";
+    let folder = || std::fs::File::open("/etc").expect("a folder");
+    let control = Command::new("/usr/bin/sh")
+        .args(["-c", script])
+        .stdin(folder())
+        .output();
+    let control = control.expect("a shell");
+    assert!(out(&control).contains("passwd"), "{control:?}");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for (input, word) in [
+        (Stdio::from(folder()), "neither a file"),
+        (
+            Stdio::from(std::os::fd::OwnedFd::from(socket)),
+            "a network socket",
+        ),
+    ] {
+        let mut command = Scene::command(&scene.words(script));
+        command.stdin(input);
+        let output = scene.lab.host().enter(|| command.output());
+        let output = output.expect("the namespace").expect("it runs");
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        assert!(err(&output).contains(word), "{output:?}");
+        assert_eq!(out(&output), "");
+    }
+}
+
+#[test]
 fn the_environment_is_the_policy_s() {
     let output = scene().shell("echo $GREETING $SECRET; env | sort");
     let told = out(&output);

@@ -4,7 +4,7 @@ use std::io;
 
 use common::id::SessionId;
 
-use super::streams::NetworkSocket;
+use super::streams::NotAStream;
 use crate::sandbox::{
     PlanError,
     error::{Step, StepError},
@@ -22,7 +22,7 @@ pub enum LaunchError {
     Uid(#[from] UidError),
     /// A standard stream that no worker gets.
     #[error(transparent)]
-    Stream(#[from] NetworkSocket),
+    Stream(#[from] NotAStream),
     /// The launcher process can not be started.
     #[error("launcher: {0}")]
     Start(io::Error),

@@ -2,39 +2,52 @@
 //!
 //! A socket belongs to the cgroup in which it was made: one that the caller connected is seen by no
 //! hook of the session's cgroup, and a worker that got it as a standard stream could send on it, or
-//! connect it elsewhere, past the policy. Files, pipes, terminals and unix sockets are streams.
+//! connect it elsewhere, past the policy. A folder of the host is a way around the built root. Files,
+//! pipes, character devices (terminals) and unix sockets are streams; nothing else is.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::{
-    errno::Errno,
-    sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname},
+use nix::sys::{
+    socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname},
+    stat::{SFlag, fstat},
 };
 
 const NAMES: [&str; 3] = ["input", "output", "error"];
 
 /// A standard stream that no worker gets.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "standard {name}: a network socket, which no hook of the session would see\n\
-     hint: put a pipe between: `cat | stockade run … | cat`"
-)]
-pub struct NetworkSocket {
-    name: &'static str,
+pub enum NotAStream {
+    /// A socket of another family than unix.
+    #[error(
+        "standard {0}: a network socket, which no hook of the session would see\n\
+         hint: put a pipe between: `cat | stockade run … | cat`"
+    )]
+    NetworkSocket(&'static str),
+    /// A folder, a block device, or something that has no type on a file system.
+    #[error(
+        "standard {0}: neither a file, a pipe, a terminal nor a unix socket\n\
+         hint: `< /dev/null` where the worker needs none"
+    )]
+    Other(&'static str),
 }
 
-/// Refuses sockets of any family but unix.
-pub(super) fn check(streams: &[OwnedFd; 3]) -> Result<(), NetworkSocket> {
+/// Refuses what is no stream.
+pub(super) fn check(streams: &[OwnedFd; 3]) -> Result<(), NotAStream> {
     for (stream, name) in streams.iter().zip(NAMES) {
-        let is_stream = match getsockname::<SockaddrStorage>(stream.as_raw_fd()) {
-            Ok(address) => address.family() == Some(AddressFamily::Unix),
-            Err(errno) => errno == Errno::ENOTSOCK,
-        };
-        if !is_stream {
-            return Err(NetworkSocket { name });
+        let mode = fstat(stream).map_err(|_unreadable| NotAStream::Other(name))?;
+        match SFlag::from_bits_truncate(mode.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG | SFlag::S_IFIFO | SFlag::S_IFCHR => {}
+            SFlag::S_IFSOCK if is_unix(stream) => {}
+            SFlag::S_IFSOCK => return Err(NotAStream::NetworkSocket(name)),
+            _ => return Err(NotAStream::Other(name)),
         }
     }
     Ok(())
+}
+
+fn is_unix(stream: &OwnedFd) -> bool {
+    getsockname::<SockaddrStorage>(stream.as_raw_fd())
+        .is_ok_and(|address| address.family() == Some(AddressFamily::Unix))
 }
 
 #[cfg(test)]
@@ -44,6 +57,8 @@ mod tests {
         net::{TcpListener, UdpSocket},
         os::{fd::OwnedFd, unix::net::UnixStream},
     };
+
+    use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
     use super::check;
 
@@ -56,6 +71,14 @@ mod tests {
         let (reader, _writer) = std::io::pipe().expect("a pipe");
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
         assert!(check(&[null(), reader.into(), ours.into()]).is_ok());
+    }
+
+    #[test]
+    fn folders_and_what_has_no_type_are_refused() {
+        let folder = File::open("/").expect("the root");
+        assert!(check(&[folder.into(), null(), null()]).is_err());
+        let epoll = Epoll::new(EpollCreateFlags::empty()).expect("epoll");
+        assert!(check(&[null(), epoll.0, null()]).is_err());
     }
 
     #[test]
