@@ -37,6 +37,9 @@ const OWN_PLACES: &[(&str, &str)] = &[
     (TMPDIR, "copy what the worker needs to another folder"),
     ("/proc", "a worker has a process list of its own"),
     ("/dev", "a worker has null, zero, full, random and urandom"),
+    // The policy refuses these by name; a symbolic link could lead there all the same.
+    ("/run", "sockets of the host's services are there"),
+    ("/sys", "devices and cgroups of the host are there"),
 ];
 
 /// Folders at the top that merged-usr systems keep as links.
