@@ -83,9 +83,20 @@ impl Packet {
         }
     }
 
+    /// Whether a TCP packet would open a connection to this socket: whatever comes to a listener (an
+    /// acknowledgement can open one, by a SYN cookie), and an opening of both sides at once.
+    #[inline(always)]
+    pub(crate) fn is_unwelcome(&self, header: &Header) -> bool {
+        match self.sock_state() {
+            LISTEN => true,
+            SYN_SENT => self.opens(header),
+            _ => false,
+        }
+    }
+
     /// Whether the packet asks for a connection: SYN without ACK (RFC 9293, 3.1).
     #[inline(always)]
-    pub(crate) fn opens(&self, header: &Header) -> bool {
+    fn opens(&self, header: &Header) -> bool {
         const SYN: u8 = 0x02;
         const ACK: u8 = 0x10;
         match self.load::<[u8; 2]>(header.transport + 12) {
@@ -104,13 +115,6 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn make_state(&self) -> Option<State> {
         self.storage(u64::from(BPF_SK_STORAGE_GET_F_CREATE))
-    }
-
-    /// Whether the socket could accept a connection that this packet opens.
-    #[inline(always)]
-    pub(crate) fn could_accept(&self) -> bool {
-        let state = self.sock_state();
-        state == LISTEN || state == SYN_SENT
     }
 
     /// Whether the socket is connected to this port: destroying it hurts no other peer.

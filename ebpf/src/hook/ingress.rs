@@ -24,9 +24,7 @@ pub(crate) fn run(packet: &Packet) -> i32 {
         return REFUSE;
     };
     match header.protocol {
-        TCP if packet.could_accept() && packet.opens(&header) => {
-            refuse(packet, &header, Reason::Inbound)
-        }
+        TCP if packet.is_unwelcome(&header) => refuse(packet, &header, Reason::Inbound),
         TCP => PASS,
         UDP => judge(packet, &header),
         _ => refuse(packet, &header, Reason::Inbound),
