@@ -6,7 +6,7 @@
 use crate::{
     flow::{DNS_PORT, Flow, Place, Shape, TCP, UDP},
     id::{Generation, PolicyId},
-    rule::{DOOR, Match},
+    rule::{DOOR, Match, TLS},
     special::{self, Special},
     verdict::{Reason, Verdict},
 };
@@ -48,6 +48,12 @@ pub trait Rules {
     fn scope(&self) -> Option<Scope>;
     /// What the longest prefix that covers the flow's address opens for its protocol and port.
     fn find(&self, scope: Scope, flow: &Flow) -> Option<Match>;
+    /// Whether the flow is one of port 53 that is sent to the resolver (in `connect` and `sendmsg`),
+    /// or goes to the resolver's own address and port already (in `egress`).
+    fn goes_to_resolver(&self, flow: &Flow) -> bool;
+    /// What a grant of the session, unexpired and of a living rule, opens for the flow. Where several
+    /// cover it, one that demands no name comes first: rules are a union.
+    fn granted(&self, scope: Scope, flow: &Flow) -> Option<Match>;
     /// What is left for this flow; asked only when a rule (or `observe`) lets it pass, and the
     /// place where it is charged.
     fn quota(&self, scope: Scope, flow: &Flow) -> Quota;
@@ -68,6 +74,9 @@ pub fn decide(rules: &impl Rules, flow: &Flow) -> Verdict {
     if let Some(reason) = special::refusal_of_embedded(&flow.address) {
         return Verdict::Deny(reason);
     }
+    if rules.goes_to_resolver(flow) {
+        return Verdict::Resolver;
+    }
     if flow.port == DNS_PORT {
         return Verdict::Deny(Reason::DnsNotRedirected);
     }
@@ -84,7 +93,14 @@ pub fn decide(rules: &impl Rules, flow: &Flow) -> Verdict {
             _ => Verdict::Deny(Reason::PrivateAddress),
         };
     }
+    let found = match found {
+        Some(rule) => Some(rule),
+        None => rules.granted(scope, flow),
+    };
     match (found, scope.mode) {
+        (Some(rule), _) if rule.flags & TLS != 0 => {
+            charged(rules, scope, flow, Verdict::AllowNamed(rule.rule))
+        }
         (Some(rule), _) => charged(rules, scope, flow, Verdict::Allow(rule.rule)),
         (None, Mode::Observe) => charged(rules, scope, flow, Verdict::Observe(Reason::NotAllowed)),
         (None, Mode::Enforce) => Verdict::Deny(Reason::NotAllowed),

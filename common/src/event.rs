@@ -4,6 +4,7 @@
 use crate::{
     flow::Address,
     id::{Generation, PolicyId, RuleId, SessionId},
+    name::{NAME_KEY_BYTES, TLS_NAME_BYTES_MAX},
 };
 
 /// The hook that decided.
@@ -22,6 +23,8 @@ pub enum Hook {
     Egress = 5,
     /// `cgroup_skb/ingress`
     Ingress = 6,
+    /// The agent's resolver.
+    Resolver = 7,
 }
 
 impl Hook {
@@ -35,6 +38,7 @@ impl Hook {
             4 => Some(Self::Bind),
             5 => Some(Self::Egress),
             6 => Some(Self::Ingress),
+            7 => Some(Self::Resolver),
             _ => None,
         }
     }
@@ -49,6 +53,7 @@ impl Hook {
             Self::Bind => "bind",
             Self::Egress => "egress",
             Self::Ingress => "ingress",
+            Self::Resolver => "resolver",
         }
     }
 }
@@ -98,6 +103,24 @@ pub struct Event {
 }
 
 const _: () = assert!(size_of::<Event>() == 88);
+
+/// A refused TLS handshake and the name in it: an [`Event`] with an annex, told from one by its
+/// length in the ring.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct NamedEvent {
+    /// The decision.
+    pub event: Event,
+    /// Bytes of the name, at most [`TLS_NAME_BYTES_MAX`].
+    pub length: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The name **reversed**, lower-case, as it was sent: hostile bytes.
+    pub name: [u8; NAME_KEY_BYTES],
+}
+
+const _: () = assert!(size_of::<NamedEvent>() == 344);
+const _: () = assert!(TLS_NAME_BYTES_MAX < NAME_KEY_BYTES);
 
 /// Order to destroy a socket. 72 bytes, no padding.
 #[derive(Clone, Copy, Debug, Default)]

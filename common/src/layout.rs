@@ -171,6 +171,47 @@ pub struct Usage {
     pub event_count: u64,
     /// Events suppressed since the last that was sent.
     pub suppressed: u64,
+    /// The second in which `client_count` counts.
+    pub client_second: u64,
+    /// Sockets that turned to the resolver in that second.
+    pub client_count: u64,
+}
+
+/// Key of the table of the resolver's clients (hash, value [`Client`]): the source of a datagram or
+/// connection as the resolver sees it. Written by egress before the packet is delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct ClientKey {
+    /// Cookie of the network namespace.
+    pub netns: u64,
+    /// Source address, canonical.
+    pub address: Address,
+    /// Source port, host order.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: u16,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Who turned to the resolver. Overwritten by each packet; the agent removes old ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Client {
+    /// The session.
+    pub session: SessionId,
+    /// When, nanoseconds of `CLOCK_BOOTTIME`.
+    pub seen_ns: u64,
+}
+
+/// Key of the table of grants (hash, value [`crate::rule::GrantSet`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct GrantKey {
+    /// The session.
+    pub session: SessionId,
+    /// The address, canonical.
+    pub address: Address,
 }
 
 /// Key of the counter table (per-CPU hash, value `u64`).
@@ -236,8 +277,16 @@ pub struct SocketState {
     pub port: u16,
     /// The verified protocol.
     pub protocol: u16,
-    /// [`STATE_OBSERVED`], [`STATE_DOOR`], [`STATE_ORDERED`] or 0.
+    /// The `STATE_` flags.
     pub flags: u32,
+    /// Where a flow that goes to the resolver was meant to go.
+    pub original: Address,
+    /// Its port, host order.
+    pub original_port: u16,
+    /// Pieces of a client hello that were held back.
+    pub hello_pieces: u16,
+    /// Sequence number of the connection's SYN, host order: where its stream begins.
+    pub initial_sequence: u32,
 }
 
 /// The destination passed in `observe` mode only.
@@ -247,6 +296,12 @@ pub const STATE_OBSERVED: u32 = 1;
 pub const STATE_DOOR: u32 = 2;
 /// The order to destroy this socket has been given.
 pub const STATE_ORDERED: u32 = 4;
+/// The connection owes a TLS handshake for a name: data of another kind does not pass.
+pub const STATE_NAME_OWED: u32 = 8;
+/// The destination is the agent's resolver; `original` says what the program asked for.
+pub const STATE_RESOLVER: u32 = 16;
+/// `initial_sequence` is set.
+pub const STATE_SYN_SEEN: u32 = 32;
 
 /// Slots of the configuration table (array of `u64`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -256,13 +311,17 @@ pub enum Config {
     AgentNetns = 0,
     /// The last generation that any policy was given. Kept here, so that none is ever given twice.
     LastGeneration = 1,
+    /// Port of the resolver on 127.0.0.1 and `::1`, below 1024; 0 while there is none.
+    ResolverPort = 2,
 }
 
 /// Slots in the configuration table.
-pub const CONFIGS: u32 = 2;
+pub const CONFIGS: u32 = 3;
 
-const _: () = assert!(size_of::<SocketState>() == 64);
+const _: () = assert!(size_of::<SocketState>() == 88);
 const _: () = assert!(size_of::<CounterKey>() == 16);
+const _: () = assert!(size_of::<ClientKey>() == 32);
+const _: () = assert!(size_of::<GrantKey>() == 24);
 const _: () = assert!(size_of::<ExactKey>() == 24);
 const _: () = assert!(size_of::<PrefixKey>() == 28);
 

@@ -19,6 +19,7 @@ pub mod flow;
 pub mod id;
 pub mod layout;
 pub mod limits;
+pub mod name;
 pub mod pod;
 pub mod rule;
 pub mod special;

@@ -23,6 +23,21 @@ pub const EVENT_RING_BYTES: u32 = 1 << 20;
 pub const DESTROY_RING_BYTES: u32 = 1 << 18;
 /// Events that one session may emit in one second; the rest is counted, not sent.
 pub const EVENTS_PER_SECOND: u32 = 500;
+/// Grants that one address may have in one session.
+pub const GRANTS_PER_ADDRESS_MAX: usize = 8;
+/// Addresses with grants, of all sessions.
+pub const GRANTS_MAX: u32 = 262_144;
+/// Addresses with grants, of one session.
+pub const GRANTS_PER_SESSION_MAX: u32 = 8_192;
+/// Names and wildcards of domain rules of all policies, in both generations of a push.
+pub const NAMES_MAX: u32 = 262_144;
+/// Sockets on their way to the resolver, of all sessions.
+pub const CLIENTS_MAX: u32 = 262_144;
+/// Sockets of one session that may turn to the resolver in one second.
+pub const CLIENTS_PER_SECOND: u32 = 2_048;
+/// Pieces of a client hello that are held back (dropped, to be sent again in one piece) before the
+/// connection is refused.
+pub const HELLO_PIECES_MAX: u16 = 8;
 /// Distinct (policy, verdict, reason, protocol, hook) counters.
 pub const COUNTERS_MAX: u32 = 16_384;
 

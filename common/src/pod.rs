@@ -1,6 +1,6 @@
 //! Types whose bytes may be copied across the kernel boundary.
 
-use crate::{event, flow, id, layout, rule};
+use crate::{event, flow, id, layout, name, rule};
 
 /// A type without padding, references or invalid bit patterns.
 ///
@@ -54,6 +54,14 @@ pod!(
     layout::Usage,
     layout::CounterKey,
     layout::SocketState,
+    layout::ClientKey,
+    layout::Client,
+    layout::GrantKey,
+    name::NameData,
+    name::NameKey,
+    event::NamedEvent,
     rule::PortRange,
     rule::RuleSet,
+    rule::Grant,
+    rule::GrantSet,
 );

@@ -1,10 +1,17 @@
 //! What a policy's rules look like to a decision: for each address or prefix, the port ranges that
 //! are open there and the rule that opened each.
 
-use crate::{id::RuleId, limits::PORT_RANGES_MAX};
+use crate::{
+    id::RuleId,
+    limits::{GRANTS_PER_ADDRESS_MAX, PORT_RANGES_MAX},
+};
 
 /// The rule is a door into special-purpose ranges (`egress.allow_private`, `local.allow`).
 pub const DOOR: u8 = 1;
+/// The rule is a domain rule that demands a TLS handshake for a name ([`crate::name`]).
+pub const TLS: u8 = 2;
+/// The rule is a domain rule that lets a handshake hide its name (encrypted client hello).
+pub const ECH: u8 = 4;
 
 /// Ports that one rule opens for one protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,10 +25,33 @@ pub struct PortRange {
     pub high: u16,
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
-    /// [`DOOR`] or 0.
+    /// [`DOOR`], [`TLS`], [`ECH`] or 0.
     pub flags: u8,
     /// Zero.
     pub pad: u16,
+}
+
+/// One rule's claim on an address that DNS returned for a name of the rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Grant {
+    /// What the rule opens. A rule with several port ranges makes several grants.
+    pub range: PortRange,
+    /// End, nanoseconds of `CLOCK_BOOTTIME`.
+    pub expires_ns: u64,
+}
+
+/// All grants of one session for one address. A grant counts while it has not expired and its rule
+/// is part of the generation in force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct GrantSet {
+    /// Grants in use.
+    pub count: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The grants; those beyond `count` are zero.
+    pub grants: [Grant; GRANTS_PER_ADDRESS_MAX],
 }
 
 /// All that is open at one address or prefix, covering prefixes united.
@@ -41,7 +71,7 @@ pub struct RuleSet {
 pub struct Match {
     /// Which rule.
     pub rule: RuleId,
-    /// [`DOOR`] or 0.
+    /// [`DOOR`], [`TLS`], [`ECH`] or 0.
     pub flags: u8,
 }
 

@@ -11,6 +11,11 @@ use crate::id::RuleId;
 pub enum Verdict {
     /// Allowed by this rule.
     Allow(RuleId),
+    /// Allowed by this rule, once the first bytes of the connection are a TLS handshake for a name
+    /// that a rule opens on this port.
+    AllowNamed(RuleId),
+    /// A flow of port 53 on its way to the agent's resolver.
+    Resolver,
     /// Not allowed by any rule, passed because the policy's mode is `observe`.
     Observe(Reason),
     /// Refused.
@@ -22,7 +27,10 @@ impl Verdict {
     #[inline(always)]
     #[must_use]
     pub const fn passes(&self) -> bool {
-        matches!(self, Self::Allow(_) | Self::Observe(_))
+        matches!(
+            self,
+            Self::Allow(_) | Self::AllowNamed(_) | Self::Resolver | Self::Observe(_)
+        )
     }
 
     /// Its kind, as it stands in events and metrics.
@@ -30,18 +38,20 @@ impl Verdict {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::Allow(_) => Outcome::Allow,
+            Self::Allow(_) | Self::AllowNamed(_) | Self::Resolver => Outcome::Allow,
             Self::Observe(_) => Outcome::Observe,
             Self::Deny(_) => Outcome::Deny,
         }
     }
 
-    /// Its reason; [`Reason::Rule`] where a rule allowed.
+    /// Its reason; [`Reason::Rule`] where a rule allowed, [`Reason::Resolver`] on the way to the
+    /// resolver.
     #[inline(always)]
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match *self {
-            Self::Allow(_) => Reason::Rule,
+            Self::Allow(_) | Self::AllowNamed(_) => Reason::Rule,
+            Self::Resolver => Reason::Resolver,
             Self::Observe(reason) | Self::Deny(reason) => reason,
         }
     }
@@ -51,8 +61,8 @@ impl Verdict {
     #[must_use]
     pub const fn rule(&self) -> RuleId {
         match *self {
-            Self::Allow(rule) => rule,
-            Self::Observe(_) | Self::Deny(_) => RuleId(0),
+            Self::Allow(rule) | Self::AllowNamed(rule) => rule,
+            Self::Resolver | Self::Observe(_) | Self::Deny(_) => RuleId(0),
         }
     }
 }
@@ -158,6 +168,32 @@ reasons! {
     SocketType = 13, "socket_type", "only stream sockets of TCP and datagram sockets of UDP are made in a fence";
     /// A table in the kernel is full.
     TableFull = 14, "table_full", "a table in the kernel is full";
+    /// A flow of port 53 goes to the agent's resolver.
+    Resolver = 15, "resolver", "port 53 goes to the agent's resolver";
+    /// A name that no rule covers.
+    NameNotAllowed = 16, "name_not_allowed", "no rule of the policy covers the name";
+    /// A record type that no rule of the name lists.
+    RecordNotAllowed = 17, "record_not_allowed", "no rule that covers the name lists this record type";
+    /// The session asks more often than it may.
+    QueryLimit = 18, "query_limit", "the session asks the resolver more often than it may";
+    /// Names under wildcards: too many distinct ones or too many bytes in a minute.
+    NameBudget = 19, "name_budget", "too many distinct names or label bytes under a wildcard in a minute";
+    /// A query that is no query.
+    QueryMalformed = 20, "query_malformed", "the query is malformed or of a kind that the resolver does not take";
+    /// Every address of an answer was special-purpose and no door names one.
+    PrivateAnswer = 21, "private_answer", "the name's addresses are private, special-purpose or this host's";
+    /// No room for another grant.
+    GrantsFull = 22, "grants_full", "the session or the agent holds as many grants as it may";
+    /// A handshake for a name that no rule opens on this port.
+    TlsName = 23, "tls_name", "the TLS handshake names a server that no rule opens on this port";
+    /// A handshake without a name.
+    TlsNoName = 24, "tls_no_name", "the TLS handshake names no server";
+    /// A handshake that hides a name.
+    TlsHidden = 25, "tls_hidden", "the TLS handshake may hide its name (encrypted client hello)";
+    /// The first bytes are no whole, plain `ClientHello`.
+    TlsMalformed = 26, "tls_malformed", "the connection does not begin with one well-formed TLS client hello";
+    /// The `ClientHello` never became whole.
+    TlsIncomplete = 27, "tls_incomplete", "the TLS client hello never came in one piece";
 }
 
 const _: () = {

@@ -61,6 +61,16 @@ impl Rules for Kernel {
     }
 
     #[inline(always)]
+    fn goes_to_resolver(&self, _flow: &Flow) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn granted(&self, _scope: Scope, _flow: &Flow) -> Option<Match> {
+        None
+    }
+
+    #[inline(always)]
     fn quota(&self, _scope: Scope, _flow: &Flow) -> Quota {
         let Some(usage) = self.usage else {
             return Quota::Left;

@@ -69,7 +69,20 @@ fn without_destination(reason: Reason) -> &'static str {
         Reason::UnknownWorker => "the agent has to look: the socket belongs to no session",
         Reason::LimitConnections => "raise `connections` in `[egress.limits]`",
         Reason::LimitBytes => "raise `bytes_out` in `[egress.limits]`",
-        Reason::Rule
+        Reason::NameNotAllowed
+        | Reason::RecordNotAllowed
+        | Reason::QueryLimit
+        | Reason::NameBudget
+        | Reason::QueryMalformed
+        | Reason::PrivateAnswer
+        | Reason::GrantsFull
+        | Reason::TlsName
+        | Reason::TlsNoName
+        | Reason::TlsHidden
+        | Reason::TlsMalformed
+        | Reason::TlsIncomplete
+        | Reason::Resolver
+        | Reason::Rule
         | Reason::DnsNotRedirected
         | Reason::LocalAddress
         | Reason::PrivateAddress

@@ -119,11 +119,13 @@ pub fn explain<'a>(
     let flow = model.flow(protocol, address, port);
     let verdict = model.decide(&flow);
     let rule = match verdict {
-        Verdict::Allow(id) => policy.egress.rules.iter().find(|rule| rule.id == id),
-        Verdict::Observe(_) | Verdict::Deny(_) => None,
+        Verdict::Allow(id) | Verdict::AllowNamed(id) => {
+            policy.egress.rules.iter().find(|rule| rule.id == id)
+        }
+        Verdict::Resolver | Verdict::Observe(_) | Verdict::Deny(_) => None,
     };
     let hint = match verdict {
-        Verdict::Allow(_) => None,
+        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::Resolver => None,
         Verdict::Observe(reason) | Verdict::Deny(reason) => Some(remedy(reason, destination)),
     };
     Explanation {
@@ -174,7 +176,20 @@ pub fn remedy(reason: Reason, destination: Destination) -> String {
         }
         Reason::LimitConnections => "raise `connections` in `[egress.limits]`".to_owned(),
         Reason::LimitBytes => "raise `bytes_out` in `[egress.limits]`".to_owned(),
-        Reason::Rule
+        Reason::NameNotAllowed
+        | Reason::RecordNotAllowed
+        | Reason::QueryLimit
+        | Reason::NameBudget
+        | Reason::QueryMalformed
+        | Reason::PrivateAnswer
+        | Reason::GrantsFull
+        | Reason::TlsName
+        | Reason::TlsNoName
+        | Reason::TlsHidden
+        | Reason::TlsMalformed
+        | Reason::TlsIncomplete
+        | Reason::Resolver
+        | Reason::Rule
         | Reason::UnknownWorker
         | Reason::Protocol
         | Reason::SourceRouted

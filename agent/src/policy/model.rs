@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use common::{
     decide::{Quota, Rules, Scope, decide},
-    flow::{Address, Flow, Place, Shape},
+    flow::{Address, DNS_PORT, Flow, Place, Shape},
     id::{Generation, PolicyId},
     rule::Match,
     verdict::Verdict,
@@ -80,6 +80,14 @@ impl Rules for Model<'_> {
             at.ok().and_then(|at| table.get(at))
         })?;
         longest.set.find(flow.protocol, flow.port)
+    }
+
+    fn goes_to_resolver(&self, flow: &Flow) -> bool {
+        flow.port == DNS_PORT
+    }
+
+    fn granted(&self, _scope: Scope, _flow: &Flow) -> Option<Match> {
+        None
     }
 
     fn quota(&self, _scope: Scope, _flow: &Flow) -> Quota {

@@ -12,6 +12,8 @@ use crate::{
 struct Told {
     scope: Option<Scope>,
     found: Option<Match>,
+    granted: Option<Match>,
+    resolver: bool,
     left: Quota,
     asked_quota: Cell<u32>,
 }
@@ -23,6 +25,14 @@ impl Rules for Told {
 
     fn find(&self, _scope: Scope, _flow: &Flow) -> Option<Match> {
         self.found
+    }
+
+    fn goes_to_resolver(&self, flow: &Flow) -> bool {
+        self.resolver && flow.port == DNS_PORT
+    }
+
+    fn granted(&self, _scope: Scope, _flow: &Flow) -> Option<Match> {
+        self.granted
     }
 
     fn quota(&self, _scope: Scope, _flow: &Flow) -> Quota {
@@ -42,6 +52,8 @@ fn told(mode: Mode, found: Option<u8>) -> Told {
             mode,
         }),
         found: found.map(|flags| Match { rule: RULE, flags }),
+        granted: None,
+        resolver: false,
         left: Quota::Left,
         asked_quota: Cell::new(0),
     }
@@ -179,4 +191,66 @@ fn a_spent_quota_refuses_what_would_pass() {
             Verdict::Deny(Reason::NotAllowed)
         );
     }
+}
+
+#[test]
+fn port_53_goes_to_the_resolver_where_there_is_one() {
+    let mut rules = told(Mode::Enforce, Some(0));
+    let query = flow(PUBLIC, DNS_PORT);
+    assert_eq!(
+        decide(&rules, &query),
+        Verdict::Deny(Reason::DnsNotRedirected)
+    );
+    rules.resolver = true;
+    assert_eq!(decide(&rules, &query), Verdict::Resolver);
+    // Whatever server the program names: the host's own and private ones too.
+    assert_eq!(
+        decide(&rules, &flow([127, 0, 0, 53], DNS_PORT)),
+        Verdict::Resolver
+    );
+    assert_eq!(
+        decide(&rules, &flow([10, 0, 0, 2], DNS_PORT)),
+        Verdict::Resolver
+    );
+    rules.scope = None;
+    assert_eq!(decide(&rules, &query), Verdict::Deny(Reason::UnknownWorker));
+}
+
+#[test]
+fn a_grant_is_asked_after_the_prefixes_and_never_opens_a_special_address() {
+    let named = Match {
+        rule: RuleId(9),
+        flags: TLS,
+    };
+    let mut rules = told(Mode::Enforce, None);
+    rules.granted = Some(named);
+    assert_eq!(
+        decide(&rules, &flow(PUBLIC, 443)),
+        Verdict::AllowNamed(RuleId(9))
+    );
+    assert_eq!(
+        decide(&rules, &flow([10, 0, 0, 1], 443)),
+        Verdict::Deny(Reason::PrivateAddress)
+    );
+    rules.granted = Some(Match { flags: 0, ..named });
+    assert_eq!(
+        decide(&rules, &flow(PUBLIC, 443)),
+        Verdict::Allow(RuleId(9))
+    );
+    rules.found = Some(Match {
+        rule: RULE,
+        flags: 0,
+    });
+    rules.granted = Some(named);
+    assert_eq!(
+        decide(&rules, &flow(PUBLIC, 443)),
+        Verdict::Allow(RULE),
+        "a prefix rule demands no name"
+    );
+    rules.found = None;
+    rules.left = Quota::ConnectionsSpent;
+    assert_eq!(
+        decide(&rules, &flow(PUBLIC, 443)),
+        Verdict::Deny(Reason::LimitConnections)
+    );
 }

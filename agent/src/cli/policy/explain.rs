@@ -84,11 +84,7 @@ fn ip_of(storage: &SockaddrStorage) -> Option<IpAddr> {
 }
 
 fn outcome(verdict: Verdict) -> (Outcome, Reason) {
-    match verdict {
-        Verdict::Allow(_) => (Outcome::Allow, Reason::Rule),
-        Verdict::Observe(reason) => (Outcome::Observe, reason),
-        Verdict::Deny(reason) => (Outcome::Deny, reason),
-    }
+    (verdict.outcome(), verdict.reason())
 }
 
 fn destination_text(answer: &Explanation<'_>) -> String {
