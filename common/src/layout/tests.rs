@@ -13,11 +13,11 @@ fn nothing_has_padding() {
     assert_eq!(size_of::<LiveKey>(), 4 + 4 + 8);
     assert_eq!(size_of::<LimitsKey>(), 4 + 4);
     assert_eq!(size_of::<Limits>(), 8 + 8);
-    assert_eq!(size_of::<Usage>(), 5 * 8);
+    assert_eq!(size_of::<Usage>(), 7 * 8);
     assert_eq!(size_of::<CounterKey>(), 4 + 2 + 3 + 7);
     assert_eq!(
         size_of::<SocketState>(),
-        8 + 8 + 8 + 16 + 8 + 4 + 4 + 2 + 2 + 4
+        8 + 8 + 8 + 16 + 8 + 4 + 4 + 2 + 2 + 4 + 16 + 2 + 2 + 4
     );
     assert_eq!(size_of::<rule::PortRange>(), 8 + 2 + 2 + 1 + 1 + 2);
     assert_eq!(
@@ -77,6 +77,10 @@ fn bytes_are_read_as_they_were_written() {
         port: 9,
         protocol: 10,
         flags: STATE_DOOR,
+        original: Address([11; 16]),
+        original_port: 12,
+        hello_pieces: 13,
+        initial_sequence: 14,
     };
     assert_eq!(SocketState::read(state.bytes()), Some(state));
     assert_eq!(SocketState::read(&state.bytes()[1..]), None);

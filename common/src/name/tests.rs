@@ -38,6 +38,6 @@ fn names_end_with_the_room() {
         "a NUL follows the longest name"
     );
     assert_eq!(longest.len() + 1, NAME_KEY_BYTES);
-    assert!(NameKey::exact(PolicyId(1), Generation(1), &format!("{longest}a")).is_none());
+    assert!(NameKey::exact(PolicyId(1), Generation(1), &(longest.clone() + "a")).is_none());
     assert!(NameKey::below(PolicyId(1), Generation(1), &longest).is_none());
 }
