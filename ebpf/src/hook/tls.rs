@@ -8,7 +8,7 @@ use common::{
     decide::Mode,
     event::Hook,
     flow::TCP,
-    hello::{Answer, Bytes, Covers, Hello},
+    hello::{Answer, Covers, Hello},
     layout::{STATE_NAME_OWED, STATE_OBSERVED, STATE_SYN_SEEN},
     limits::HELLO_PIECES_MAX,
     verdict::{Reason, Verdict},
@@ -84,7 +84,12 @@ pub(crate) fn judge(
     let Some(name) = Name::take() else {
         return Fate::Hold;
     };
-    let answer = owing.answer(&segment, &packet.payload(&segment), &name, header);
+    let answer = owing.answer(
+        &segment,
+        &packet.payload(&segment, name.zero()),
+        &name,
+        header,
+    );
     let fate = owing.carry_out(answer, &name, what);
     name.release();
     fate
@@ -116,16 +121,16 @@ impl Owing<'_> {
         if !begins || segment.is_urgent() {
             return Answer::Refuse(Reason::TlsMalformed);
         }
-        let mut hello = Hello::read(payload);
-        let mut covers = Covers::default();
-        if hello.name_at != 0 {
-            if name.fold(payload, hello.name_at, hello.name_length) {
-                let generation = self.verified.generation;
-                covers = name.covers(self.kernel.policy, generation, header.destination_port);
-            } else {
-                hello.reason = Reason::TlsMalformed;
-            }
+        let hello = Hello::read(payload);
+        if hello.name_at == 0 {
+            return hello.answer(Covers::default());
         }
+        let hello = name.hello(hello);
+        if !name.fold(payload, hello.name_at, hello.name_length) {
+            return Answer::Refuse(Reason::TlsMalformed);
+        }
+        let generation = self.verified.generation;
+        let covers = name.covers(self.kernel.policy, generation, header.destination_port);
         hello.answer(covers)
     }
 
