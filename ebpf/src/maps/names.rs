@@ -15,12 +15,12 @@ use aya_ebpf::{
 use common::{
     event::{Event, NamedEvent},
     hello::{Covers, Fold, Hello},
-    verdict::Reason,
     id::{Generation, PolicyId},
     layout::Tally,
     limits::NAMES_MAX,
     name::{NAME_KEY_BYTES, NameData, NameKey, TLS_NAME_BYTES_MAX},
     rule::RuleSet,
+    verdict::Reason,
 };
 
 use super::{EVENTS, tally};
@@ -256,5 +256,4 @@ impl Name {
 }
 
 /// Where the name stands in its key.
-const NAME_OFFSET: usize =
-    offset_of!(NameKey, data) + offset_of!(NameData, name);
+const NAME_OFFSET: usize = offset_of!(NameKey, data) + offset_of!(NameData, name);
