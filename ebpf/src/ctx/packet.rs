@@ -21,17 +21,29 @@ const SYN_SENT: u32 = 2;
 /// `TCP_LISTEN`
 const LISTEN: u32 = 10;
 
-/// What a packet's first bytes say.
+/// What a packet's first bytes say. The shape comes first: an `Option` of this keeps its tag there, and
+/// the kernel refuses the description (BTF) of one that keeps it further back.
+#[repr(C)]
 pub(crate) struct Header {
+    pub(crate) shape: Shape,
     pub(crate) family: u16,
     pub(crate) protocol: u16,
-    pub(crate) shape: Shape,
     pub(crate) source: Address,
     pub(crate) source_port: u16,
     pub(crate) destination: Address,
     pub(crate) destination_port: u16,
     /// Where the transport header begins.
     transport: u32,
+}
+
+/// What the header of a TCP segment says (RFC 9293, 3.1).
+pub(crate) struct Segment {
+    /// Sequence number of its first octet, of the SYN where it has one. Host order.
+    pub(crate) sequence: u32,
+    /// It asks for a connection, or answers such a request.
+    pub(crate) is_syn: bool,
+    /// Bytes of data.
+    pub(crate) payload_length: u32,
 }
 
 /// The context of `egress` and `ingress`.
@@ -72,7 +84,7 @@ impl Packet {
     }
 
     /// The headers; `None` for what is neither IPv4 nor IPv6 or too short to be either.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn header(&self) -> Option<Header> {
         let head: [u32; 6] = self.load(0)?;
         let [first, _, _, ..] = head;
@@ -103,6 +115,21 @@ impl Packet {
             Some([_, flags]) => flags & (SYN | ACK) == SYN,
             None => true,
         }
+    }
+
+    /// The TCP header; `None` where the packet is too short for one. Of plain packets only.
+    #[inline(always)]
+    pub(crate) fn segment(&self, header: &Header) -> Option<Segment> {
+        const SYN: u8 = 0x02;
+        let [sequence, _acknowledged, offset_flags] =
+            self.load::<[u32; 3]>(header.transport + 4)?;
+        let [offset, flags, ..] = offset_flags.to_ne_bytes();
+        let data = header.transport + u32::from(offset >> 4) * 4;
+        Some(Segment {
+            sequence: u32::from_be(sequence),
+            is_syn: flags & SYN != 0,
+            payload_length: self.length().checked_sub(data)?,
+        })
     }
 
     /// The socket's state.

@@ -8,11 +8,11 @@ use common::{
     event::{DestroyOrder, Hook},
     flow::{Flow, Place, Shape, TCP, UDP},
     id::{Generation, SessionId},
-    layout::{STATE_DOOR, STATE_OBSERVED, Tally},
+    layout::{STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_RESOLVER, Tally},
     verdict::{Reason, Verdict},
 };
 
-use super::{PASS, REFUSE, connect};
+use super::{PASS, REFUSE, client, connect};
 use crate::{
     ctx::{self, Header, Packet},
     emit::{self, What, Who},
@@ -21,25 +21,63 @@ use crate::{
     state::State,
 };
 
-/// No reason that a packet is refused for: the full decision is still to come.
-const UNDECIDED: Reason = Reason::NotAllowed;
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ruling {
+    /// It passes.
+    Pass,
+    /// It passes on the promise of a TLS handshake.
+    Owed,
+    /// It goes to the resolver.
+    Resolver,
+    /// The full decision is still to come.
+    Undecided,
+    /// It does not pass.
+    Refuse(Reason),
+}
 
+/// The steps after the quick one are functions of their own, called one after the other: a program
+/// has 512 bytes of stack, and those that are called in turn share them.
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
-    let state = packet.state();
-    let Some(header) = packet.header() else {
-        return refuse_shapeless(state);
+    let header = packet.header();
+    let Some(header) = &header else {
+        return refuse_shapeless(packet.state());
     };
-    if let Some(state) = state
-        && is_verified(packet, &header, state)
-    {
-        return PASS;
+    let state = match packet.state() {
+        Some(state) => {
+            if is_verified(packet, header, state) {
+                return PASS;
+            }
+            state
+        }
+        None => match adopt(packet, header) {
+            Some(state) => state,
+            None => return REFUSE,
+        },
+    };
+    let mut ruling = judge(packet, header, state);
+    if ruling == Ruling::Resolver {
+        ruling = match client::note(header, state) {
+            Reason::Rule => Ruling::Pass,
+            reason => Ruling::Refuse(reason),
+        };
     }
-    judge(packet, &header, state)
+    if ruling == Ruling::Owed {
+        ruling = match owed(packet, header, state) {
+            Reason::Rule => Ruling::Pass,
+            reason => Ruling::Refuse(reason),
+        };
+    }
+    match ruling {
+        Ruling::Pass => PASS,
+        Ruling::Refuse(reason) => refuse(packet, header, state, reason),
+        Ruling::Owed | Ruling::Resolver | Ruling::Undecided => REFUSE,
+    }
 }
 
 /// Whether the packet goes where its socket was verified to go, in the generation in force.
-#[inline(always)]
+#[inline(never)]
 fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
     let (_, verified) = state.verified();
     let word = maps::word(state.policy());
@@ -48,77 +86,76 @@ fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
         && verified.port == header.destination_port
         && verified.protocol == header.protocol
         && word.generation() == Some(verified.generation)
+        // The resolver is told of every packet, and the first ones of a TLS connection are read.
+        && verified.flags & (STATE_RESOLVER | STATE_NAME_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
         // Bytes are charged by the full decision.
         && !word.limited()
 }
 
-/// The full decision.
-#[inline(always)]
-fn judge(packet: &Packet, header: &Header, state: Option<State>) -> i32 {
-    let flow = flow(packet, header);
-    let mut state = state;
-    let (kernel, cgroup) = whose(packet, &mut state);
-    let mut reason = carried_over(&kernel, &flow, state);
-    if reason == UNDECIDED {
-        reason = decide_anew(&kernel, &flow, state);
-    }
-    if reason == Reason::Rule {
-        return PASS;
+/// Makes the state of a socket that no hook saw made: its cgroup says whose it is. Reports and returns
+/// nothing where it is nobody's, or where there is no memory for the state.
+#[inline(never)]
+fn adopt(packet: &Packet, header: &Header) -> Option<State> {
+    let (cgroup, worker) = ctx::nearest_worker(|level| packet.ancestor(level));
+    let mut reason = Reason::UnknownWorker;
+    if worker.session != SessionId(0) {
+        if let Some(state) = packet.make_state() {
+            state.tag(worker.session, worker.policy, 0);
+            return Some(state);
+        }
+        maps::tally(Tally::StateMissing);
+        reason = Reason::TableFull;
     }
     let verdict = Verdict::Deny(reason);
     let who = Who {
+        session: worker.session,
+        policy: worker.policy,
+        generation: Generation(0),
         cgroup,
-        ..Who::of(&kernel)
     };
-    emit::count(&who, Hook::Egress, flow.protocol, &verdict);
+    emit::count(&who, Hook::Egress, header.protocol, &verdict);
     emit::tell(&who, &what(packet, header), &verdict);
-    if let Some(state) = state {
-        order_destruction(packet, header, state, &who);
-    }
-    REFUSE
+    None
 }
 
-/// The reason of a refusal, or [`Reason::Rule`] for what passes.
+/// What an earlier decision still says, else the full decision.
+#[inline(never)]
+fn judge(packet: &Packet, header: &Header, state: State) -> Ruling {
+    let flow = flow(packet, header);
+    let kernel = Kernel::of(state, Charge::Bytes(packet.length()));
+    match carried_over(&kernel, &flow, state) {
+        Ruling::Undecided => decide_anew(&kernel, &flow, state),
+        ruling => ruling,
+    }
+}
+
+/// The full decision, remembered where the packet passes.
 #[inline(always)]
-fn decide_anew(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
+fn decide_anew(kernel: &Kernel, flow: &Flow, state: State) -> Ruling {
     let verdict = decide(kernel, flow);
-    if !verdict.passes() {
-        return verdict.reason();
+    match verdict {
+        Verdict::Deny(reason) => return Ruling::Refuse(reason),
+        Verdict::Resolver => return Ruling::Resolver,
+        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::Observe(_) => {}
     }
     emit::count(&Who::of(kernel), Hook::Egress, flow.protocol, &verdict);
-    if let (Some(state), Some(generation)) = (state, kernel.word.generation()) {
+    if let Some(generation) = kernel.word.generation() {
         state.verify(&connect::verified(flow, verdict, generation));
     }
-    Reason::Rule
-}
-
-/// The view of the maps for the packet's socket, and its cgroup where nobody's. A socket without a
-/// state is one that no hook saw made; its cgroup says whose it is.
-#[inline(always)]
-fn whose(packet: &Packet, state: &mut Option<State>) -> (Kernel, u64) {
-    let charge = Charge::Bytes(packet.length());
-    if let Some(state) = state {
-        return (Kernel::new(state.session(), state.policy(), charge), 0);
+    if connect::is_owed(flow, &verdict) {
+        Ruling::Owed
+    } else {
+        Ruling::Pass
     }
-    let (cgroup, worker) = ctx::nearest_worker(|level| packet.ancestor(level));
-    if worker.session == SessionId(0) {
-        return (Kernel::new(worker.session, worker.policy, charge), cgroup);
-    }
-    *state = packet.make_state();
-    match state {
-        Some(state) => state.tag(worker.session, worker.policy, 0),
-        None => maps::tally(Tally::StateMissing),
-    }
-    (Kernel::new(worker.session, worker.policy, charge), 0)
 }
 
 /// What an earlier decision still says: the packet goes to the verified destination, and the rule
 /// that admitted it lives in the generation in force. Only the bytes are left to charge.
 #[inline(always)]
-fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
-    let (Some(state), Some(scope)) = (state, kernel.scope()) else {
-        return UNDECIDED;
+fn carried_over(kernel: &Kernel, flow: &Flow, state: State) -> Ruling {
+    let Some(scope) = kernel.scope() else {
+        return Ruling::Undecided;
     };
     let (seen, verified) = state.verified();
     let same = flow.shape == Shape::Plain
@@ -126,21 +163,51 @@ fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
         && verified.address == flow.address
         && verified.port == flow.port
         && verified.protocol == flow.protocol
-        && verified.flags & STATE_OBSERVED == 0
+        && verified.flags & (STATE_OBSERVED | STATE_RESOLVER) == 0
         && (verified.flags & STATE_DOOR != 0 || flow.place == Place::Remote);
     if !same {
-        return UNDECIDED;
+        return Ruling::Undecided;
     }
     if verified.generation != scope.generation {
         if !maps::lives(scope.policy, scope.generation, verified.rule) {
-            return UNDECIDED;
+            return Ruling::Undecided;
         }
-        state.renew(seen, &verified, scope.generation);
+        state.renew(seen, scope.generation);
     }
     match kernel.quota(scope, flow) {
-        Quota::Left => Reason::Rule,
-        Quota::ConnectionsSpent | Quota::BytesSpent => Reason::LimitBytes,
+        Quota::Left if verified.flags & STATE_NAME_OWED != 0 => Ruling::Owed,
+        Quota::Left => Ruling::Pass,
+        Quota::ConnectionsSpent | Quota::BytesSpent => Ruling::Refuse(Reason::LimitBytes),
     }
+}
+
+/// [`Reason::Rule`] for a packet that a connection may send which owes a TLS handshake, else why it
+/// may not: what carries no data passes; a SYN says where the stream begins.
+#[inline(never)]
+fn owed(packet: &Packet, header: &Header, state: State) -> Reason {
+    let Some(segment) = packet.segment(header) else {
+        return Reason::TlsMalformed;
+    };
+    if segment.is_syn {
+        let (seen, verified) = state.verified();
+        state.begin_stream(seen, verified.flags, segment.sequence);
+    }
+    if segment.payload_length == 0 {
+        Reason::Rule
+    } else {
+        Reason::TlsMalformed
+    }
+}
+
+/// Refuses a packet, reports it, and has its socket destroyed where that can be done.
+#[inline(never)]
+fn refuse(packet: &Packet, header: &Header, state: State, reason: Reason) -> i32 {
+    let verdict = Verdict::Deny(reason);
+    let who = Who::of(&Kernel::of(state, Charge::Nothing));
+    emit::count(&who, Hook::Egress, header.protocol, &verdict);
+    emit::tell(&who, &what(packet, header), &verdict);
+    order_destruction(packet, header, state, &who);
+    REFUSE
 }
 
 #[inline(always)]
@@ -206,7 +273,7 @@ fn order_destruction(packet: &Packet, header: &Header, state: State, who: &Who) 
 }
 
 /// Refuses what is no IP packet with ports: too short, or of another version.
-#[inline(always)]
+#[inline(never)]
 fn refuse_shapeless(state: Option<State>) -> i32 {
     let who = match state {
         Some(state) => Who::of(&Kernel::new(
