@@ -112,10 +112,16 @@ pub fn remedy_for_name(
 
 /// A rule that opens a name on a port, or why none can.
 pub(super) fn for_destination(name: &DomainName, protocol: u16, port: u16) -> String {
-    match special_name::refusal(&DomainPattern::from(name.clone())) {
-        Some(special) => format!("nothing opens it: `{name}` {}", special.why),
-        None => domain_toml(name, protocol, port),
+    let pattern = DomainPattern::from(name.clone());
+    if let Some(special) = special_name::refusal(&pattern) {
+        return format!("nothing opens it: `{name}` {}", special.why);
     }
+    if special_name::metadata(&pattern).is_some() {
+        return format!(
+            "nothing opens `{name}` alone: metadata hands out credentials, and its address has to be opened by `[[egress.allow_private]]` too"
+        );
+    }
+    domain_toml(name, protocol, port)
 }
 
 /// A rule for a name, with the words that its ports ask for.
