@@ -87,7 +87,7 @@ fn grants_that_are_held_are_judged_where_they_are() {
     let policy = policy();
     let known = ["8.8.8.8", "10.0.0.1", "2606:50c0::1"].map(|ip| KnownGrant {
         address: Address::from(ip.parse::<std::net::IpAddr>().unwrap()),
-        expires_in: Duration::from_secs(60),
+        expires_in: Duration::from_mins(1),
     });
     let held = ask(&policy, "four.example:443", &known).held;
     let verdicts: Vec<Verdict> = held.iter().map(|held| held.verdict).collect();
