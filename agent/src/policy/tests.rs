@@ -4,8 +4,10 @@ mod calls;
 mod corpus;
 mod examples;
 mod explaining;
+mod explaining_names;
 mod forms;
 mod naive;
+mod names;
 mod scale;
 mod set;
 

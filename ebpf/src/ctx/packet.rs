@@ -21,11 +21,13 @@ const SYN_SENT: u32 = 2;
 /// `TCP_LISTEN`
 const LISTEN: u32 = 10;
 
-/// What a packet's first bytes say.
+/// What a packet's first bytes say. The shape comes first: an `Option` of this keeps its tag there, and
+/// the kernel refuses the description (BTF) of one that keeps it further back.
+#[repr(C)]
 pub(crate) struct Header {
+    pub(crate) shape: Shape,
     pub(crate) family: u16,
     pub(crate) protocol: u16,
-    pub(crate) shape: Shape,
     pub(crate) source: Address,
     pub(crate) source_port: u16,
     pub(crate) destination: Address,
@@ -75,7 +77,7 @@ impl Packet {
     }
 
     /// The headers; `None` for what is neither IPv4 nor IPv6 or too short to be either.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn header(&self) -> Option<Header> {
         let head: [u32; 6] = self.load(0)?;
         let [first, _, _, ..] = head;

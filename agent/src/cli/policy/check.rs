@@ -9,6 +9,7 @@ use super::print::{Answer, Colour, paint};
 use crate::{
     exit::Code,
     policy::{
+        caution::{Caution, cautions},
         compiled::CompiledPolicy,
         digest::mode_text,
         store::{self, PolicySet, SetError},
@@ -78,17 +79,32 @@ fn read(paths: &[PathBuf]) -> Result<PolicySet, SetError> {
     }
 }
 
+/// Cautions of one policy that are printed; the rest is counted.
+const CAUTIONS_MAX: usize = 50;
+
 fn line(policy: &CompiledPolicy) -> String {
     let rules = match policy.egress.rules.len() {
         1 => "1 rule".to_owned(),
         count => format!("{count} rules"),
     };
-    format!(
-        "{}  {}  {rules}, {}\n",
+    let mut lines = vec![format!(
+        "{}  {}  {rules}, {}",
         paint(Colour::Green, "ok"),
         policy.tool,
         mode_text(policy.mode),
-    )
+    )];
+    let cautions = cautions(policy);
+    let warn = paint(Colour::Yellow, "warn");
+    for Caution { line, about, text } in cautions.iter().take(CAUTIONS_MAX) {
+        let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+        lines.push(format!("    {warn}  {place}`{about}`: {text}"));
+    }
+    let more = cautions.len().saturating_sub(CAUTIONS_MAX);
+    if more > 0 {
+        lines.push(format!("    and {more} more warnings"));
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn object(policy: &CompiledPolicy) -> Value {
@@ -97,6 +113,16 @@ fn object(policy: &CompiledPolicy) -> Value {
         "mode": mode_text(policy.mode),
         "rules": policy.egress.rules.len(),
         "prefixes": policy.egress.table.len(),
+        "names": policy.egress.names.entries().len(),
         "digest": policy.digest.to_string(),
+        "warnings": cautions(policy).iter().map(warning).collect::<Vec<Value>>(),
+    })
+}
+
+fn warning(caution: &Caution<'_>) -> Value {
+    json!({
+        "line": caution.line,
+        "about": caution.about,
+        "message": caution.text,
     })
 }
