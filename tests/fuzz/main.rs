@@ -6,5 +6,6 @@
 mod config;
 mod control;
 mod event;
+mod hello;
 mod mutator;
 mod policy;
