@@ -48,7 +48,10 @@ impl<'a> MapPlan<'a> {
             .table
             .iter()
             .partition(|entry| entry.prefix.length == ADDRESS_BITS);
+        let domains = egress.rules.iter().filter(|rule| rule.domain().is_some());
         let live = egress.table.iter().flat_map(|entry| rules_of(&entry.set));
+        // A grant and a verified name are worth something while their rule lives.
+        let live = live.chain(domains.map(|rule| rule.id));
         let limits = Limits {
             connections: egress.limits.connections,
             bytes_out: egress.limits.bytes_out,

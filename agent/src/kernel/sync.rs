@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{
-    id::{Generation, PolicyId},
+    id::{Generation, PolicyId, RuleId},
     layout::{Config, PolicyWord},
     limits::{LIVE_RULES_MAX, POLICIES_MAX, PREFIXES_MAX},
 };
@@ -207,6 +207,15 @@ fn same_rules(old: &CompiledPolicy, new: &CompiledPolicy) -> bool {
     old.mode == new.mode
         && old.egress.limits == new.egress.limits
         && old.egress.table == new.egress.table
+        && old.egress.names.entries() == new.egress.names.entries()
+        && domain_rules(old).eq(domain_rules(new))
+}
+
+/// The domain rules, which stand in no table of addresses: a grant is worth something while its rule
+/// is part of a generation.
+fn domain_rules(policy: &CompiledPolicy) -> impl Iterator<Item = RuleId> + '_ {
+    let rules = policy.egress.rules.iter();
+    rules.filter(|rule| rule.domain().is_some()).map(|r| r.id)
 }
 
 /// Waits for generations that are still being removed where a new one might not fit beside them.

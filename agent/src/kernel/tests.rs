@@ -10,7 +10,9 @@ mod policies;
 mod worker;
 
 mod cgroups;
+mod grants;
 mod lifecycle;
 mod packets;
+mod resolver;
 mod sockets;
 mod swaps;
