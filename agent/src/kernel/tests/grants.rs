@@ -187,7 +187,8 @@ fn a_full_address_takes_what_replaces_the_dead() {
     assert_eq!(scope(more(9)), Some(Scope::Address));
     assert_eq!(grants.refused(), 1);
     // A rule that is gone makes room, and so does a grant that has ended.
-    fence.push(&names(&living[1..]));
+    let next: Vec<_> = (2..=9).map(|rule| (rule, TCP, 443)).collect();
+    fence.push(&names(&next));
     more(9).unwrap();
     assert_eq!(scope(more(10)), Some(Scope::Address));
     let soon = BootTime::now() + Duration::from_millis(50);
