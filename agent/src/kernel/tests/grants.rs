@@ -20,7 +20,7 @@ use crate::{
     policy::compiled::CompiledPolicy,
 };
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn names(rules: &[(u64, u16, u16)]) -> Arc<CompiledPolicy> {
     with_names(&policy(Mode::Enforce, NO_LIMITS, &[]), rules)
@@ -228,8 +228,8 @@ fn a_session_is_bounded_and_ends_with_its_grants() {
         .give(session, address(GRANTS_PER_SESSION_MAX), &ranges, end)
         .unwrap();
     assert_eq!(grants.count(), 1, "addresses of a dropped rule made room");
-    let fill = fence.kernel.map_fill().unwrap();
-    assert!(fill.iter().any(|f| f.name == "grants" && f.entries == 1));
+    let tables = fence.kernel.map_fill().unwrap();
+    assert!(tables.iter().any(|f| f.name == "grants" && f.entries == 1));
 
     let id = fence.cgroup(session).id();
     drop(worker);
