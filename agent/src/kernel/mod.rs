@@ -68,7 +68,7 @@ struct Inner {
     /// Folder of the parent cgroup.
     parent: PathBuf,
     published: Mutex<sync::Published>,
-    grants: grant::Locked,
+    grants: Mutex<grant::Index>,
     /// Cookie of the agent's network namespace.
     netns: u64,
     /// Port of the resolver, as the programs have it.
