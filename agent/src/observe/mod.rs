@@ -8,4 +8,5 @@ pub mod event;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod name;
 pub mod refused;
