@@ -12,7 +12,10 @@ use std::{
 use common::limits;
 use serde::Deserialize;
 
-use super::instance::{Instance, InstanceNameError};
+use super::{
+    dns::{Dns, RawDns},
+    instance::{Instance, InstanceNameError},
+};
 
 /// Where the file is looked for when none is named.
 pub(super) const DEFAULT_FILE: &str = "/etc/stockade/stockade.toml";
@@ -45,6 +48,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Sessions alive at once.
     pub sessions_max: u32,
+    /// How names are resolved.
+    pub dns: Dns,
 }
 
 /// Where metrics are served.
@@ -120,6 +125,8 @@ struct RawConfig {
     log: RawLog,
     #[serde(default)]
     sessions: RawSessions,
+    #[serde(default)]
+    dns: RawDns,
 }
 
 #[derive(Default, Deserialize)]
@@ -146,6 +153,7 @@ impl Default for Config {
             log_level: "info".to_owned(),
             log_format: LogFormat::Auto,
             sessions_max: SESSIONS_DEFAULT,
+            dns: Dns::default(),
         }
     }
 }
@@ -181,6 +189,7 @@ impl Config {
             metrics,
             log: RawLog { level, format },
             sessions: RawSessions { max },
+            dns,
         } = raw;
         let place = Place { path, text };
         let default = Self::default();
@@ -192,6 +201,7 @@ impl Config {
             log_level: level.unwrap_or(default.log_level),
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
+            dns: dns.check(&place)?,
         })
     }
 }
@@ -206,7 +216,8 @@ impl Metrics {
     }
 }
 
-struct Place<'a> {
+/// Where the text lies, for errors.
+pub(super) struct Place<'a> {
     path: &'a Path,
     text: &'a str,
 }
@@ -243,7 +254,12 @@ impl Place<'_> {
         Err(self.value(max, "sessions.max", message))
     }
 
-    fn value<T>(&self, spanned: &toml::Spanned<T>, key: &'static str, message: String) -> Error {
+    pub(super) fn value<T>(
+        &self,
+        spanned: &toml::Spanned<T>,
+        key: &'static str,
+        message: String,
+    ) -> Error {
         Error::Value {
             path: self.path.to_owned(),
             line: line_and_column(self.text, spanned.span().start).0,

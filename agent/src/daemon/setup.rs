@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     audit::Journal,
-    config::{DEFAULT_INSTANCE, Instance},
+    config::{DEFAULT_INSTANCE, Dns, Instance},
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, metrics::Metrics},
@@ -49,6 +49,8 @@ pub struct Setup {
     pub policies: PolicySource,
     /// Sessions alive at once.
     pub sessions_max: u32,
+    /// How names are resolved.
+    pub dns: Dns,
     /// The journal.
     pub journal: PathBuf,
     /// What becomes of the hooks at the end.
@@ -94,6 +96,7 @@ impl Engine {
             instance,
             policies: source,
             sessions_max,
+            dns: _,
             journal,
             ending,
         } = setup;

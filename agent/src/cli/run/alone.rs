@@ -18,7 +18,7 @@ use crate::{
         report::{Explain, report},
         runtime, signals,
     },
-    config::{Instance, LogFormat},
+    config::{Dns, Instance, LogFormat},
     daemon::{
         CommandLine, Ending, Engine, Finished, Order, PolicySource, Setup, control::server::ended,
         sweep_abandoned,
@@ -76,6 +76,7 @@ pub(in crate::cli) fn run_alone(
             instance,
             policies: PolicySource::One(policy),
             sessions_max: 1,
+            dns: Dns::default(),
             ending: Ending::Remove,
         })?;
         let finished = in_engine(&engine, order, signals).await;
