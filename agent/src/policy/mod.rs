@@ -14,6 +14,7 @@ pub mod error;
 mod example;
 pub mod explain;
 pub mod model;
+pub mod names;
 mod parse;
 pub mod port;
 pub mod profile;

@@ -11,7 +11,7 @@ use common::{
 
 use super::{
     super::{
-        compiled::{Prefix, Target},
+        compiled::{DomainRule, Ech, Prefix, Record, Target, Tls},
         domain::DomainPattern,
         error::{Code, Span},
         port,
@@ -153,17 +153,23 @@ impl Context<'_> {
             self.findings
                 .hinted(Code::Conflict, ech.span, message, hint);
         }
-        if let Field::Given(records) = records {
-            self.records(records);
-        }
+        let records = match records {
+            Field::Given(records) => self.records(records),
+            Field::Absent | Field::Unreadable => Record::DEFAULT.to_vec(),
+        };
         match DomainPattern::parse(&domain.value) {
-            Ok(pattern) => {
-                let message = "domain rules are not enforced by this version";
-                let hint = "name the addresses: `cidr = \"185.199.108.0/22\"`";
-                self.findings
-                    .hinted(Code::Unsupported, domain.span, message, hint);
-                Some(Target::Domain(pattern))
-            }
+            Ok(pattern) => Some(Target::Domain(DomainRule {
+                pattern,
+                tls: match tls {
+                    Field::Given(tls) if tls.value == RawTls::Off => Tls::Off,
+                    _ => Tls::Require,
+                },
+                ech: match ech {
+                    Field::Given(ech) if ech.value == RawEch::Allow => Ech::Allow,
+                    _ => Ech::Refuse,
+                },
+                records,
+            })),
             Err(error) => {
                 let (message, hint) = (error.to_string(), error.hint());
                 self.findings
@@ -184,7 +190,7 @@ impl Context<'_> {
         }
     }
 
-    fn records(&mut self, records: &Located<List<RawRecord>>) {
+    fn records(&mut self, records: &Located<List<RawRecord>>) -> Vec<Record> {
         if records.value.is_empty() {
             let hint = "drop the key, or write it like `records = [\"A\", \"AAAA\"]`";
             self.findings
@@ -197,6 +203,10 @@ impl Context<'_> {
                 self.findings.add(Code::Duplicate, record.span, message);
             }
         }
+        let mut records: Vec<Record> = records.value.iter().map(|r| record(r.value)).collect();
+        records.sort_unstable();
+        records.dedup();
+        records
     }
 }
 
@@ -209,4 +219,17 @@ fn local_block(prefix: &Prefix) -> bool {
     [loopback4, unspecified4, unspecified6, loopback6]
         .iter()
         .any(|block| block.overlaps(prefix))
+}
+
+const fn record(raw: RawRecord) -> Record {
+    match raw {
+        RawRecord::A => Record::A,
+        RawRecord::Aaaa => Record::Aaaa,
+        RawRecord::Mx => Record::Mx,
+        RawRecord::Txt => Record::Txt,
+        RawRecord::Srv => Record::Srv,
+        RawRecord::Caa => Record::Caa,
+        RawRecord::Https => Record::Https,
+        RawRecord::Svcb => Record::Svcb,
+    }
 }
