@@ -6,6 +6,7 @@
 pub mod dispatch;
 pub mod event;
 pub mod http;
+pub mod learned;
 pub mod log;
 pub mod metrics;
 pub mod name;

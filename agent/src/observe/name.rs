@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn what_moves_a_cursor_is_spelt_out() {
-        assert_eq!(shown(*b"a\x1b[2J\n\\\x00\xff x"), r"a\027[2J\010\092\000\255\032x");
+        assert_eq!(
+            shown(*b"a\x1b[2J\n\\\x00\xff x"),
+            r"a\027[2J\010\092\000\255\032x"
+        );
         assert_eq!(shown("\u{202e}".bytes()), r"\226\128\174");
     }
 
