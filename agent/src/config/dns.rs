@@ -1,7 +1,10 @@
 //! `[dns]` of the agent's configuration: whom the resolver asks, how it refuses, how much a worker
 //! may ask. It knows nothing of how names are resolved.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde::Deserialize;
 
@@ -15,11 +18,13 @@ pub const PORTS_FREE_FROM: u16 = 1_024;
 const NAME_BYTES_MAX: usize = 253;
 /// Bounds of what a worker may ask, and what it may where nothing is said.
 const QUERIES_MAX: u32 = 100_000;
-const QUERIES_DEFAULT: u32 = 200;
-const BURST_DEFAULT: u32 = 1_000;
+const QUERIES_DEFAULT: u32 = 1_000;
+const BURST_DEFAULT: u32 = 2_000;
 const WILDCARD_MAX: u32 = 1_000_000;
 const WILDCARD_NAMES_DEFAULT: u32 = 120;
 const WILDCARD_BYTES_DEFAULT: u32 = 4_096;
+/// Where Debian and others keep the certificates of the authorities that a host trusts.
+const ROOTS_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
 const PLAIN_PORT: u16 = 53;
 const TLS_PORT: u16 = 853;
 
@@ -30,6 +35,8 @@ pub struct Dns {
     pub upstreams: Upstreams,
     /// The name in the upstreams' certificates: they are asked over TLS.
     pub tls: Option<String>,
+    /// PEM file of the authorities that sign those certificates.
+    pub tls_roots: PathBuf,
     /// What it says to a query that it refuses.
     pub refusal: Refusal,
     /// Queries of one session in a second, over longer times.
@@ -69,6 +76,7 @@ pub enum Refusal {
 pub(super) struct RawDns {
     upstreams: Option<toml::Spanned<toml::Value>>,
     tls: Option<toml::Spanned<String>>,
+    tls_roots: Option<toml::Spanned<PathBuf>>,
     #[serde(default)]
     refusal: Refusal,
     queries_per_second: Option<toml::Spanned<i64>>,
@@ -83,6 +91,7 @@ impl Default for Dns {
         Self {
             upstreams: Upstreams::Host,
             tls: None,
+            tls_roots: PathBuf::from(ROOTS_DEFAULT),
             refusal: Refusal::Nxdomain,
             queries_per_second: QUERIES_DEFAULT,
             burst: BURST_DEFAULT,
@@ -98,6 +107,7 @@ impl RawDns {
         let Self {
             upstreams,
             tls,
+            tls_roots,
             refusal,
             queries_per_second,
             burst,
@@ -134,6 +144,9 @@ impl RawDns {
         Ok(Dns {
             upstreams,
             tls: tls.map(|(name, _)| name),
+            tls_roots: tls_roots.map_or(Ok(default.tls_roots), |path| {
+                place.absolute(&path, "dns.tls_roots")
+            })?,
             refusal,
             queries_per_second,
             burst: burst_number,

@@ -195,7 +195,7 @@ impl Config {
         let default = Self::default();
         Ok(Self {
             instance: instance.map_or(Ok(default.instance), |name| place.instance(&name))?,
-            policies: policies.map_or(Ok(default.policies), |folder| place.folder(&folder))?,
+            policies: policies.map_or(Ok(default.policies), |folder| place.absolute(&folder, "policies"))?,
             control_group: control_group.unwrap_or(default.control_group),
             metrics: metrics.map_or(Ok(default.metrics), |text| place.metrics(&text))?,
             log_level: level.unwrap_or(default.log_level),
@@ -228,11 +228,15 @@ impl Place<'_> {
             .map_err(|error: InstanceNameError| self.value(name, "instance", error.to_string()))
     }
 
-    fn folder(&self, folder: &toml::Spanned<PathBuf>) -> Result<PathBuf, Error> {
-        if folder.get_ref().is_absolute() {
-            return Ok(folder.get_ref().clone());
+    pub(super) fn absolute(
+        &self,
+        path: &toml::Spanned<PathBuf>,
+        key: &'static str,
+    ) -> Result<PathBuf, Error> {
+        if path.get_ref().is_absolute() {
+            return Ok(path.get_ref().clone());
         }
-        Err(self.value(folder, "policies", "not an absolute path".to_owned()))
+        Err(self.value(path, key, "not an absolute path".to_owned()))
     }
 
     fn metrics(&self, text: &toml::Spanned<String>) -> Result<Metrics, Error> {

@@ -209,20 +209,22 @@ impl Tool {
     /// The record of a session; the oldest makes room for a new one.
     fn of(&mut self, session: u64) -> &mut Record {
         // The newest sessions speak most, and they stand at the end.
-        if let Some(at) = self.sessions.iter().rposition(|(id, _)| *id == session)
-            && let Some((_, record)) = self.sessions.get_mut(at)
-        {
-            return record;
+        let at = self.sessions.iter().rposition(|(id, _)| *id == session);
+        let at = at.unwrap_or_else(|| {
+            if self.sessions.len() >= SESSIONS_PER_TOOL_MAX
+                && let Some((_, oldest)) = self.sessions.pop_front()
+            {
+                self.earlier.unite(oldest, THINGS_PER_SESSION_MAX);
+                self.earlier_sessions = self.earlier_sessions.saturating_add(1);
+            }
+            self.sessions.push_back((session, Record::default()));
+            self.sessions.len().saturating_sub(1)
+        });
+        match self.sessions.get_mut(at) {
+            Some((_, record)) => record,
+            // The place was found or made above.
+            None => &mut self.earlier,
         }
-        if self.sessions.len() >= SESSIONS_PER_TOOL_MAX
-            && let Some((_, oldest)) = self.sessions.pop_front()
-        {
-            self.earlier.unite(oldest, THINGS_PER_SESSION_MAX);
-            self.earlier_sessions = self.earlier_sessions.saturating_add(1);
-        }
-        self.sessions.push_back((session, Record::default()));
-        let newest = self.sessions.back_mut();
-        newest.map_or(&mut self.earlier, |(_, record)| record)
     }
 }
 

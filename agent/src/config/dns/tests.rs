@@ -30,6 +30,7 @@ fn every_key_is_read() {
     let dns = parse(
         r#"
         upstreams = ["192.0.2.53", "192.0.2.54:5353", "2001:db8::53", "[2001:db8::54]:53", "192.0.2.53:53"]
+        tls_roots = "/etc/ssl/lab.pem"
         refusal = "refused"
         queries_per_second = 7
         burst = 9
@@ -50,6 +51,7 @@ fn every_key_is_read() {
         Ok(Dns {
             upstreams: Upstreams::Servers(servers.to_vec()),
             tls: None,
+            tls_roots: "/etc/ssl/lab.pem".into(),
             refusal: Refusal::Refused,
             queries_per_second: 7,
             burst: 9,

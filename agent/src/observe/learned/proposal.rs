@@ -232,9 +232,8 @@ fn names(record: &Record, openings: &mut Openings, remarks: &mut Vec<String>) {
         if known.as_ref().is_some_and(|name| led.contains(name)) {
             continue;
         }
-        let of_interest = |record: &&str| asked.records.contains(**record);
-        let only_data = !ADDRESS_RECORDS.iter().any(|record| of_interest(&record))
-            && RECORDS.iter().any(|record| of_interest(&record));
+        let wanted = |of: &[&str]| of.iter().any(|record| asked.records.contains(*record));
+        let only_data = wanted(RECORDS) && !wanted(ADDRESS_RECORDS);
         match known {
             Some(name) if only_data => {
                 let demand = Demand {

@@ -94,7 +94,35 @@ fn names_rather_than_addresses() {
     dial(&learned, "2606:4700::1", 443, 11);
     let quic = event(Reason::NotAllowed, UDP, "198.51.100.7", 443);
     learned.flow(&quic, at(12));
-    check(&learned, &expect![[""]]);
+    check(&learned, &expect![[r##"
+        # Proposed for `web` from 1 session(s) in `observe` mode.
+        # No event is missing.
+        # Read each line before it goes into the policy; then `mode = "enforce"`.
+
+        # tcp 443: 2 flows, 1970-01-01T00:00:05.000000Z to 1970-01-01T00:00:09.000000Z
+        # asked (A, AAAA): 2 queries, 1970-01-01T00:00:03.000000Z to 1970-01-01T00:00:04.000000Z
+        [[egress.allow]]
+        domain = "api.example"
+        ports = [443]
+
+        # udp 443: 1 flow, 1970-01-01T00:00:12.000000Z
+        # asked (A, AAAA): 2 queries, 1970-01-01T00:00:03.000000Z to 1970-01-01T00:00:04.000000Z
+        [[egress.allow]]
+        domain = "api.example"
+        protocol = "udp"
+        ports = [443]
+
+        # tcp 9000: 1 flow, 1970-01-01T00:00:10.000000Z
+        # tcp 9001: 1 flow, 1970-01-01T00:00:10.000000Z
+        [[egress.allow]]
+        cidr = "8.8.4.4/32"
+        ports = ["9000-9001"]
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:11.000000Z
+        [[egress.allow]]
+        cidr = "2606:4700::1/128"
+        ports = [443]
+    "##]]);
 }
 
 #[test]
@@ -113,7 +141,48 @@ fn siblings_become_a_wildcard() {
         ask(&learned, &format!("{name}.few.example"), "A", &[&address], 1);
         dial(&learned, &address, 443, 2);
     }
-    check(&learned, &expect![[""]]);
+    check(&learned, &expect![[r##"
+        # Proposed for `web` from 1 session(s) in `observe` mode.
+        # No event is missing.
+        # Read each line before it goes into the policy; then `mode = "enforce"`.
+
+        # tcp 443: 3 flows, 1970-01-01T00:00:02.000000Z to 1970-01-01T00:00:02.000000Z
+        # asked (A): 3 queries, 1970-01-01T00:00:01.000000Z to 1970-01-01T00:00:01.000000Z
+        # below it: a.cdn.example, b.cdn.example, c.cdn.example
+        [[egress.allow]]
+        domain = "*.cdn.example"
+        ports = [443]
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:02.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        [[egress.allow]]
+        domain = "a.github.io"
+        ports = [443]
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:02.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        [[egress.allow]]
+        domain = "b.github.io"
+        ports = [443]
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:02.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        [[egress.allow]]
+        domain = "c.github.io"
+        ports = [443]
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:02.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        [[egress.allow]]
+        domain = "x.few.example"
+        ports = [443]
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:02.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        [[egress.allow]]
+        domain = "y.few.example"
+        ports = [443]
+    "##]]);
 }
 
 #[test]
@@ -129,7 +198,41 @@ fn what_the_handshake_showed() {
     learned.flow(&event(Reason::TlsMalformed, TCP, "198.51.100.9", 443), at(4));
     ask(&learned, "hidden.example", "A", &["198.51.100.10"], 1);
     learned.flow(&event(Reason::TlsHidden, TCP, "198.51.100.10", 443), at(5));
-    check(&learned, &expect![[""]]);
+    check(&learned, &expect![[r##"
+        # Proposed for `web` from 1 session(s) in `observe` mode.
+        # No event is missing.
+        # Read each line before it goes into the policy; then `mode = "enforce"`.
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:04.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        [[egress.allow]]
+        domain = "binary.example"
+        ports = [443]
+        tls = "off"
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:05.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        [[egress.allow]]
+        domain = "hidden.example"
+        ports = [443]
+        ech = "allow"
+
+        # tcp 443: 1 flow, 1970-01-01T00:00:03.000000Z
+        [[egress.allow]]
+        domain = "other.example"
+        ports = [443]
+
+        # tcp 8080: 1 flow, 1970-01-01T00:00:02.000000Z
+        # asked (A): 1 query, 1970-01-01T00:00:01.000000Z
+        # whether TLS is spoken here was not looked at: take `tls = "off"` away if it is
+        [[egress.allow]]
+        domain = "plain.example"
+        ports = [8080]
+        tls = "off"
+
+        # Not opened by the lines above:
+        # * `shared.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
+    "##]]);
 }
 
 #[test]
@@ -141,7 +244,32 @@ fn what_no_line_opens_is_said() {
     ask(&learned, r"bad\027[2Jname.example", "A", &[], 1);
     ask(&learned, "localname", "A", &[], 1);
     ask(&learned, "_dmarc.mail.example", "TXT", &[], 2);
-    check(&learned, &expect![[""]]);
+    check(&learned, &expect![[r##"
+        # Proposed for `web` from 1 session(s) in `observe` mode.
+        # No event is missing.
+        # Read each line before it goes into the policy; then `mode = "enforce"`.
+
+        # asked (TXT): 1 query, 1970-01-01T00:00:02.000000Z
+        # only these records were asked for: no address is granted, and the port opens nothing
+        [[egress.allow]]
+        domain = "_dmarc.mail.example"
+        ports = [443]
+        records = ["TXT"]
+
+        # Not opened by the lines above:
+        # * tcp 127.0.0.1 port 80: the destination is this host: 1 flow, 1970-01-01T00:00:01.000000Z
+        #     [[local.allow]]
+        #     tcp = "127.0.0.1:80"
+        # * tcp 10.0.0.1 port 5432: the destination is a private, special-purpose or metadata address: 1 flow, 1970-01-01T00:00:01.000000Z
+        #     [[egress.allow_private]]
+        #     cidr = "10.0.0.1/32"
+        #     protocol = "tcp"
+        #     ports = [5432]
+        #     reason = "..."
+        # * `asked-only.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
+        # * `bad\027[2Jname.example` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
+        # * `localname` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
+    "##]]);
 }
 
 /// A name out of a hostile answer or handshake never leaves its comment or its string.
