@@ -195,7 +195,9 @@ impl Config {
         let default = Self::default();
         Ok(Self {
             instance: instance.map_or(Ok(default.instance), |name| place.instance(&name))?,
-            policies: policies.map_or(Ok(default.policies), |folder| place.absolute(&folder, "policies"))?,
+            policies: policies.map_or(Ok(default.policies), |folder| {
+                place.absolute(&folder, "policies")
+            })?,
             control_group: control_group.unwrap_or(default.control_group),
             metrics: metrics.map_or(Ok(default.metrics), |text| place.metrics(&text))?,
             log_level: level.unwrap_or(default.log_level),

@@ -41,7 +41,7 @@ use common::{
 pub use self::{
     attach::{Admitted, Attached},
     error::Error,
-    locals::LocalAddresses,
+    locals::{LocalAddresses, Locals},
     pin::remove_pins,
     sync::{PolicyInForce, Synced},
 };
@@ -151,6 +151,12 @@ impl Kernel {
     /// The one who destroys sockets that a policy refuses.
     pub fn destroyer(&self) -> Result<flows::Destroyer, Error> {
         flows::Destroyer::open(&self.inner)
+    }
+
+    /// The addresses of this host, to be looked up.
+    #[must_use]
+    pub fn locals(&self) -> Locals {
+        Locals::new(&self.inner)
     }
 
     /// What the resolver has opened to sessions.

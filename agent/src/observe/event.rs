@@ -98,7 +98,9 @@ impl Names {
         Some(self.policies.get(&policy)?.policy.tool.as_str())
     }
 
-    fn rule(&self, policy: PolicyId, rule: RuleId) -> Option<&str> {
+    /// The canonical words of a rule.
+    #[must_use]
+    pub fn rule(&self, policy: PolicyId, rule: RuleId) -> Option<&str> {
         let named = self.policies.get(&policy)?;
         let at = named
             .rules

@@ -15,9 +15,7 @@ use prometheus::{
 };
 
 pub use process::resident_bytes;
-pub use sample::{
-    Applied, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount,
-};
+pub use sample::{Applied, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount};
 
 /// One row of the table.
 struct Row {

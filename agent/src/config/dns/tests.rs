@@ -167,7 +167,7 @@ fn mistakes_name_the_place() {
     check_error(
         "servers = []",
         &expect![
-            "configuration `stockade.toml`: line 2, column 1: unknown field `servers`, expected one of `upstreams`, `tls`, `refusal`, `queries_per_second`, `burst`, `wildcard_names_per_minute`, `wildcard_bytes_per_minute`, `port`"
+            "configuration `stockade.toml`: line 2, column 1: unknown field `servers`, expected one of `upstreams`, `tls`, `tls_roots`, `refusal`, `queries_per_second`, `burst`, `wildcard_names_per_minute`, `wildcard_bytes_per_minute`, `port`"
         ],
     );
 }

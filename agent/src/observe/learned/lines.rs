@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use common::flow::UDP;
 
 use super::{
-    Record, Uses,
-    proposal::{ADDRESS_RECORDS, Demand, Opening, TLS_PORTS, Target, Unseen, records},
+    Uses,
+    proposal::{ADDRESS_RECORDS, Demand, Opening, TLS_PORTS, Target, records},
 };
 use crate::observe::event::protocol_name;
 
@@ -16,10 +16,9 @@ const LISTED_MAX: usize = 12;
 const REMARKS_MAX: usize = 100;
 
 /// What the reader should know first.
-pub(super) fn head(tool: &str, record: &Record, unseen: Unseen) -> String {
-    let sessions = record.sessions;
+pub(super) fn head(tool: &str, sessions: u64, missing: u64, ring: u64) -> String {
     let told = format!("# Proposed for `{tool}` from {sessions} session(s) in `observe` mode.\n");
-    let missing = match (record.missing, unseen.ring) {
+    let missing = match (missing, ring) {
         (0, 0) => "# No event is missing.\n".to_owned(),
         (missing, ring) => format!(
             "# Missing: {missing} events of these sessions (rate limit, room), {ring} of all tools (ring full):\n\
@@ -31,12 +30,20 @@ pub(super) fn head(tool: &str, record: &Record, unseen: Unseen) -> String {
 }
 
 /// One rule with what it was used for.
-pub(super) fn rule(target: &Target, demand: &Demand, opening: &Opening, ranges: &[(u16, u16)]) -> String {
+pub(super) fn rule(
+    target: &Target,
+    demand: &Demand,
+    opening: &Opening,
+    ranges: &[(u16, u16)],
+) -> String {
     let protocol = protocol_name(demand.protocol);
     let mut text = String::from("\n");
-    for (port, uses) in opening.ports.iter().filter_map(|(port, uses)| Some((port, (*uses)?))) {
-        if ranges.iter().any(|(low, high)| (low..=high).contains(&port)) {
-            text += &format!("# {protocol} {port}: {}\n", times(uses, "flow"));
+    for (port, uses) in &opening.ports {
+        if ranges
+            .iter()
+            .any(|(low, high)| (low..=high).contains(&port))
+        {
+            text += &format!("# {protocol} {port}: {}\n", times(*uses, "flow"));
         }
     }
     if let Some(asked) = opening.asked {
@@ -47,11 +54,13 @@ pub(super) fn rule(target: &Target, demand: &Demand, opening: &Opening, ranges: 
         let names: BTreeSet<String> = opening.names.iter().cloned().collect();
         text += &format!("# below it: {}\n", listed(&names, ", "));
     }
-    if opening.ports.values().all(Option::is_none) {
-        text += "# only these records were asked for: no address is granted, and the port opens nothing\n";
-    }
-    if demand.tls_off && ranges.iter().any(|(low, high)| low != high || !TLS_PORTS.contains(low)) {
-        text += "# whether TLS is spoken here was not looked at: take `tls = \"off\"` away if it is\n";
+    if demand.tls_off
+        && ranges
+            .iter()
+            .any(|(low, high)| low != high || !TLS_PORTS.contains(low))
+    {
+        text +=
+            "# whether TLS is spoken here was not looked at: take `tls = \"off\"` away if it is\n";
     }
     text += "[[egress.allow]]\n";
     match target {
@@ -72,7 +81,9 @@ pub(super) fn rule(target: &Target, demand: &Demand, opening: &Opening, ranges: 
             }
         })
         .collect();
-    text += &format!("ports = [{}]\n", ports.join(", "));
+    if !ports.is_empty() {
+        text += &format!("ports = [{}]\n", ports.join(", "));
+    }
     if matches!(target, Target::Domain(_)) {
         if demand.tls_off {
             text += "tls = \"off\"\n";
@@ -82,7 +93,10 @@ pub(super) fn rule(target: &Target, demand: &Demand, opening: &Opening, ranges: 
         }
         let records = records(opening);
         if records != ADDRESS_RECORDS {
-            let quoted: Vec<_> = records.iter().map(|record| format!("\"{record}\"")).collect();
+            let quoted: Vec<_> = records
+                .iter()
+                .map(|record| format!("\"{record}\""))
+                .collect();
             text += &format!("records = [{}]\n", quoted.join(", "));
         }
     }
@@ -123,7 +137,12 @@ pub(super) fn times(uses: Uses, what: &str) -> String {
 }
 
 pub(super) fn listed(names: &BTreeSet<String>, separator: &str) -> String {
-    let mut text = names.iter().take(LISTED_MAX).cloned().collect::<Vec<_>>().join(separator);
+    let mut text = names
+        .iter()
+        .take(LISTED_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(separator);
     let beyond = names.len().saturating_sub(LISTED_MAX);
     if beyond > 0 {
         text += &format!("{separator}and {beyond} more");

@@ -22,8 +22,9 @@ use super::{
 use crate::{
     observe::event::protocol_name,
     policy::{
-        domain::DomainName,
+        domain::{DomainName, DomainPattern},
         explain::{Destination, remedy},
+        may_be_named,
     },
 };
 
@@ -39,8 +40,6 @@ pub(super) const TLS_PORTS: &[u16] = &[
 const RECORDS: &[&str] = &["A", "AAAA", "MX", "TXT", "SRV", "CAA"];
 /// Records of addresses: what a rule lists where it does not say.
 pub(super) const ADDRESS_RECORDS: &[&str] = &["A", "AAAA"];
-/// Port of a rule that is there for records other than addresses: it opens nothing.
-const PORT_WITHOUT_USE: u16 = 443;
 
 /// Lines for a policy, and what stands behind them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,6 +57,8 @@ pub struct Proposal {
 /// Events that nobody saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unseen {
+    /// That the rate limit suppressed in sessions that live.
+    pub suppressed: u64,
     /// That the ring had no room for, of all tools.
     pub ring: u64,
 }
@@ -80,7 +81,7 @@ pub(super) struct Demand {
 /// A rule to be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Opening {
-    pub(super) ports: BTreeMap<u16, Option<Uses>>,
+    pub(super) ports: BTreeMap<u16, Uses>,
     pub(super) asked: Option<Uses>,
     pub(super) records: BTreeSet<String>,
     /// The names that a wildcard stands for.
@@ -99,8 +100,8 @@ impl Proposal {
         }
         names(record, &mut openings, &mut remarks);
         let openings = united(openings);
-        let missing = record.missing.saturating_add(unseen.ring);
-        let mut toml = head(tool, record, unseen);
+        let missing = record.missing.saturating_add(unseen.suppressed);
+        let mut toml = head(tool, record.sessions, missing, unseen.ring);
         let mut rules = 0_u64;
         let mut ranges_of: BTreeMap<Target, usize> = BTreeMap::new();
         for ((target, demand), opening) in &openings {
@@ -116,7 +117,7 @@ impl Proposal {
                     beyond.len()
                 ));
             }
-            if !ranges.is_empty() {
+            if !ranges.is_empty() || opening.ports.is_empty() {
                 toml.push_str(&rule(target, demand, opening, &ranges));
                 rules = rules.saturating_add(1);
             }
@@ -126,7 +127,7 @@ impl Proposal {
             toml,
             rules,
             remarks: remarks.len() as u64,
-            missing,
+            missing: missing.saturating_add(unseen.ring),
         }
     }
 }
@@ -156,8 +157,8 @@ fn place(
     };
     let mut open = |target: Target, demand: Demand| {
         let opening = openings.entry((target, demand)).or_default();
-        let known = opening.ports.entry(flow.port).or_default();
-        add(known, uses);
+        let known = opening.ports.entry(flow.port);
+        known.and_modify(|known| known.again(uses)).or_insert(uses);
     };
     let asked = || {
         let names = record.addresses.get(&flow.address).into_iter().flatten();
@@ -199,7 +200,10 @@ fn shut(flow: &Flow, uses: Uses) -> String {
     );
     if matches!(
         flow.reason,
-        Reason::PrivateAddress | Reason::LocalAddress | Reason::LimitBytes | Reason::LimitConnections
+        Reason::PrivateAddress
+            | Reason::LocalAddress
+            | Reason::LimitBytes
+            | Reason::LimitConnections
     ) {
         let destination = Destination {
             address: Address::from(flow.address),
@@ -242,7 +246,6 @@ fn names(record: &Record, openings: &mut Openings, remarks: &mut Vec<String>) {
                     hidden: false,
                 };
                 let opening = openings.entry((Target::Domain(name), demand)).or_default();
-                opening.ports.insert(PORT_WITHOUT_USE, None);
                 add(&mut opening.asked, asked.uses);
                 opening.records.extend(asked.records.iter().cloned());
             }
@@ -281,17 +284,23 @@ fn united(openings: Openings) -> Openings {
             let member = united.remove(&(Target::Domain(name.clone()), demand.clone()));
             let member = member.unwrap_or_default();
             for (port, uses) in member.ports {
-                let known = wildcard.ports.entry(port).or_default();
-                uses.into_iter().for_each(|uses| add(known, uses));
+                let known = wildcard.ports.entry(port);
+                known.and_modify(|known| known.again(uses)).or_insert(uses);
             }
-            member.asked.into_iter().for_each(|uses| add(&mut wildcard.asked, uses));
+            member
+                .asked
+                .into_iter()
+                .for_each(|uses| add(&mut wildcard.asked, uses));
             wildcard.records.extend(member.records);
         }
         wildcard.names = names;
         let target = Target::Domain(format!("*.{parent}"));
         let known = united.entry((target, demand)).or_default();
         known.ports.extend(wildcard.ports);
-        wildcard.asked.into_iter().for_each(|uses| add(&mut known.asked, uses));
+        wildcard
+            .asked
+            .into_iter()
+            .for_each(|uses| add(&mut known.asked, uses));
         known.records.extend(wildcard.records);
         known.names.extend(wildcard.names);
     }
@@ -300,7 +309,7 @@ fn united(openings: Openings) -> Openings {
 
 /// The records that a rule lists: those that were asked for, and addresses where flows went.
 pub(super) fn records(opening: &Opening) -> Vec<&'static str> {
-    let dialled = opening.ports.values().any(Option::is_some);
+    let dialled = !opening.ports.is_empty();
     let listed = RECORDS.iter().filter(|record| {
         (dialled && ADDRESS_RECORDS.contains(record)) || opening.records.contains(**record)
     });
@@ -316,5 +325,6 @@ fn add(known: &mut Option<Uses>, uses: Uses) {
 
 /// The form in which a rule names it. A name that was spelt out for terminals is none.
 fn canonical(name: &str) -> Option<String> {
-    DomainName::parse(name).ok().map(|name| name.to_string())
+    let name = DomainName::from_query(name).ok()?;
+    may_be_named(&DomainPattern::from(name.clone())).then(|| name.to_string())
 }

@@ -94,7 +94,9 @@ fn names_rather_than_addresses() {
     dial(&learned, "2606:4700::1", 443, 11);
     let quic = event(Reason::NotAllowed, UDP, "198.51.100.7", 443);
     learned.flow(&quic, at(12));
-    check(&learned, &expect![[r##"
+    check(
+        &learned,
+        &expect![[r##"
         # Proposed for `web` from 1 session(s) in `observe` mode.
         # No event is missing.
         # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -122,7 +124,8 @@ fn names_rather_than_addresses() {
         [[egress.allow]]
         cidr = "2606:4700::1/128"
         ports = [443]
-    "##]]);
+    "##]],
+    );
 }
 
 #[test]
@@ -130,7 +133,13 @@ fn siblings_become_a_wildcard() {
     let learned = Learned::default();
     for (number, name) in ["a", "b", "c"].iter().enumerate() {
         let address = format!("198.51.100.{number}");
-        ask(&learned, &format!("{name}.cdn.example"), "A", &[&address], 1);
+        ask(
+            &learned,
+            &format!("{name}.cdn.example"),
+            "A",
+            &[&address],
+            1,
+        );
         dial(&learned, &address, 443, 2);
         let address = format!("203.0.113.{number}");
         ask(&learned, &format!("{name}.github.io"), "A", &[&address], 1);
@@ -138,10 +147,18 @@ fn siblings_become_a_wildcard() {
     }
     for (number, name) in ["x", "y"].iter().enumerate() {
         let address = format!("192.0.2.{number}");
-        ask(&learned, &format!("{name}.few.example"), "A", &[&address], 1);
+        ask(
+            &learned,
+            &format!("{name}.few.example"),
+            "A",
+            &[&address],
+            1,
+        );
         dial(&learned, &address, 443, 2);
     }
-    check(&learned, &expect![[r##"
+    check(
+        &learned,
+        &expect![[r##"
         # Proposed for `web` from 1 session(s) in `observe` mode.
         # No event is missing.
         # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -182,7 +199,8 @@ fn siblings_become_a_wildcard() {
         [[egress.allow]]
         domain = "y.few.example"
         ports = [443]
-    "##]]);
+    "##]],
+    );
 }
 
 #[test]
@@ -195,10 +213,15 @@ fn what_the_handshake_showed() {
     other.name = Some("other.example".to_owned());
     learned.flow(&other, at(3));
     ask(&learned, "binary.example", "A", &["198.51.100.9"], 1);
-    learned.flow(&event(Reason::TlsMalformed, TCP, "198.51.100.9", 443), at(4));
+    learned.flow(
+        &event(Reason::TlsMalformed, TCP, "198.51.100.9", 443),
+        at(4),
+    );
     ask(&learned, "hidden.example", "A", &["198.51.100.10"], 1);
     learned.flow(&event(Reason::TlsHidden, TCP, "198.51.100.10", 443), at(5));
-    check(&learned, &expect![[r##"
+    check(
+        &learned,
+        &expect![[r##"
         # Proposed for `web` from 1 session(s) in `observe` mode.
         # No event is missing.
         # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -232,19 +255,25 @@ fn what_the_handshake_showed() {
 
         # Not opened by the lines above:
         # * `shared.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
-    "##]]);
+    "##]],
+    );
 }
 
 #[test]
 fn what_no_line_opens_is_said() {
     let learned = Learned::default();
-    learned.flow(&event(Reason::PrivateAddress, TCP, "10.0.0.1", 5_432), at(1));
+    learned.flow(
+        &event(Reason::PrivateAddress, TCP, "10.0.0.1", 5_432),
+        at(1),
+    );
     learned.flow(&event(Reason::LocalAddress, TCP, "127.0.0.1", 80), at(1));
     ask(&learned, "asked-only.example", "A", &["198.51.100.7"], 1);
     ask(&learned, r"bad\027[2Jname.example", "A", &[], 1);
     ask(&learned, "localname", "A", &[], 1);
     ask(&learned, "_dmarc.mail.example", "TXT", &[], 2);
-    check(&learned, &expect![[r##"
+    check(
+        &learned,
+        &expect![[r##"
         # Proposed for `web` from 1 session(s) in `observe` mode.
         # No event is missing.
         # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -269,7 +298,8 @@ fn what_no_line_opens_is_said() {
         # * `asked-only.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
         # * `bad\027[2Jname.example` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
         # * `localname` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
-    "##]]);
+    "##]],
+    );
 }
 
 /// A name out of a hostile answer or handshake never leaves its comment or its string.
@@ -290,15 +320,29 @@ fn hostile_names_stay_in_comments() {
         learned.flow(&event, at(2));
     }
     let proposal = proposed(&learned);
-    assert!(compiled(&proposal).egress.rules.is_empty(), "{}", proposal.toml);
-    assert!(proposal.toml.lines().all(|line| line.is_empty() || line.starts_with('#')));
+    assert!(
+        compiled(&proposal).egress.rules.is_empty(),
+        "{}",
+        proposal.toml
+    );
+    assert!(
+        proposal
+            .toml
+            .lines()
+            .all(|line| line.is_empty() || line.starts_with('#'))
+    );
 }
 
 /// What was asked and dialled is covered by what is proposed, and nothing else is.
 #[test]
 fn the_proposal_covers_what_was_seen() {
     let learned = Learned::default();
-    let names = ["api.example", "a.cdn.example", "b.cdn.example", "c.cdn.example"];
+    let names = [
+        "api.example",
+        "a.cdn.example",
+        "b.cdn.example",
+        "c.cdn.example",
+    ];
     for (number, name) in names.iter().enumerate() {
         let address = format!("198.51.100.{number}");
         ask(&learned, name, "A", &[&address], 1);
@@ -329,7 +373,11 @@ fn ports_without_end_are_not_opened() {
         dial(&learned, "198.51.100.7", port, 2);
     }
     let proposal = proposed(&learned);
-    assert!(proposal.toml.contains("42 are left out"), "{}", proposal.toml);
+    assert!(
+        proposal.toml.contains("42 are left out"),
+        "{}",
+        proposal.toml
+    );
     compiled(&proposal);
 }
 
@@ -347,7 +395,11 @@ fn the_record_is_bounded_and_says_what_is_missing() {
     let proposal = proposed(&learned);
     let beyond = u64::from(u16::MAX) + 2 - THINGS_PER_SESSION_MAX as u64;
     assert_eq!(proposal.missing, beyond + 5 + 3);
-    assert!(proposal.toml.contains(&format!("# Missing: {} events", proposal.missing)));
+    assert!(
+        proposal
+            .toml
+            .contains(&format!("# Missing: {} events", proposal.missing))
+    );
 }
 
 #[test]
