@@ -2,6 +2,7 @@
 //!
 //! Each `Raw` struct is taken apart without `..`, so that a new key can not be forgotten.
 
+mod domains;
 mod fence;
 mod rules;
 mod targets;
@@ -21,6 +22,8 @@ use super::{
     reader::place,
     table, verb,
 };
+
+pub(super) use self::domains::NOT_TLS_AT_FIRST;
 
 /// The version of the policy file that this agent reads.
 pub const VERSION: i64 = 1;

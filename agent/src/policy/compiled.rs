@@ -254,6 +254,27 @@ impl Record {
         }
     }
 
+    /// Every type that a rule may list.
+    pub const ALL: &'static [Self] = &[
+        Self::A,
+        Self::Aaaa,
+        Self::Mx,
+        Self::Txt,
+        Self::Srv,
+        Self::Caa,
+        Self::Https,
+        Self::Svcb,
+    ];
+
+    /// The type with this word, if a rule may list it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|record| record.word() == word)
+    }
+
     /// Whether the record holds an address, for which a grant is given.
     #[must_use]
     pub const fn is_address(self) -> bool {
@@ -298,6 +319,13 @@ impl Rule {
                 .iter()
                 .map(move |ports| self.range(*ports, flags))
         })
+    }
+
+    /// Whether it covers a protocol and a port.
+    #[must_use]
+    pub fn opens(&self, protocol: u16, port: u16) -> bool {
+        let within = |(low, high): &(u16, u16)| (*low..=*high).contains(&port);
+        self.protocol == protocol && self.ports.iter().any(within)
     }
 
     pub(super) fn range(&self, (low, high): (u16, u16), flags: u8) -> PortRange {

@@ -43,13 +43,13 @@ pub(super) fn rule_text(
         text.push_str(&port::text(ports));
     }
     if let Target::Domain(domain) = target {
-        text.push_str(&demands_text(domain));
+        text.push_str(&demands_text(domain, protocol));
     }
     text
 }
 
 /// ` tls=off ech=allow records=A,TXT`, without what has its default.
-fn demands_text(domain: &DomainRule) -> String {
+fn demands_text(domain: &DomainRule, protocol: u16) -> String {
     let DomainRule {
         pattern: _,
         tls,
@@ -57,7 +57,8 @@ fn demands_text(domain: &DomainRule) -> String {
         records,
     } = domain;
     let mut text = String::new();
-    if *tls == Tls::Off {
+    // Nothing else can be said of udp.
+    if *tls == Tls::Off && protocol == TCP {
         text.push_str(" tls=off");
     }
     if *ech == Ech::Allow {

@@ -227,6 +227,12 @@ impl DomainPattern {
     }
 }
 
+impl From<DomainName> for DomainPattern {
+    fn from(name: DomainName) -> Self {
+        Self(name.0)
+    }
+}
+
 impl fmt::Display for DomainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

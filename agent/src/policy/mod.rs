@@ -3,6 +3,7 @@
 //! Nothing here does I/O but `store`. `compile` is the one way from text to a [`compiled`] policy;
 //! `model` and `explain` answer with the code that the kernel runs.
 
+pub mod caution;
 mod choice;
 pub mod cidr;
 pub mod compile;
@@ -23,6 +24,7 @@ mod raw;
 mod reader;
 mod render;
 pub mod schema;
+mod special_name;
 pub mod store;
 pub mod syscall_names;
 mod table;

@@ -1,4 +1,4 @@
-//! What a rule names: public blocks, doors into special-purpose blocks, this host, domains.
+//! What a rule names by address: public blocks, doors into special-purpose blocks, this host.
 //!
 //! The special-purpose ranges themselves are the kernel's, in `common::special`.
 
@@ -11,24 +11,13 @@ use common::{
 
 use super::{
     super::{
-        compiled::{DomainRule, Ech, Prefix, Record, Target, Tls},
-        domain::DomainPattern,
-        error::{Code, Span},
+        compiled::{Prefix, Target},
+        error::Code,
         port,
-        raw::{Field, List, Located, RawEch, RawPort, RawRecord, RawTls},
+        raw::{Located, RawPort},
     },
     Context,
 };
-
-/// Ports on which TLS does not begin with the first byte: a domain rule must say what it means.
-const NOT_TLS_AT_FIRST: &[u16] = &[22, 25, 80, 587, 3306, 5432, 6379];
-
-/// What a domain rule demands of the connection and the resolver.
-pub(super) struct Demands {
-    pub(super) tls: Field<RawTls>,
-    pub(super) ech: Field<RawEch>,
-    pub(super) records: Field<List<RawRecord>>,
-}
 
 impl Context<'_> {
     fn prefix(&mut self, cidr: &Located<String>) -> Option<Prefix> {
@@ -133,81 +122,6 @@ impl Context<'_> {
         }
         Some((Target::Prefix(Prefix::host(address)), socket.port()))
     }
-
-    pub(super) fn domain(
-        &mut self,
-        domain: &Located<String>,
-        demands: &Demands,
-        ports: Option<&[(u16, u16)]>,
-    ) -> Option<Target> {
-        let Demands { tls, ech, records } = demands;
-        if let (Field::Absent, Some(ports)) = (tls, ports) {
-            self.need_tls_word(domain.span, ports);
-        }
-        if let (Field::Given(tls), Field::Given(ech)) = (tls, ech)
-            && tls.value == RawTls::Off
-            && ech.value == RawEch::Allow
-        {
-            let message = "`ech` says nothing where `tls` is off";
-            let hint = "drop one of the two";
-            self.findings
-                .hinted(Code::Conflict, ech.span, message, hint);
-        }
-        let records = match records {
-            Field::Given(records) => self.records(records),
-            Field::Absent | Field::Unreadable => Record::DEFAULT.to_vec(),
-        };
-        match DomainPattern::parse(&domain.value) {
-            Ok(pattern) => Some(Target::Domain(DomainRule {
-                pattern,
-                tls: match tls {
-                    Field::Given(tls) if tls.value == RawTls::Off => Tls::Off,
-                    _ => Tls::Require,
-                },
-                ech: match ech {
-                    Field::Given(ech) if ech.value == RawEch::Allow => Ech::Allow,
-                    _ => Ech::Refuse,
-                },
-                records,
-            })),
-            Err(error) => {
-                let (message, hint) = (error.to_string(), error.hint());
-                self.findings
-                    .hinted(Code::BadDomain, domain.span, message, hint);
-                None
-            }
-        }
-    }
-
-    fn need_tls_word(&mut self, span: Span, ports: &[(u16, u16)]) {
-        let odd = NOT_TLS_AT_FIRST
-            .iter()
-            .find(|port| ports.iter().any(|(low, high)| (low..=high).contains(port)));
-        if let Some(port) = odd {
-            let message = format!("port {port} of a domain rule needs an explicit `tls`");
-            let hint = "what is spoken there seldom begins with TLS: add `tls = \"off\"` (any name on that address is then reachable), or `tls = \"require\"`";
-            self.findings.hinted(Code::MissingKey, span, message, hint);
-        }
-    }
-
-    fn records(&mut self, records: &Located<List<RawRecord>>) -> Vec<Record> {
-        if records.value.is_empty() {
-            let hint = "drop the key, or write it like `records = [\"A\", \"AAAA\"]`";
-            self.findings
-                .hinted(Code::BadValue, records.span, "`records` is empty", hint);
-        }
-        for (at, record) in records.value.iter().enumerate() {
-            let earlier = records.value.iter().take(at);
-            if earlier.into_iter().any(|other| other.value == record.value) {
-                let message = "the record is listed twice";
-                self.findings.add(Code::Duplicate, record.span, message);
-            }
-        }
-        let mut records: Vec<Record> = records.value.iter().map(|r| record(r.value)).collect();
-        records.sort_unstable();
-        records.dedup();
-        records
-    }
 }
 
 /// Whether the block touches loopback or the unspecified address, which no `egress` rule opens.
@@ -219,17 +133,4 @@ fn local_block(prefix: &Prefix) -> bool {
     [loopback4, unspecified4, unspecified6, loopback6]
         .iter()
         .any(|block| block.overlaps(prefix))
-}
-
-const fn record(raw: RawRecord) -> Record {
-    match raw {
-        RawRecord::A => Record::A,
-        RawRecord::Aaaa => Record::Aaaa,
-        RawRecord::Mx => Record::Mx,
-        RawRecord::Txt => Record::Txt,
-        RawRecord::Srv => Record::Srv,
-        RawRecord::Caa => Record::Caa,
-        RawRecord::Https => Record::Https,
-        RawRecord::Svcb => Record::Svcb,
-    }
 }
