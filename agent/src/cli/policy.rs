@@ -4,6 +4,7 @@ mod check;
 mod difference;
 mod explain;
 mod look;
+mod named;
 mod print;
 mod show;
 

@@ -6,6 +6,7 @@ mod examples;
 mod explaining;
 mod forms;
 mod naive;
+mod names;
 mod scale;
 mod set;
 
