@@ -22,7 +22,7 @@ use crate::{
     config::{self, Refusal, Upstreams},
     dns::{
         Answered, Asker, Askers, GrantRefused, Granter, IsLocal, Limits, QueryEvent, RESOLV_CONF,
-        Server, Settings, Sockets, TlsServer, Upstream, Witness,
+        Served, Server, Settings, Sockets, TlsServer, Upstream, Witness,
     },
     kernel::{
         Kernel,
@@ -286,9 +286,9 @@ impl Witness for Doors {
         engine.learned.query(tool, session, query, Timestamp::now());
     }
 
-    fn served(&self, tool: &str, result: &'static str, took: Duration) {
+    fn served(&self, tool: &str, result: Served, took: Duration) {
         if let Some(engine) = self.engine.upgrade() {
-            engine.metrics.query(tool, result, took);
+            engine.metrics.query(tool, result.label(), took);
         }
     }
 }

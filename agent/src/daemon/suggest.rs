@@ -6,7 +6,7 @@ use common::{id::SessionId, rule::TLS};
 
 use super::{
     Engine,
-    control::protocol::GrantInfo,
+    control::protocol::{GrantInfo, Suggestion},
     error::SuggestError,
 };
 use crate::{
@@ -17,6 +17,23 @@ use crate::{
     },
     timestamp::Timestamp,
 };
+
+impl From<Proposal> for Suggestion {
+    fn from(proposal: Proposal) -> Self {
+        let Proposal {
+            toml,
+            rules,
+            remarks,
+            missing,
+        } = proposal;
+        Self {
+            toml,
+            rules,
+            remarks,
+            missing,
+        }
+    }
+}
 
 impl Engine {
     /// The lines that would have allowed what a tool did: in all its sessions or one, in all the

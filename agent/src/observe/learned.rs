@@ -109,7 +109,9 @@ impl Learned {
         };
         self.note(tool, session, |record, room| {
             record.missing = record.missing.saturating_add(event.suppressed.into());
-            if event.outcome == Outcome::Allow || event.hook == Hook::Resolver {
+            // What the resolver let through is told by `query`.
+            let answered = event.hook == Hook::Resolver && event.outcome == Outcome::Observe;
+            if event.outcome == Outcome::Allow || answered {
                 return;
             }
             let flow = Flow {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{
-    flow::{Address, TCP, UDP},
+    flow::{Address, DNS_PORT, TCP, UDP},
     limits::GRANTS_PER_ADDRESS_MAX,
     verdict::Reason,
 };
@@ -188,16 +188,19 @@ fn place(
 
 /// What no line should open by itself.
 fn shut(flow: &Flow, uses: Uses) -> String {
+    let (reason, address) = (flow.reason.sentence(), flow.address);
+    let told = match (flow.name.as_deref(), flow.port) {
+        (Some(name), DNS_PORT) if address.is_unspecified() => {
+            return format!("`{name}`: {reason}: {}", times(uses, "query"));
+        }
+        (Some(name), DNS_PORT) => {
+            return format!("`{name}` ({address}): {reason}: {}", times(uses, "query"));
+        }
+        (Some(name), port) => format!("{address} port {port} ({name})"),
+        (None, port) => format!("{address} port {port}"),
+    };
     let protocol = protocol_name(flow.protocol);
-    let name = flow.name.as_deref().map(|name| format!(" ({name})"));
-    let mut remark = format!(
-        "{protocol} {} port {}{}: {}: {}",
-        flow.address,
-        flow.port,
-        name.unwrap_or_default(),
-        flow.reason.sentence(),
-        times(uses, "flow")
-    );
+    let mut remark = format!("{protocol} {told}: {reason}: {}", times(uses, "flow"));
     if matches!(
         flow.reason,
         Reason::PrivateAddress
