@@ -186,10 +186,7 @@ impl Resolver {
             reply::empty(&query, code, out);
             Taken::Replied
         };
-        let taken = case
-            .session
-            .lock()
-            .take_name(&admitted, limits, case.now.0);
+        let taken = case.session.lock().take_name(&admitted, limits, case.now.0);
         if taken.is_err() {
             return over(Reason::NameBudget, self.refusal(), out);
         }
@@ -256,7 +253,14 @@ impl Resolver {
         };
         let Records::Addresses(addresses) = &kept.answer.records else {
             self.count(kept.answer.records.is_empty());
-            reply::answer(query, &kept.answer, &kept.answer.records, ttl, bytes_max, out);
+            reply::answer(
+                query,
+                &kept.answer,
+                &kept.answer.records,
+                ttl,
+                bytes_max,
+                out,
+            );
             return;
         };
         let lessee = Lessee {
@@ -272,7 +276,12 @@ impl Resolver {
             Leased::None => Records::Addresses(Vec::new()),
             Leased::Private(address) => {
                 self.counters.private.add();
-                self.report(case, Some(query), denied(Reason::PrivateAnswer), Some(address));
+                self.report(
+                    case,
+                    Some(query),
+                    denied(Reason::PrivateAnswer),
+                    Some(address),
+                );
                 reply::empty(query, Code::NoError, out);
                 return;
             }
