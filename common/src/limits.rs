@@ -23,6 +23,11 @@ pub const EVENT_RING_BYTES: u32 = 1 << 20;
 pub const DESTROY_RING_BYTES: u32 = 1 << 18;
 /// Events that one session may emit in one second; the rest is counted, not sent.
 pub const EVENTS_PER_SECOND: u32 = 500;
+/// How long the event of an allowed flow may lie in the ring unannounced after one that woke the
+/// agent, milliseconds. The agent looks again by itself within that time.
+pub const EVENT_PAUSE_MS: u32 = 50;
+/// Unread bytes of the event ring from which on every event wakes the agent.
+pub const EVENT_RING_BUSY_BYTES: u32 = EVENT_RING_BYTES / 4;
 /// Distinct (policy, verdict, reason, protocol, hook) counters.
 pub const COUNTERS_MAX: u32 = 16_384;
 
