@@ -10,6 +10,7 @@ mod policies;
 mod worker;
 
 mod cgroups;
+mod events;
 mod lifecycle;
 mod packets;
 mod sockets;
