@@ -105,7 +105,7 @@ impl Lab {
     pub(super) fn udp(&self, address: &str) -> UdpSocket {
         let socket = self.in_world(|| UdpSocket::bind(address).unwrap());
         socket
-            .set_read_timeout(Some(Duration::from_millis(500)))
+            .set_read_timeout(Some(scaled(Duration::from_millis(500))))
             .unwrap();
         socket
     }
@@ -234,6 +234,13 @@ impl Fence {
         let with_reason = counters.iter().filter(|(k, _)| k.reason == reason as u8);
         with_reason.map(|(_, count)| count).sum()
     }
+}
+
+/// A wait that was chosen on an ordinary machine, on this one: `STOCKADE_SLOW` says how many times
+/// slower it is, as an emulated one is.
+pub(super) fn scaled(time: Duration) -> Duration {
+    let factor = std::env::var("STOCKADE_SLOW").map_or(1, |text| text.parse().unwrap());
+    time * factor
 }
 
 /// A runtime for the readers of rings.

@@ -11,7 +11,7 @@ use common::{
 };
 
 use super::{
-    lab::{Fence, Lab, POLICY, in_force, runtime},
+    lab::{Fence, Lab, POLICY, in_force, runtime, scaled},
     policies::{LIMITS, NO_LIMITS, open, policy},
     worker::Worker,
 };
@@ -177,7 +177,7 @@ fn a_session_that_ends_is_seen_off() {
     assert_eq!(worker.ask("stream-echo"), "ok");
     assert_eq!(worker.ask("tcp 93.184.216.34:443"), "EPERM");
     let begin = std::time::Instant::now();
-    let limit = Duration::from_secs(CLOSING_SECONDS_MAX) + WAIT;
+    let limit = Duration::from_secs(CLOSING_SECONDS_MAX) + scaled(WAIT);
     while fence.attached.usage(session).unwrap().is_some() {
         assert!(begin.elapsed() < limit);
         std::thread::sleep(Duration::from_millis(20));
@@ -192,7 +192,7 @@ fn a_session_that_ends_is_seen_off() {
     fence.attached.closing(session, id).unwrap();
     while fence.attached.usage(session).unwrap().is_some() {
         assert!(
-            begin.elapsed() < WAIT,
+            begin.elapsed() < scaled(WAIT),
             "a session without sockets goes at once"
         );
         std::thread::sleep(Duration::from_millis(5));
@@ -215,7 +215,7 @@ fn events_say_what_was_decided() {
     let (session, mut worker) = fence.worker();
     let mut next = || {
         runtime
-            .block_on(async { tokio::time::timeout(WAIT, events.next()).await })
+            .block_on(async { tokio::time::timeout(scaled(WAIT), events.next()).await })
             .unwrap()
             .unwrap()
     };

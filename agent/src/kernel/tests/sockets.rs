@@ -134,7 +134,7 @@ fn nobody_dials_a_worker() {
     let mut fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
     let (_, mut worker) = fence.worker();
     let address: std::net::SocketAddr = worker.ask("listen 192.168.77.1:0").parse().unwrap();
-    let wait = std::time::Duration::from_millis(300);
+    let wait = super::lab::scaled(std::time::Duration::from_millis(300));
     let dialled = lab.in_world(|| std::net::TcpStream::connect_timeout(&address, wait));
     assert!(dialled.is_err());
     assert!(fence.count(Reason::Inbound) >= 1);

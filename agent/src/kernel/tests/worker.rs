@@ -14,8 +14,11 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
 };
 
+use super::lab::scaled;
+
 const CGROUP: &str = "STOCKADE_TEST_CGROUP";
 const MARK: &str = "answer: ";
+/// On an ordinary machine.
 const WAIT: Duration = Duration::from_secs(2);
 
 /// A worker that carries out one line at a time and answers each with one line.
@@ -113,8 +116,8 @@ impl Kept {
         let address = || rest.parse::<SocketAddr>().unwrap();
         match verb {
             "hello" => {}
-            "tcp" => drop(TcpStream::connect_timeout(&address(), WAIT)?),
-            "tcp-keep" => self.stream = Some(TcpStream::connect_timeout(&address(), WAIT)?),
+            "tcp" => drop(TcpStream::connect_timeout(&address(), scaled(WAIT))?),
+            "tcp-keep" => self.stream = Some(TcpStream::connect_timeout(&address(), scaled(WAIT))?),
             "stream-echo" => return self.stream_echo(),
             "stream-local" => {
                 return Ok(self.stream.as_ref().unwrap().local_addr()?.to_string());
@@ -165,7 +168,7 @@ impl Kept {
 
     fn stream_echo(&mut self) -> std::io::Result<String> {
         let stream = self.stream.as_mut().unwrap();
-        stream.set_read_timeout(Some(WAIT))?;
+        stream.set_read_timeout(Some(scaled(WAIT)))?;
         stream.write_all(b"ping")?;
         let mut back = [0; 4];
         stream.read_exact(&mut back)?;
@@ -186,6 +189,6 @@ fn flood(to: SocketAddr) -> std::io::Result<String> {
 fn unconnected(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+    socket.set_read_timeout(Some(scaled(Duration::from_millis(300))))?;
     Ok(socket)
 }
