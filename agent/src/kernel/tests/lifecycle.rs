@@ -121,13 +121,32 @@ fn nothing_is_left_of_an_instance() {
     let _lab = Lab::new();
     let rules = policy(Mode::Enforce, NO_LIMITS, &[]);
     let fence = Fence::new(&rules);
-    let instance = fence.instance.clone();
+    let instance = fence.remains.instance.clone();
     assert!(instance.pin_folder().exists());
     drop(fence);
     assert!(!instance.pin_root().exists());
     remove_pins(&instance).unwrap();
     let mount = cgroup::mount_point().unwrap();
     assert!(!mount.join(instance.cgroup_name()).exists());
+}
+
+#[test]
+fn nothing_is_left_of_a_fence_that_is_not_finished() {
+    let _lab = Lab::new();
+    let rules = policy(Mode::Enforce, NO_LIMITS, &[]);
+    let fence = Fence::new(&rules);
+    let (instance, parent) = (
+        fence.remains.instance.clone(),
+        fence.remains.parent.path().to_owned(),
+    );
+    let unfinished = fence.without_agent();
+    let panicked = std::thread::spawn(move || {
+        let _unfinished = unfinished;
+        panic!("on purpose: the construction of a fence fails");
+    });
+    assert!(panicked.join().is_err());
+    assert!(!instance.pin_root().exists());
+    assert!(!parent.exists());
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_socket_of_nobody_is_refused() {
     let _lab = Lab::new();
     let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
     // In the parent cgroup, under the hooks, but in no session.
-    let parent = fence.parent.as_ref().unwrap().path().to_owned();
+    let parent = fence.remains.parent.path().to_owned();
     let mut stranger = super::worker::Worker::start(&parent);
     assert_eq!(stranger.ask("bind-tcp 0.0.0.0:0"), "EPERM");
     assert_eq!(fence.count(Reason::UnknownWorker), 1);
