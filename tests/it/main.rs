@@ -23,6 +23,8 @@ mod metrics;
 #[cfg(test)]
 mod parallel;
 #[cfg(test)]
+mod probe;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rows;

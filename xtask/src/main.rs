@@ -10,6 +10,8 @@ mod demo;
 mod deny;
 mod doctor;
 mod generate;
+mod hook_table;
+mod hooks;
 mod lint;
 mod needs;
 mod phase;
@@ -72,6 +74,12 @@ enum Verb {
         #[arg(last = true)]
         command: Vec<OsString>,
     },
+    /// Record what becomes of every row of the hook table, kernel by kernel, in docs/hooks
+    Hooks {
+        /// On this kernel only
+        #[arg(long)]
+        only: Option<hooks::Where>,
+    },
     /// Show the main job in a lab made for it
     Demo {
         /// Arguments for the demo
@@ -112,6 +120,7 @@ fn main() -> ExitCode {
         } => return said(vm::test(kernel, filter.as_deref())),
         Verb::Test { long, .. } => return test::run(long),
         Verb::Vm { kernel, command } => return said(vm::run(kernel, &command)),
+        Verb::Hooks { only } => hooks::run(only),
         Verb::Demo { arguments } => demo::run(&arguments),
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Lint => lint::run(),
