@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::tree;
 
 /// Major and minor version name a kernel.
-pub(crate) const VERSION_PARTS: usize = 2;
+const VERSION_PARTS: usize = 2;
 
 /// The groups of a record, in its order.
 const GROUPS: [&str; 4] = ["nothing", "hooks", "fence", "probe"];
@@ -29,7 +29,7 @@ of the rows allows it, or nothing of it could leave.\n\n";
 
 const PROBE: &str = "## `stockade doctor --probe`\n\n\
 The same on your host, in a throw-away fence. The policy of the probe allows the first row and \
-nothing else.\n\n";
+nothing else. `EAGAIN` in the last row: the listener waited, and nobody came in.\n\n";
 
 /// Where the records lie.
 pub(crate) fn folder() -> PathBuf {
@@ -41,6 +41,12 @@ pub(crate) fn release(line: &str) -> anyhow::Result<String> {
     let head: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
     let release = head.get("release").and_then(Value::as_str);
     Ok(release.context("a record names no release")?.to_owned())
+}
+
+/// The name of a kernel, by its release.
+pub(crate) fn version(release: &str) -> String {
+    let parts: Vec<_> = release.split(['.', '-', '+']).take(VERSION_PARTS).collect();
+    parts.join(".")
 }
 
 /// Where in the record a line belongs.
@@ -87,9 +93,12 @@ impl Record {
     }
 
     /// For the order of columns.
-    fn version(&self) -> Vec<u32> {
-        let parts = self.release.split(['.', '-']).take(VERSION_PARTS);
-        parts.filter_map(|part| part.parse().ok()).collect()
+    fn order(&self) -> Vec<u32> {
+        let version = version(&self.release);
+        version
+            .split('.')
+            .filter_map(|part| part.parse().ok())
+            .collect()
     }
 
     fn came(&self, under: &str, name: &str) -> &str {
@@ -125,9 +134,14 @@ pub(crate) fn page() -> anyhow::Result<String> {
 }
 
 fn render(mut records: Vec<Record>) -> anyhow::Result<String> {
-    records.sort_by_key(Record::version);
+    records.sort_by_key(Record::order);
     ensure!(!records.is_empty(), "no kernel is on record");
     let mut page = HEAD.to_owned();
+    let releases: Vec<_> = records
+        .iter()
+        .map(|record| record.release.as_str())
+        .collect();
+    writeln!(page, "Recorded on {}.\n", releases.join(", "))?;
     page.push_str(PROBE);
     table(&mut page, &records, "probe", |record, name| {
         record.came("probe", name).to_owned()
@@ -144,12 +158,12 @@ fn table(
     under: &str,
     cell: impl Fn(&Record, &str) -> String,
 ) -> anyhow::Result<()> {
-    let releases: Vec<_> = records
+    let kernels: Vec<_> = records
         .iter()
-        .map(|record| record.release.as_str())
+        .map(|record| version(&record.release))
         .collect();
-    writeln!(page, "| tried | {} |", releases.join(" | "))?;
-    writeln!(page, "|---|{}", "---|".repeat(releases.len()))?;
+    writeln!(page, "| tried | {} |", kernels.join(" | "))?;
+    writeln!(page, "|---|{}", "---|".repeat(kernels.len()))?;
     let newest = records.last().context("no kernel is on record")?;
     for row in newest.rows.iter().filter(|row| row.under == under) {
         let cells: Vec<_> = records
@@ -189,7 +203,7 @@ mod tests {
                 "| new | not tried | not tried / not tried |",
                 "| dccp | EACCES / EPERM | absent |",
                 "|---|---|---|",
-                "| tried | 6.1.0-9-x | 6.12.3 |",
+                "| tried | 6.1 | 6.12 |",
             ]
         );
     }

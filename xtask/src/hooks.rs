@@ -1,15 +1,13 @@
 //! `hooks`: records what becomes of every row of the hook table, on this host's kernel and on those
 //! of emulated machines. Knows which tests tell it and where it is kept; `hook_table` makes the page.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    generate,
-    hook_table::{self, VERSION_PARTS},
-    privileges,
+    generate, hook_table, privileges,
     process::{self, Ended},
     setup::{self, Scope},
     tree,
@@ -109,8 +107,8 @@ fn keep_record(mut lines: Vec<String>) -> anyhow::Result<()> {
     let release = hook_table::release(first)?;
     // Tests run side by side: their lines are mixed, each test's own order is the table's.
     rows.sort_by_key(|line| hook_table::group(line));
-    let version: Vec<_> = release.split('.').take(VERSION_PARTS).collect();
-    let file: PathBuf = hook_table::folder().join(format!("{}.jsonl", version.join(".")));
+    let version = hook_table::version(&release);
+    let file = hook_table::folder().join(format!("{version}.jsonl"));
     fs::create_dir_all(hook_table::folder())?;
     fs::write(&file, lines.join("\n") + "\n")
         .with_context(|| format!("{} can not be written", file.display()))?;

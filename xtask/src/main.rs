@@ -61,9 +61,9 @@ enum Verb {
         /// With one of them only
         #[arg(long, requires = "vm")]
         kernel: Option<vm::Kernel>,
-        /// Only tests whose names contain this
+        /// Only tests whose names contain this; may be said several times
         #[arg(long, requires = "vm")]
-        filter: Option<String>,
+        filter: Vec<String>,
     },
     /// Run a command in emulated machines with the kernels of Debian 12; without one, `doctor`
     Vm {
@@ -117,7 +117,7 @@ fn main() -> ExitCode {
             kernel,
             filter,
             ..
-        } => return said(vm::test(kernel, filter.as_deref())),
+        } => return said(vm::test(kernel, &filter)),
         Verb::Test { long, .. } => return test::run(long),
         Verb::Vm { kernel, command } => return said(vm::run(kernel, &command)),
         Verb::Hooks { only } => hooks::run(only),

@@ -113,9 +113,9 @@ pub(crate) fn script(
 }
 
 /// The tests that ask the kernel, on each of the kernels. The last line is as that of `test`.
-pub(crate) fn test(kernel: Option<Kernel>, filter: Option<&str>) -> anyhow::Result<ExitCode> {
+pub(crate) fn test(kernel: Option<Kernel>, filters: &[String]) -> anyhow::Result<ExitCode> {
     prepare()?;
-    let Tally { passed, failed } = suite::run(&chosen(kernel), filter)?;
+    let Tally { passed, failed } = suite::run(&chosen(kernel), filters)?;
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 {
         ExitCode::SUCCESS

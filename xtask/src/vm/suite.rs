@@ -67,14 +67,14 @@ const _: () = {
     assert!(seconds < MACHINE_LIMIT.as_secs());
 };
 
-/// Runs the steps on each of the kernels. Tests are those that `filter` chooses, or the step's own.
-pub(crate) fn run(kernels: &[Kernel], filter: Option<&str>) -> anyhow::Result<Tally> {
+/// Runs the steps on each of the kernels. Tests are those that a filter chooses, or the step's own.
+pub(crate) fn run(kernels: &[Kernel], filters: &[String]) -> anyhow::Result<Tally> {
     let image = Image::ensure()?;
     let programs = Programs::build()?;
-    let disk = payload(&programs)?.disk(&script(&programs, filter)?)?;
+    let disk = payload(&programs)?.disk(&script(&programs, filters)?)?;
     let mut reports = Vec::new();
     for &kernel in kernels {
-        reports.extend(on(&image, kernel, &disk, filter.is_some()));
+        reports.extend(on(&image, kernel, &disk, !filters.is_empty()));
     }
     eprintln!(
         "\n{:<8}{:<32}{:>8}{:>8}",
@@ -107,14 +107,19 @@ pub(super) fn payload(programs: &Programs) -> anyhow::Result<Payload> {
 }
 
 /// Each step between two lines that say where it begins and how it ended.
-fn script(programs: &Programs, filter: Option<&str>) -> anyhow::Result<String> {
+fn script(programs: &Programs, filters: &[String]) -> anyhow::Result<String> {
     let mut script = String::new();
     for step in &STEPS {
         let program = quoted(programs.get(step.kind, step.program)?);
         let folder = quoted(&tree::root().join(step.package));
-        let arguments = match filter {
-            Some(filter) if step.kind != Kind::Program => quoted(Path::new(filter)),
-            _ => step.arguments.join(" "),
+        let words: Vec<_> = filters
+            .iter()
+            .map(|filter| quoted(Path::new(filter)))
+            .collect();
+        let arguments = if words.is_empty() || step.kind == Kind::Program {
+            step.arguments.join(" ")
+        } else {
+            words.join(" ")
         };
         write!(
             script,
