@@ -3,12 +3,13 @@
 use common::{
     decide::Mode,
     flow::{TCP, UDP},
+    id::SessionId,
     verdict::Reason,
 };
 
 use super::{
     lab::{Fence, Lab},
-    policies::{NO_LIMITS, door, open, policy},
+    policies::{LIMITS, NO_LIMITS, door, open, policy},
 };
 use crate::policy::compiled::EgressLimits;
 
@@ -148,9 +149,10 @@ fn nobody_dials_a_worker() {
 fn a_socket_of_nobody_is_refused() {
     let _lab = Lab::new();
     let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
-    // In the parent cgroup, under the hooks, but in no session.
-    let parent = fence.remains.parent.path().to_owned();
-    let mut stranger = super::worker::Worker::start(&parent);
+    // Under the hooks, but never admitted. Not the parent itself: where its children have
+    // controllers, it holds no process.
+    let nobody = fence.remains.parent.session(SessionId(99), &LIMITS);
+    let mut stranger = super::worker::Worker::start(nobody.unwrap().path());
     assert_eq!(stranger.ask("bind-tcp 0.0.0.0:0"), "EPERM");
     assert_eq!(fence.count(Reason::UnknownWorker), 1);
     drop(stranger);
