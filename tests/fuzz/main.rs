@@ -6,5 +6,6 @@
 mod config;
 mod control;
 mod event;
+mod launcher;
 mod mutator;
 mod policy;
