@@ -12,6 +12,7 @@ mod row;
 
 use std::{path::PathBuf, process::ExitCode};
 
+use agent::daemon::sweep_abandoned;
 use anyhow::{Context as _, Result, bail};
 
 use row::Row;
@@ -42,7 +43,10 @@ fn main() -> Result<ExitCode> {
     for (name, bench) in benches {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             eprintln!("bench: {name} …");
-            rows.extend(bench()?);
+            let measured = bench();
+            // A bench that broke off has killed its stand-alone run, which then leaves an instance.
+            sweep_abandoned();
+            rows.extend(measured?);
         }
     }
     row::print(&rows);

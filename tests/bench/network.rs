@@ -56,6 +56,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
             rows.extend(calls(&mut bare, &mut fenced, metric, step, rules)?);
         }
         rows.extend(bulk(&mut bare, &mut fenced, rules)?);
+        // By its end, not by a kill: only so does the run remove its instance.
+        let status = fenced.end()?;
+        ensure!(status.success(), "the fenced run ended with {status}");
     }
     Ok(rows)
 }

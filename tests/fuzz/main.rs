@@ -7,5 +7,6 @@ mod config;
 mod control;
 mod dns;
 mod event;
+mod launcher;
 mod mutator;
 mod policy;

@@ -25,6 +25,8 @@ mod packets;
 #[cfg(test)]
 mod parallel;
 #[cfg(test)]
+mod probe;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rows;
