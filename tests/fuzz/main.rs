@@ -5,7 +5,9 @@
 
 mod config;
 mod control;
+mod dns;
 mod event;
 mod hello;
+mod launcher;
 mod mutator;
 mod policy;

@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use common::verdict::Outcome;
+
 use super::{Failure, Target, runtime};
 use crate::{
     daemon::control::{
@@ -58,10 +60,20 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
             | Reply::Ended(_)
             | Reply::Status(_)
             | Reply::Sessions { .. }
+            | Reply::Grants { .. }
+            | Reply::Suggested(_)
             | Reply::Reloaded { .. } => return Err(Failure::odd_answer()),
         }
     }
     Ok(Code::Ok.into())
+}
+
+fn why(event: &Event) -> String {
+    match (&event.rule, event.outcome) {
+        (Some(rule), Outcome::Allow) => rule.clone(),
+        (Some(rule), _) => format!("{} (beside {rule})", event.reason.label()),
+        (None, _) => event.reason.label().to_owned(),
+    }
 }
 
 fn line(event: &Event) -> String {
@@ -75,6 +87,6 @@ fn line(event: &Event) -> String {
         event.outcome.label(),
         event.destination(),
         event.hook.label(),
-        event.rule.as_deref().unwrap_or(event.reason.label()),
+        why(event),
     )
 }

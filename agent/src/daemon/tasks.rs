@@ -14,7 +14,11 @@ use tokio::{
 
 use super::{Engine, error::chain};
 use crate::{
-    kernel::{LocalAddresses, flows::Destroyer, ring::Events},
+    kernel::{
+        LocalAddresses,
+        flows::Destroyer,
+        ring::{Events, Told},
+    },
     observe::event::Event,
     timestamp::Timestamp,
 };
@@ -41,7 +45,6 @@ pub(super) async fn events(
     mut drains: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     loop {
-        // In this order: a drain is answered only when the ring is empty.
         tokio::select! {
             biased;
             event = events.next() => match event {
@@ -52,8 +55,14 @@ pub(super) async fn events(
                 }
             },
             asked = drains.recv() => match asked {
-                // Whoever asked may have waited too long.
-                Some(tell) => drop(tell.send(())),
+                Some(tell) => {
+                    // What the programs did not wake us for is in the ring all the same.
+                    while let Some(raw) = events.try_next() {
+                        engine.hand_out(&raw);
+                    }
+                    // Whoever asked may have waited too long.
+                    tell.send(()).ok();
+                }
                 None => return,
             },
         }
@@ -61,17 +70,43 @@ pub(super) async fn events(
 }
 
 impl Engine {
-    fn hand_out(&self, raw: &common::event::Event) {
+    fn hand_out(&self, raw: &Told) {
         let set = self.policies.current();
-        let event = match Event::decode(raw, &set.names, Timestamp::now()) {
+        let mut event = match Event::decode(raw, &set.names, Timestamp::now()) {
             Ok(event) => event,
             Err(error) => {
                 tracing::error!(%error, "event not understood");
                 return;
             }
         };
+        event.name.clone_from(&raw.name);
+        if event.outcome != Outcome::Allow && event.reason == Reason::NotAllowed {
+            event.granted_for = self.granted_for(raw);
+        }
+        self.tell(event);
+    }
+
+    /// The domain for which a session was given a refused address: it is open there on other ports.
+    fn granted_for(&self, raw: &common::event::Event) -> Option<String> {
+        let held = self.names.grants.at(raw.session, raw.address).ok()??;
+        let set = self.policies.current();
+        let count = held.count as usize;
+        let rules = held.grants.iter().take(count).map(|grant| grant.range.rule);
+        let mut domains = rules.filter_map(|rule| set.names.domain(raw.policy, rule));
+        domains.next().map(ToString::to_string)
+    }
+
+    /// Hands an event to the log, its session, the record of what was observed, and whoever listens.
+    pub(super) fn tell(&self, event: Event) {
         log(&event);
         self.sessions.note(&event);
+        let observed = event
+            .tool
+            .as_deref()
+            .is_some_and(|tool| self.policies.current().observes(tool));
+        if observed {
+            self.learned.flow(&event, Timestamp::now());
+        }
         if self.dispatcher.is_heard() {
             self.dispatcher.send(event);
         }
@@ -93,6 +128,8 @@ fn log(event: &Event) {
                 dst.ip = %event.address,
                 dst.port = event.port,
                 dst.protocol = event.protocol,
+                dst.name = event.name,
+                dns.record = event.record,
                 process.pid = event.pid,
                 event.suppressed = event.suppressed,
                 "verdict"
@@ -100,7 +137,7 @@ fn log(event: &Event) {
         };
     }
     match (event.outcome, event.reason) {
-        (_, Reason::TableFull) => line!(warn),
+        (_, Reason::TableFull | Reason::GrantsFull) => line!(warn),
         (Outcome::Allow, _) => line!(debug),
         (Outcome::Observe | Outcome::Deny, _) => line!(info),
     }

@@ -41,7 +41,7 @@ use common::{
 pub use self::{
     attach::{Admitted, Attached},
     error::Error,
-    locals::LocalAddresses,
+    locals::{LocalAddresses, Locals},
     pin::remove_pins,
     sync::{PolicyInForce, Synced},
 };
@@ -151,6 +151,12 @@ impl Kernel {
     /// The one who destroys sockets that a policy refuses.
     pub fn destroyer(&self) -> Result<flows::Destroyer, Error> {
         flows::Destroyer::open(&self.inner)
+    }
+
+    /// The addresses of this host, to be looked up.
+    #[must_use]
+    pub fn locals(&self) -> Locals {
+        Locals::new(&self.inner)
     }
 
     /// What the resolver has opened to sessions.
@@ -289,6 +295,24 @@ impl Kernel {
             action: "a test run",
             source,
         })
+    }
+
+    /// Runs a program that decides nothing on a frame, as [`Kernel::test_egress`] runs ours: the part
+    /// of its time that is the test run's own.
+    pub fn test_nothing(
+        frame: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<bpf::TestRunResult, Error> {
+        let failed = |action| {
+            move |source| Error::Attach {
+                hook: "nothing",
+                action,
+                source,
+            }
+        };
+        let program = bpf::load_passing().map_err(failed("loading"))?;
+        bpf::test_run(program.as_fd(), frame, ifindex, repeat).map_err(failed("a test run"))
     }
 
     /// Brings the table of this host's addresses up to date, once.

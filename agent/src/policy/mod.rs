@@ -33,6 +33,7 @@ mod verb;
 pub use compile::compile;
 pub use error::PolicyError;
 pub use schema::schema;
+pub use special_name::{is_lent, may_be_named};
 
 #[cfg(test)]
 mod tests;

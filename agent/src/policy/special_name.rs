@@ -84,28 +84,47 @@ const METADATA_NAMES: &[&str] = &[
 
 /// Zones under which anybody can rent a name: a short list of the best known, for a caution only.
 const SHARED: &[&str] = &[
+    "akamaized.net",
     "amazonaws.com",
     "azureedge.net",
+    "azurefd.net",
     "azurewebsites.net",
+    "b-cdn.net",
+    "backblazeb2.com",
     "blogspot.com",
     "cloudapp.net",
     "cloudfront.net",
     "core.windows.net",
+    "digitaloceanspaces.com",
+    "edgekey.net",
+    "edgesuite.net",
+    "fastly.net",
     "firebaseapp.com",
+    "firebaseio.com",
     "fly.dev",
     "github.io",
+    "githubusercontent.com",
     "gitlab.io",
     "googleapis.com",
+    "googleusercontent.com",
     "herokuapp.com",
+    "hf.space",
+    "myshopify.com",
     "netlify.app",
+    "ngrok-free.app",
+    "ngrok.app",
     "ngrok.io",
     "onrender.com",
     "pages.dev",
     "r2.dev",
     "run.app",
+    "sharepoint.com",
+    "supabase.co",
+    "trafficmanager.net",
     "trycloudflare.com",
     "vercel.app",
     "web.app",
+    "wordpress.com",
     "workers.dev",
 ];
 
@@ -142,6 +161,19 @@ pub(super) fn shared(pattern: &DomainPattern) -> Option<&'static str> {
         .iter()
         .copied()
         .find(|zone| is_at_or_below(zone, base) || regional(base, zone))
+}
+
+/// Whether a rule may hold the name or wildcard.
+#[must_use]
+pub fn may_be_named(pattern: &DomainPattern) -> bool {
+    refusal(pattern).is_none() && metadata(pattern).is_none()
+}
+
+/// Whether names directly below this one may belong to anybody: it is a shared zone or lies in one,
+/// or has one label.
+#[must_use]
+pub fn is_lent(base: &str) -> bool {
+    !base.contains('.') || SHARED.iter().any(|zone| is_at_or_below(base, zone))
 }
 
 /// Whether the base is at most one label below the zone: clouds sell names below their regions

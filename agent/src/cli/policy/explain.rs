@@ -12,11 +12,13 @@ use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 use serde_json::{Value, json};
 
 use super::{
+    held,
     look::{LookError, Source},
     named,
     print::{Answer, Colour, paint},
 };
 use crate::{
+    cli::Target,
     exit::Code,
     policy::{
         compiled::{CompiledPolicy, Rule},
@@ -38,6 +40,8 @@ use crate::{
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    target: Target,
     /// `NAME:PORT`, `ADDRESS:PORT` or `[ADDRESS]:PORT`, with `/tcp` (the default) or `/udp`, or a
     /// URL; names are not looked up
     #[arg(value_name = "DESTINATION")]
@@ -70,7 +74,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
             Ok(Answer::text(code, words(&policy, &answer)))
         }
         Asked::Name(destination) => {
-            let answer = explain_name(&policy, &model, destination, &[]);
+            // A file is not what an agent has in force.
+            let held = if arguments.source.is_tool() {
+                held::grants(&arguments.target, &policy, &destination.name)
+            } else {
+                Vec::new()
+            };
+            let answer = explain_name(&policy, &model, destination, &held);
             let code = code(answer.verdict);
             if arguments.json {
                 return Answer::json(code, &named::object(&policy, &answer));

@@ -1,7 +1,7 @@
 //! What would let something refused pass: lines of TOML that can be pasted into the policy, or why
 //! nothing can.
 
-use std::net::IpAddr;
+use std::{fmt::Display, net::IpAddr};
 
 use common::{
     flow::{Address, TCP, UDP},
@@ -131,6 +131,12 @@ pub fn remedy_for_name(
     }
 }
 
+/// The lines that open another port of a name or wildcard that a rule holds already.
+#[must_use]
+pub fn remedy_for_pattern(pattern: &DomainPattern, protocol: u16, port: u16) -> String {
+    domain_toml(pattern, protocol, port)
+}
+
 /// A rule that opens a name on a port, or why none can.
 pub(super) fn for_destination(name: &DomainName, protocol: u16, port: u16) -> String {
     let pattern = DomainPattern::from(name.clone());
@@ -146,7 +152,7 @@ pub(super) fn for_destination(name: &DomainName, protocol: u16, port: u16) -> St
 }
 
 /// A rule for a name, with the words that its ports ask for.
-fn domain_toml(name: &DomainName, protocol: u16, port: u16) -> String {
+fn domain_toml(name: &impl Display, protocol: u16, port: u16) -> String {
     let udp = if protocol == UDP {
         "protocol = \"udp\"\n"
     } else {
