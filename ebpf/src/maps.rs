@@ -194,13 +194,13 @@ pub(crate) fn granted(
     while slot < GRANTS_PER_ADDRESS_MAX {
         if let Some(grant) = set.grants.get(slot) {
             let range = &grant.range;
-            let covers = (u16::from(range.protocol) == flow.protocol)
-                & (range.low <= flow.port)
-                & (flow.port <= range.high)
-                & (grant.expires_ns > now);
-            let named = u32::from(range.flags & TLS != 0);
+            let covers = u32::from(u16::from(range.protocol) == flow.protocol)
+                & u32::from(range.low <= flow.port)
+                & u32::from(flow.port <= range.high)
+                & u32::from(grant.expires_ns > now);
+            let named = usize::from(range.flags & TLS != 0);
             // The lower half of the mask demands no name.
-            open |= u32::from(covers) << (slot as u32 + named * GRANTS_PER_ADDRESS_MAX as u32);
+            open |= covers << (slot + named * GRANTS_PER_ADDRESS_MAX);
         }
         slot = unknown(slot + 1);
     }

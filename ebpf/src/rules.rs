@@ -35,7 +35,9 @@ pub(crate) fn resolver_port() -> u16 {
 /// Whether this is an address on which the resolver listens: 127.0.0.1 or `::1`.
 #[inline(always)]
 pub(crate) fn is_resolver_address(address: &Address) -> bool {
-    (address.high() == 0) & ((address.low() == 1) | (address.low() == 0xffff_7f00_0001))
+    let low = address.low();
+    let is_one = u32::from(low == 1) | u32::from(low == 0xffff_7f00_0001);
+    u32::from(address.high() == 0) & is_one != 0
 }
 
 /// One decision's view of the maps. The policy's word is read when it is made, and only then.

@@ -39,6 +39,18 @@ enum Ruling {
     Refuse(Reason),
 }
 
+impl Ruling {
+    /// It passes where a rule says so.
+    #[inline(always)]
+    fn of(reason: Reason) -> Self {
+        if reason == Reason::Rule {
+            Self::Pass
+        } else {
+            Self::Refuse(reason)
+        }
+    }
+}
+
 /// The steps after the quick one are functions of their own, called one after the other: a program
 /// has 512 bytes of stack, and those that are called in turn share them.
 #[inline(always)]
@@ -61,10 +73,7 @@ pub(crate) fn run(packet: &Packet) -> i32 {
     };
     let mut ruling = judge(packet, header, state);
     if ruling == Ruling::Resolver {
-        ruling = match client::note(header, state) {
-            Reason::Rule => Ruling::Pass,
-            reason => Ruling::Refuse(reason),
-        };
+        ruling = Ruling::of(client::note(header, state));
     }
     if ruling == Ruling::Owed {
         return match tls::judge(packet, header, state) {
@@ -131,10 +140,11 @@ fn adopt(packet: &Packet, header: &Header) -> Option<State> {
 fn judge(packet: &Packet, header: &Header, state: State) -> Ruling {
     let flow = flow(packet, header);
     let kernel = Kernel::of(state, Charge::Bytes(packet.length()));
-    match carried_over(&kernel, &flow, state) {
-        Ruling::Undecided => decide_anew(&kernel, &flow, state),
-        ruling => ruling,
+    let ruling = carried_over(&kernel, &flow, state);
+    if ruling == Ruling::Undecided {
+        return decide_anew(&kernel, &flow, state);
     }
+    ruling
 }
 
 /// The full decision, remembered where the packet passes.
