@@ -21,7 +21,11 @@ mod limits;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod parallel;
+#[cfg(test)]
+mod probe;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

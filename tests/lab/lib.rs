@@ -14,6 +14,7 @@ pub mod leftovers;
 pub mod metrics;
 pub mod net;
 pub mod netns;
+pub mod patience;
 pub mod prober;
 pub mod recorder;
 pub mod server;

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
 };
 
 use common::{
@@ -25,7 +25,7 @@ const _: () = assert!(GRANTS_PER_SESSION_MAX <= GRANTS_MAX);
 /// Of what there are as many as there may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// Grants of one address in one session.
+    /// Grants of one address in a session.
     Address,
     /// Addresses of one session.
     Session,
@@ -96,9 +96,6 @@ struct Held {
     cleared: Generation,
 }
 
-/// The lock on a [`Index`].
-pub(in crate::kernel) type Locked = Mutex<Index>;
-
 /// What a grant goes into: the kernel's maps and the words of policies.
 struct Place<'a> {
     inner: &'a Inner,
@@ -158,7 +155,7 @@ impl Grants {
         self.inner.maps.grants.read(&key)
     }
 
-    /// Takes out all that a session holds. From here on it is given nothing.
+    /// Takes out all that a session holds; it is given nothing any more.
     pub fn forget(&self, session: SessionId) {
         self.inner.forget_grants(session);
     }
