@@ -1,5 +1,7 @@
 //! Flows and queries in, lines of a policy out; and whether those lines allow what was seen.
 
+mod bounds;
+
 use std::{net::IpAddr, time::Duration};
 
 use common::{
@@ -9,7 +11,7 @@ use common::{
 };
 use expect_test::{Expect, expect};
 
-use super::{Learned, Proposal, Query, SESSIONS_PER_TOOL_MAX, THINGS_PER_SESSION_MAX, Unseen};
+use super::{Learned, Proposal, Query, Unseen};
 use crate::{
     observe::event::{Event, Names},
     policy::{compile, compiled::CompiledPolicy, domain::DomainName},
@@ -274,31 +276,29 @@ fn what_no_line_opens_is_said() {
     check(
         &learned,
         &expect![[r##"
-        # Proposed for `web` from 1 session(s) in `observe` mode.
-        # No event is missing.
-        # Read each line before it goes into the policy; then `mode = "enforce"`.
+            # Proposed for `web` from 1 session(s) in `observe` mode.
+            # No event is missing.
+            # Read each line before it goes into the policy; then `mode = "enforce"`.
 
-        # asked (TXT): 1 query, 1970-01-01T00:00:02.000000Z
-        # only these records were asked for: no address is granted, and the port opens nothing
-        [[egress.allow]]
-        domain = "_dmarc.mail.example"
-        ports = [443]
-        records = ["TXT"]
+            # asked (TXT): 1 query, 1970-01-01T00:00:02.000000Z
+            [[egress.allow]]
+            domain = "_dmarc.mail.example"
+            records = ["TXT"]
 
-        # Not opened by the lines above:
-        # * tcp 127.0.0.1 port 80: the destination is this host: 1 flow, 1970-01-01T00:00:01.000000Z
-        #     [[local.allow]]
-        #     tcp = "127.0.0.1:80"
-        # * tcp 10.0.0.1 port 5432: the destination is a private, special-purpose or metadata address: 1 flow, 1970-01-01T00:00:01.000000Z
-        #     [[egress.allow_private]]
-        #     cidr = "10.0.0.1/32"
-        #     protocol = "tcp"
-        #     ports = [5432]
-        #     reason = "..."
-        # * `asked-only.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
-        # * `bad\027[2Jname.example` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
-        # * `localname` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
-    "##]],
+            # Not opened by the lines above:
+            # * tcp 127.0.0.1 port 80: the destination is this host: 1 flow, 1970-01-01T00:00:01.000000Z
+            #     [[local.allow]]
+            #     tcp = "127.0.0.1:80"
+            # * tcp 10.0.0.1 port 5432: the destination is a private, special-purpose or metadata address: 1 flow, 1970-01-01T00:00:01.000000Z
+            #     [[egress.allow_private]]
+            #     cidr = "10.0.0.1/32"
+            #     protocol = "tcp"
+            #     ports = [5432]
+            #     reason = "..."
+            # * `asked-only.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
+            # * `bad\027[2Jname.example` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
+            # * `localname` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
+        "##]],
     );
 }
 
@@ -363,62 +363,4 @@ fn the_proposal_covers_what_was_seen() {
         assert!(!covers(name, 22), "{name}");
     }
     assert!(!covers("cdn.example", 443) && !covers("other.example", 443));
-}
-
-#[test]
-fn ports_without_end_are_not_opened() {
-    let learned = Learned::default();
-    ask(&learned, "api.example", "A", &["198.51.100.7"], 1);
-    for port in (1_000..1_100).step_by(2) {
-        dial(&learned, "198.51.100.7", port, 2);
-    }
-    let proposal = proposed(&learned);
-    assert!(
-        proposal.toml.contains("42 are left out"),
-        "{}",
-        proposal.toml
-    );
-    compiled(&proposal);
-}
-
-#[test]
-fn the_record_is_bounded_and_says_what_is_missing() {
-    let learned = Learned::default();
-    for number in 0..=u16::MAX {
-        let [high, low] = number.to_be_bytes();
-        dial(&learned, &format!("198.18.{high}.{low}"), 443, 1);
-    }
-    let mut late = event(Reason::NotAllowed, TCP, "8.8.8.8", 443);
-    late.suppressed = 5;
-    learned.flow(&late, at(2));
-    learned.suppressed(TOOL, 7, 3);
-    let proposal = proposed(&learned);
-    let beyond = u64::from(u16::MAX) + 2 - THINGS_PER_SESSION_MAX as u64;
-    assert_eq!(proposal.missing, beyond + 5 + 3);
-    assert!(
-        proposal
-            .toml
-            .contains(&format!("# Missing: {} events", proposal.missing))
-    );
-}
-
-#[test]
-fn sessions_and_times_are_told_apart() {
-    let learned = Learned::default();
-    let sessions = SESSIONS_PER_TOOL_MAX as u64 + 4;
-    for session in 1..=sessions {
-        let mut event = event(Reason::NotAllowed, TCP, "8.8.8.8", 443);
-        event.session = Some(session);
-        event.address = ip(&format!("8.8.8.{session}"));
-        learned.flow(&event, at(session));
-    }
-    let flows = |session, since| {
-        let record = learned.record(TOOL, session, since);
-        record.map(|record| (record.flows.len() as u64, record.sessions))
-    };
-    assert_eq!(flows(None, None), Some((sessions, sessions)));
-    assert_eq!(flows(Some(sessions), None), Some((1, 1)));
-    assert_eq!(flows(Some(1), None), None, "united with the earlier ones");
-    assert_eq!(flows(None, Some(at(sessions))), Some((1, sessions)));
-    assert!(learned.record("other", None, None).is_none());
 }
