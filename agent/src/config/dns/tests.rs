@@ -116,6 +116,10 @@ fn mistakes_name_the_place() {
         configuration `stockade.toml`: line 2: `dns.upstreams`: `53` is no address of a server
         hint: `"host"`, or a list such as `["192.0.2.53"]`"#]],
     );
+}
+
+#[test]
+fn mistakes_of_other_keys_name_the_place() {
     check_error(
         "tls = \"dns.example\"",
         &expect![[r#"

@@ -175,18 +175,8 @@ impl Kept {
                 self.listener = Some(listener);
                 return Ok(local.to_string());
             }
-            "raw" => drop(socket(
-                AddressFamily::Inet,
-                SockType::Raw,
-                SockFlag::empty(),
-                SockProtocol::Icmp,
-            )?),
-            "ping" => drop(socket(
-                AddressFamily::Inet,
-                SockType::Datagram,
-                SockFlag::empty(),
-                SockProtocol::Icmp,
-            )?),
+            "raw" => icmp(SockType::Raw)?,
+            "ping" => icmp(SockType::Datagram)?,
             other => panic!("no such verb: {other}"),
         }
         Ok("ok".to_owned())
@@ -264,4 +254,15 @@ fn unconnected(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = UdpSocket::bind(any)?;
     socket.set_read_timeout(Some(scaled(Duration::from_millis(300))))?;
     Ok(socket)
+}
+
+fn icmp(kind: SockType) -> std::io::Result<()> {
+    let flags = SockFlag::empty();
+    drop(socket(
+        AddressFamily::Inet,
+        kind,
+        flags,
+        SockProtocol::Icmp,
+    )?);
+    Ok(())
 }
