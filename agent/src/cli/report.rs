@@ -276,10 +276,10 @@ mod tests {
         hostile.name = Some(r"a\027[2J.example".to_owned());
         check_name(
             hostile,
-            &expect![[r#"
+            &expect![[r"
             stockade: refused: name a\027[2J.example: no rule of the policy covers the name
               nothing opens it: it is no name that a rule can hold
-        "#]],
+        "]],
         );
         check_name(
             event(Reason::TlsMalformed, Hook::Egress, 443),

@@ -231,10 +231,12 @@ fn servers(
         let message = format!("{what}\nhint: `\"host\"`, or a list such as `[\"192.0.2.53\"]`");
         Err(place.value(&value, "dns.upstreams", message))
     };
-    let list = match value.get_ref() {
-        toml::Value::String(word) if word == "host" => return Ok(Upstreams::Host),
-        toml::Value::Array(list) => list,
-        other => return wrong(&format!("`{other}` is neither `\"host\"` nor a list")),
+    let given = value.get_ref();
+    if given.as_str() == Some("host") {
+        return Ok(Upstreams::Host);
+    }
+    let Some(list) = given.as_array() else {
+        return wrong(&format!("`{given}` is neither `\"host\"` nor a list"));
     };
     if list.is_empty() {
         return wrong("the list is empty");

@@ -154,9 +154,8 @@ impl StartError {
             | Self::Journal(_)
             | Self::Socket { .. }
             | Self::Remove { .. } => Code::CanNotCreate,
-            Self::Kernel(_) | Self::Launcher(_) => Code::Unavailable,
+            Self::Kernel(_) | Self::Launcher(_) | Self::Names(_) => Code::Unavailable,
             Self::Policies(error) => error.code(),
-            Self::Names(_) => Code::Unavailable,
             Self::Address(_) => Code::Configuration,
             Self::Metrics(_) | Self::Signals(_) => Code::Software,
         }

@@ -292,9 +292,9 @@ impl Witness for Doors {
         engine.learned.query(tool, session, query, Timestamp::now());
     }
 
-    fn served(&self, tool: &str, result: Served, took: Duration) {
+    fn served(&self, tool: &str, result: Served, duration: Duration) {
         if let Some(engine) = self.engine.upgrade() {
-            engine.metrics.query(tool, result.label(), took);
+            engine.metrics.query(tool, result.label(), duration);
         }
     }
 }

@@ -130,6 +130,10 @@ impl Chain {
 
     /// Takes what a server said to a question for [`Self::name`].
     pub fn take(mut self, message: &Message) -> Result<Step, AnswerError> {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "every other code is an error, those to come too"
+        )]
         let code = match message.metadata.response_code {
             ResponseCode::NoError => Code::NoError,
             ResponseCode::NXDomain => Code::NxDomain,
@@ -241,11 +245,12 @@ impl Chain {
 }
 
 fn alias_of<'a>(name: &Name, answers: &'a [Record]) -> Option<(u32, &'a Name)> {
-    answers.iter().find_map(|record| match &record.data {
-        RData::CNAME(target) if record.dns_class == DNSClass::IN && record.name == *name => {
-            Some((record.ttl, &target.0))
-        }
-        _ => None,
+    answers.iter().find_map(|record| {
+        let RData::CNAME(target) = &record.data else {
+            return None;
+        };
+        let asked = record.dns_class == DNSClass::IN && record.name == *name;
+        asked.then_some((record.ttl, &target.0))
     })
 }
 

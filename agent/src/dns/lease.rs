@@ -17,17 +17,17 @@ use super::{
 use crate::{
     clock::BootTime,
     kernel::grant::Grants,
-    policy::compiled::{CompiledPolicy, RuleKind, Target},
+    policy::compiled::{CompiledPolicy, Rule, RuleKind, Target},
 };
 
 /// Least time of a grant before its grace, seconds.
 pub const TTL_MIN: u32 = 60;
 /// How long a grant outlives the answer that it was given for: runtimes and connection pools hold
 /// addresses longer than they are told to.
-pub const GRACE: Duration = Duration::from_secs(600);
+pub const GRACE: Duration = Duration::from_mins(10);
 /// How much of its grace a grant may lack before it is written again: without this every cached
 /// answer with little time left would write.
-const SLACK: Duration = Duration::from_secs(60);
+const SLACK: Duration = Duration::from_mins(1);
 
 const _: () = assert!(SLACK.as_secs() * 5 < GRACE.as_secs());
 const _: () = assert!(TTL_MIN < super::answer::TTL_MAX);
@@ -155,7 +155,7 @@ impl Writing<'_> {
         let lessee = self.lessee;
         let ranges = self.ranges.get_or_insert_with(|| {
             gate::rules(lessee.policy, lessee.question)
-                .flat_map(|rule| rule.grant_ranges())
+                .flat_map(Rule::grant_ranges)
                 .collect()
         });
         // Under the session's lock: two answers for one address must not overtake each other.

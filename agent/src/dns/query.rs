@@ -175,7 +175,10 @@ impl Query<'_> {
                 if byte.is_ascii_graphic() && !matches!(byte, b'.' | b'\\') {
                     name.push(char::from(*byte));
                 } else {
-                    name.push_str(&format!("\\{byte:03}"));
+                    name.push('\\');
+                    name.extend(
+                        [byte / 100, byte / 10 % 10, byte % 10].map(|n| char::from(b'0' + n)),
+                    );
                 }
             }
         }

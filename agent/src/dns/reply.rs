@@ -46,7 +46,7 @@ pub enum Code {
 /// A header alone, for what could not be read further.
 pub fn header(header: &Header, code: Code, out: &mut Vec<u8>) {
     out.clear();
-    put_header(header, code, 0, [0; 4], out);
+    put_header(*header, code, 0, [0; 4], out);
 }
 
 /// A reply without records.
@@ -121,17 +121,11 @@ impl Owner<'_> {
 fn start(query: &Query<'_>, code: Code, flags: u16, answers: u16, out: &mut Vec<u8>) {
     out.clear();
     let additionals = u16::from(query.edns.is_some());
-    put_header(
-        &query.header,
-        code,
-        flags,
-        [1, answers, 0, additionals],
-        out,
-    );
+    put_header(query.header, code, flags, [1, answers, 0, additionals], out);
     out.extend_from_slice(&query.question);
 }
 
-fn put_header(header: &Header, code: Code, flags: u16, counts: [u16; 4], out: &mut Vec<u8>) {
+fn put_header(header: Header, code: Code, flags: u16, counts: [u16; 4], out: &mut Vec<u8>) {
     let mut flags = flags | QR | RA | u16::from(header.opcode) << 11 | code as u16 & 0xf;
     if header.recursion_desired {
         flags |= 0x0100;

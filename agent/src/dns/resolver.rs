@@ -226,13 +226,12 @@ impl Resolver {
             protocol,
             ..
         } = waiter;
-        match kept {
-            Some(kept) => self.answer(case, query, admitted, kept, *protocol, out),
-            None => {
-                self.served(case, Served::Failed);
-                reply::empty(query, Code::ServFail, out);
-            }
-        }
+        let Some(kept) = kept else {
+            self.served(case, Served::Failed);
+            reply::empty(query, Code::ServFail, out);
+            return;
+        };
+        self.answer(case, query, admitted, kept, *protocol, out);
     }
 
     fn answer(
@@ -319,12 +318,14 @@ impl Resolver {
         }
     }
 
-    fn served(&self, case: &Case, served: Served) {
-        self.counters.of(served).add();
-        let took = BootTime::now().0.saturating_sub(case.now.0);
-        let tool = case.asker.policy.tool.as_str();
-        self.witness
-            .served(tool, served, Duration::from_nanos(took));
+    fn served(&self, case: &Case, result: Served) {
+        self.counters.of(result).add();
+        let duration = BootTime::now().0.saturating_sub(case.now.0);
+        self.witness.served(
+            case.asker.policy.tool.as_str(),
+            result,
+            Duration::from_nanos(duration),
+        );
     }
 
     fn refusal(&self) -> Code {

@@ -129,22 +129,24 @@ impl Servers {
             let now = Instant::now();
             if current.looked.is_none_or(|looked| now >= looked + LOOK) {
                 current.looked = Some(now);
-                self.look(path, &mut current);
+                current.look(path);
             }
         }
         current.pool.clone()
     }
+}
 
+impl Current {
     /// Reads the file again where it is not the one that was read.
-    fn look(&self, path: &Path, current: &mut Current) {
+    fn look(&mut self, path: &Path) {
         let stamp = resolv_conf::stamp(path);
-        if stamp == current.stamp && current.pool.is_some() {
+        if stamp == self.stamp && self.pool.is_some() {
             return;
         }
         match resolv_conf::servers(path).map(|servers| plain(&servers)) {
             Ok(Ok(pool)) => {
-                current.pool = pool;
-                current.stamp = stamp;
+                self.pool = pool;
+                self.stamp = stamp;
             }
             // A file that is being replaced is there again at the next look; until then the servers
             // that were known serve on.
@@ -188,7 +190,7 @@ fn plain(servers: &[SocketAddr]) -> Result<Option<Pool>, Error> {
     let servers = servers
         .iter()
         .map(|address| server(address, ProtocolConfig::Udp, Some(ProtocolConfig::Tcp)));
-    pool(servers.collect(), TlsConfig::new()?)
+    Ok(pool(servers.collect(), TlsConfig::new()?))
 }
 
 fn over_tls(servers: &[TlsServer], client: ClientConfig) -> Result<Option<Pool>, Error> {
@@ -198,7 +200,7 @@ fn over_tls(servers: &[TlsServer], client: ClientConfig) -> Result<Option<Pool>,
         let server_name = Arc::from(known.name.as_str());
         server(&known.address, ProtocolConfig::Tls { server_name }, None)
     });
-    pool(servers.collect(), tls)
+    Ok(pool(servers.collect(), tls))
 }
 
 fn server(
@@ -214,9 +216,9 @@ fn server(
     NameServerConfig::new(address.ip(), true, connections.collect())
 }
 
-fn pool(servers: Vec<NameServerConfig>, tls: TlsConfig) -> Result<Option<Pool>, Error> {
+fn pool(servers: Vec<NameServerConfig>, tls: TlsConfig) -> Option<Pool> {
     if servers.is_empty() {
-        return Ok(None);
+        return None;
     }
     let mut options = ResolverOpts::default();
     options.timeout = ONE_TRY;
@@ -225,11 +227,11 @@ fn pool(servers: Vec<NameServerConfig>, tls: TlsConfig) -> Result<Option<Pool>, 
     options.max_active_requests = PER_CONNECTION;
     options.edns_payload_len = UDP_BYTES;
     let context = Arc::new(PoolContext::new(options, tls));
-    Ok(Some(NameServerPool::from_config(
+    Some(NameServerPool::from_config(
         servers,
         context,
         TokioRuntimeProvider::default(),
-    )))
+    ))
 }
 
 /// A client that trusts the authorities of a PEM file, and no other.

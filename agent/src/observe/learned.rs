@@ -157,20 +157,17 @@ impl Learned {
     ) -> Option<Record> {
         let tools = self.lock();
         let tool = tools.get(tool)?;
-        let mut record = match session {
-            Some(wanted) => {
-                let found = tool.sessions.iter().find(|(id, _)| *id == wanted);
-                found.map(|(_, record)| record.clone())?
+        let mut record = if let Some(wanted) = session {
+            let found = tool.sessions.iter().find(|(id, _)| *id == wanted);
+            found.map(|(_, record)| record.clone())?
+        } else {
+            let mut united = tool.earlier.clone();
+            united.sessions = tool.earlier_sessions;
+            for (_, record) in &tool.sessions {
+                united.unite(record.clone(), usize::MAX);
+                united.sessions = united.sessions.saturating_add(1);
             }
-            None => {
-                let mut united = tool.earlier.clone();
-                united.sessions = tool.earlier_sessions;
-                for (_, record) in &tool.sessions {
-                    united.unite(record.clone(), usize::MAX);
-                    united.sessions = united.sessions.saturating_add(1);
-                }
-                united
-            }
+            united
         };
         if session.is_some() {
             record.sessions = 1;

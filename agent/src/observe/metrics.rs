@@ -196,9 +196,9 @@ impl Metrics {
     }
 
     /// Counts a query of a worker. `tool` is the name of a policy, `result` one of a bounded set.
-    pub fn query(&self, tool: &str, result: &str, took: Duration) {
+    pub fn query(&self, tool: &str, result: &str, duration: Duration) {
         self.queries.with_label_values(&[tool, result]).inc();
-        self.query_seconds.observe(took.as_secs_f64());
+        self.query_seconds.observe(duration.as_secs_f64());
     }
 
     /// The page that Prometheus reads: text format 0.0.4.

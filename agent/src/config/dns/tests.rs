@@ -128,21 +128,21 @@ fn mistakes_of_other_keys_name_the_place() {
     );
     check_error(
         "upstreams = [\"192.0.2.53\"]\ntls = \"dns example\"",
-        &expect![[r#"
+        &expect![[r"
         configuration `stockade.toml`: line 3: `dns.tls`: `dns example` is no name of a server
-        hint: the name in its certificate, such as `dns.example`"#]],
+        hint: the name in its certificate, such as `dns.example`"]],
     );
     check_error(
         "port = 5353",
-        &expect![[r#"
+        &expect![[r"
         configuration `stockade.toml`: line 2: `dns.port`: 5353 is not within 1 and 1023
-        hint: a port that only root can bind keeps others from answering in the resolver's place"#]],
+        hint: a port that only root can bind keeps others from answering in the resolver's place"]],
     );
     check_error(
         "port = 0",
-        &expect![[r#"
+        &expect![[r"
         configuration `stockade.toml`: line 2: `dns.port`: 0 is not within 1 and 1023
-        hint: a port that only root can bind keeps others from answering in the resolver's place"#]],
+        hint: a port that only root can bind keeps others from answering in the resolver's place"]],
     );
     check_error(
         "queries_per_second = 0",
@@ -152,9 +152,9 @@ fn mistakes_of_other_keys_name_the_place() {
     );
     check_error(
         "queries_per_second = 50\nburst = 10",
-        &expect![[r#"
+        &expect![[r"
         configuration `stockade.toml`: line 3: `dns.burst`: 10 is less than `queries_per_second` (50)
-        hint: a burst holds at least one second's queries"#]],
+        hint: a burst holds at least one second's queries"]],
     );
     check_error(
         "wildcard_names_per_minute = -1",

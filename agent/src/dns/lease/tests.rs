@@ -124,7 +124,7 @@ fn a_grant_opens_what_the_rules_of_the_name_and_type_open() {
     let given = lock(&case.fake.given);
     let (address, ranges, expires) = &given[0];
     assert_eq!(*address, Address::from_v4([8, 8, 8, 8]));
-    assert_eq!(*expires, NOW + Duration::from_secs(300) + GRACE);
+    assert_eq!(*expires, NOW + Duration::from_mins(5) + GRACE);
     let ports: Vec<_> = ranges
         .iter()
         .map(|range| (range.protocol, range.low, range.flags & TLS != 0))

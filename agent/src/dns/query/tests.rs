@@ -63,7 +63,8 @@ fn what_is_no_query_is_refused_or_passed_over() {
         let code = with(&|bytes| bytes[count] = number);
         assert_eq!(code, Some(Code::FormErr), "count at {count} is {number}");
     }
-    let form_errors: [&dyn Fn(&mut Vec<u8>); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let form_errors: [Change<'_>; 7] = [
         &|bytes| bytes.push(0),
         &|bytes| bytes.truncate(20),
         &|bytes| bytes[12] = 0xc0,

@@ -75,7 +75,7 @@ impl StandIn {
         if tls.is_none() {
             thread::spawn(move || one.datagrams(&udp));
         }
-        thread::spawn(move || two.connections(&tcp, tls));
+        thread::spawn(move || two.connections(&tcp, tls.as_ref()));
         Self { address, inner }
     }
 
@@ -118,7 +118,7 @@ impl Inner {
         }
     }
 
-    fn connections(self: &Arc<Self>, listener: &TcpListener, tls: Option<Arc<ServerConfig>>) {
+    fn connections(self: &Arc<Self>, listener: &TcpListener, tls: Option<&Arc<ServerConfig>>) {
         while !self.over.load(Ordering::Acquire) {
             let Ok((stream, _)) = listener.accept() else {
                 thread::sleep(LOOK);

@@ -65,7 +65,12 @@ fn hello(name: &[u8], share: usize, other: Option<u16>) -> Vec<u8> {
 }
 
 fn digits(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        text.extend(
+            [byte >> 4, byte & 0xf].map(|half| char::from(b"0123456789abcdef"[usize::from(half)])),
+        );
+        text
+    })
 }
 
 /// A server that keeps what it gets.

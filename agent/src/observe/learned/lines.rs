@@ -1,6 +1,6 @@
 //! How a proposal is written: the lines of each rule, with what it was used for before them.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use common::flow::UDP;
 
@@ -36,37 +36,13 @@ pub(super) fn rule(
     opening: &Opening,
     ranges: &[(u16, u16)],
 ) -> String {
-    let protocol = protocol_name(demand.protocol);
     let mut text = String::from("\n");
-    for (port, uses) in &opening.ports {
-        if ranges
-            .iter()
-            .any(|(low, high)| (low..=high).contains(&port))
-        {
-            text += &format!("# {protocol} {port}: {}\n", times(*uses, "flow"));
-        }
-    }
-    if let Some(asked) = opening.asked {
-        let records = listed(&opening.records, ", ");
-        text += &format!("# asked ({records}): {}\n", times(asked, "query"));
-    }
-    if !opening.names.is_empty() {
-        let names: BTreeSet<String> = opening.names.iter().cloned().collect();
-        text += &format!("# below it: {}\n", listed(&names, ", "));
-    }
-    if demand.tls_off
-        && ranges
-            .iter()
-            .any(|(low, high)| low != high || !TLS_PORTS.contains(low))
-    {
-        text +=
-            "# whether TLS is spoken here was not looked at: take `tls = \"off\"` away if it is\n";
-    }
+    uses(&mut text, demand, opening, ranges);
     text += "[[egress.allow]]\n";
     match target {
-        Target::Domain(name) => text += &format!("domain = \"{name}\"\n"),
-        Target::Address(IpAddr::V4(v4)) => text += &format!("cidr = \"{v4}/32\"\n"),
-        Target::Address(IpAddr::V6(v6)) => text += &format!("cidr = \"{v6}/128\"\n"),
+        Target::Domain(name) => add(&mut text, format_args!("domain = \"{name}\"\n")),
+        Target::Address(IpAddr::V4(v4)) => add(&mut text, format_args!("cidr = \"{v4}/32\"\n")),
+        Target::Address(IpAddr::V6(v6)) => add(&mut text, format_args!("cidr = \"{v6}/128\"\n")),
     }
     if demand.protocol == UDP {
         text += "protocol = \"udp\"\n";
@@ -82,7 +58,7 @@ pub(super) fn rule(
         })
         .collect();
     if !ports.is_empty() {
-        text += &format!("ports = [{}]\n", ports.join(", "));
+        add(&mut text, format_args!("ports = [{}]\n", ports.join(", ")));
     }
     if matches!(target, Target::Domain(_)) {
         if demand.tls_off {
@@ -97,10 +73,51 @@ pub(super) fn rule(
                 .iter()
                 .map(|record| format!("\"{record}\""))
                 .collect();
-            text += &format!("records = [{}]\n", quoted.join(", "));
+            add(
+                &mut text,
+                format_args!("records = [{}]\n", quoted.join(", ")),
+            );
         }
     }
     text
+}
+
+/// What a rule was used for, as comments.
+fn uses(text: &mut String, demand: &Demand, opening: &Opening, ranges: &[(u16, u16)]) {
+    let protocol = protocol_name(demand.protocol);
+    for (port, used) in &opening.ports {
+        if ranges
+            .iter()
+            .any(|(low, high)| (low..=high).contains(&port))
+        {
+            add(
+                &mut text,
+                format_args!("# {protocol} {port}: {}\n", times(*used, "flow")),
+            );
+        }
+    }
+    if let Some(asked) = opening.asked {
+        let records = listed(&opening.records, ", ");
+        add(
+            &mut text,
+            format_args!("# asked ({records}): {}\n", times(asked, "query")),
+        );
+    }
+    if !opening.names.is_empty() {
+        let names: BTreeSet<String> = opening.names.iter().cloned().collect();
+        add(
+            &mut text,
+            format_args!("# below it: {}\n", listed(&names, ", ")),
+        );
+    }
+    if demand.tls_off
+        && ranges
+            .iter()
+            .any(|(low, high)| low != high || !TLS_PORTS.contains(low))
+    {
+        *text +=
+            "# whether TLS is spoken here was not looked at: take `tls = \"off\"` away if it is\n";
+    }
 }
 
 /// The comments about what no line opens.
@@ -111,16 +128,23 @@ pub(super) fn said(remarks: &[String]) -> String {
     }
     for remark in remarks.iter().take(REMARKS_MAX) {
         let mut lines = remark.lines();
-        text += &format!("# * {}\n", lines.next().unwrap_or_default());
+        add(
+            &mut text,
+            format_args!("# * {}\n", lines.next().unwrap_or_default()),
+        );
         for line in lines {
-            text += &format!("#     {line}\n");
+            add(&mut text, format_args!("#     {line}\n"));
         }
     }
     let beyond = remarks.len().saturating_sub(REMARKS_MAX);
     if beyond > 0 {
-        text += &format!("# * and {beyond} more\n");
+        add(&mut text, format_args!("# * and {beyond} more\n"));
     }
     text
+}
+
+fn add(text: &mut String, line: fmt::Arguments<'_>) {
+    text.push_str(&line.to_string());
 }
 
 pub(super) fn times(uses: Uses, what: &str) -> String {
@@ -145,7 +169,7 @@ pub(super) fn listed(names: &BTreeSet<String>, separator: &str) -> String {
         .join(separator);
     let beyond = names.len().saturating_sub(LISTED_MAX);
     if beyond > 0 {
-        text += &format!("{separator}and {beyond} more");
+        add(&mut text, format_args!("{separator}and {beyond} more"));
     }
     text
 }

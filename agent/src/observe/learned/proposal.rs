@@ -101,7 +101,7 @@ impl Proposal {
         names(record, &mut openings, &mut remarks);
         let openings = united(openings);
         let missing = record.missing.saturating_add(unseen.suppressed);
-        let mut toml = head(tool, record.sessions, missing, unseen.ring);
+        let mut lines = head(tool, record.sessions, missing, unseen.ring);
         let mut rules = 0_u64;
         let mut ranges_of: BTreeMap<Target, usize> = BTreeMap::new();
         for ((target, demand), opening) in &openings {
@@ -118,13 +118,13 @@ impl Proposal {
                 ));
             }
             if !ranges.is_empty() || opening.ports.is_empty() {
-                toml.push_str(&rule(target, demand, opening, &ranges));
+                lines.push_str(&rule(target, demand, opening, &ranges));
                 rules = rules.saturating_add(1);
             }
         }
-        toml.push_str(&said(&remarks));
+        lines.push_str(&said(&remarks));
         Self {
-            toml,
+            toml: lines,
             rules,
             remarks: remarks.len() as u64,
             missing: missing.saturating_add(unseen.ring),

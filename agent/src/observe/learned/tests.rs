@@ -29,9 +29,10 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn event(reason: Reason, protocol: u16, address: &str, port: u16) -> Event {
-    let outcome = match reason {
-        Reason::PrivateAddress | Reason::LocalAddress => Outcome::Deny,
-        _ => Outcome::Observe,
+    let outcome = if matches!(reason, Reason::PrivateAddress | Reason::LocalAddress) {
+        Outcome::Deny
+    } else {
+        Outcome::Observe
     };
     let raw = event::Event {
         session: common::id::SessionId(7),
@@ -98,7 +99,7 @@ fn names_rather_than_addresses() {
     learned.flow(&quic, at(12));
     check(
         &learned,
-        &expect![[r##"
+        &expect![[r#"
         # Proposed for `web` from 1 session(s) in `observe` mode.
         # No event is missing.
         # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -126,7 +127,7 @@ fn names_rather_than_addresses() {
         [[egress.allow]]
         cidr = "2606:4700::1/128"
         ports = [443]
-    "##]],
+    "#]],
     );
 }
 
@@ -160,7 +161,7 @@ fn siblings_become_a_wildcard() {
     }
     check(
         &learned,
-        &expect![[r##"
+        &expect![[r#"
         # Proposed for `web` from 1 session(s) in `observe` mode.
         # No event is missing.
         # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -201,7 +202,7 @@ fn siblings_become_a_wildcard() {
         [[egress.allow]]
         domain = "y.few.example"
         ports = [443]
-    "##]],
+    "#]],
     );
 }
 
@@ -223,7 +224,7 @@ fn what_the_handshake_showed() {
     learned.flow(&event(Reason::TlsHidden, TCP, "198.51.100.10", 443), at(5));
     check(
         &learned,
-        &expect![[r##"
+        &expect![[r#"
         # Proposed for `web` from 1 session(s) in `observe` mode.
         # No event is missing.
         # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -257,7 +258,7 @@ fn what_the_handshake_showed() {
 
         # Not opened by the lines above:
         # * `shared.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
-    "##]],
+    "#]],
     );
 }
 
@@ -275,7 +276,7 @@ fn what_no_line_opens_is_said() {
     ask(&learned, "_dmarc.mail.example", "TXT", &[], 2);
     check(
         &learned,
-        &expect![[r##"
+        &expect![[r#"
             # Proposed for `web` from 1 session(s) in `observe` mode.
             # No event is missing.
             # Read each line before it goes into the policy; then `mode = "enforce"`.
@@ -298,7 +299,7 @@ fn what_no_line_opens_is_said() {
             # * `asked-only.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
             # * `bad\027[2Jname.example` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
             # * `localname` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
-        "##]],
+        "#]],
     );
 }
 
