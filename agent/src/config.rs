@@ -5,7 +5,7 @@ mod file;
 mod instance;
 
 pub use dns::{Dns, PORTS_FREE_FROM, Refusal, UPSTREAMS_MAX, Upstreams};
-pub use file::{Config, Error, LogFormat, Metrics};
+pub use file::{Config, Error, KernelLog, LogFormat, Metrics};
 pub use instance::{DEFAULT_INSTANCE, INSTANCE_NAME_BYTES_MAX, Instance, InstanceNameError};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod atomic;
 mod ctx;
+mod diagnose;
 mod emit;
 mod hook;
 mod maps;

@@ -74,6 +74,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         control_group,
         metrics,
         log_level: _,
+        kernel_log,
         log_format: _,
         sessions_max,
         dns,
@@ -85,6 +86,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         policies: PolicySource::Folder(policies),
         sessions_max,
         dns,
+        kernel_log,
         ending,
     })?;
     let opened = open(&engine, metrics, &control_group).await;

@@ -44,6 +44,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What is logged: a `tracing` filter such as `info` or `agent::daemon=debug,info`.
     pub log_level: String,
+    /// What the kernel programs log of themselves.
+    pub kernel_log: KernelLog,
     /// How it is logged.
     pub log_format: LogFormat,
     /// Sessions alive at once.
@@ -59,6 +61,21 @@ pub enum Metrics {
     Off,
     /// `/metrics` and `/healthz` at this address.
     Address(SocketAddr),
+}
+
+/// What the kernel programs log of themselves, beside their verdicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelLog {
+    /// Nothing: the lines are no part of the programs then.
+    #[default]
+    Off,
+    /// What only a lack of memory brings about.
+    Warn,
+    /// And processes in the agent's cgroup that no session knows.
+    Info,
+    /// And sockets whose state is made only when they send.
+    Debug,
 }
 
 /// How log lines look.
@@ -135,6 +152,8 @@ struct RawLog {
     level: Option<String>,
     #[serde(default)]
     format: LogFormat,
+    #[serde(default)]
+    kernel: KernelLog,
 }
 
 #[derive(Default, Deserialize)]
@@ -151,6 +170,7 @@ impl Default for Config {
             control_group: CONTROL_GROUP_DEFAULT.to_owned(),
             metrics: Metrics::Address((Ipv4Addr::LOCALHOST, METRICS_PORT_DEFAULT).into()),
             log_level: "info".to_owned(),
+            kernel_log: KernelLog::Off,
             log_format: LogFormat::Auto,
             sessions_max: SESSIONS_DEFAULT,
             dns: Dns::default(),
@@ -187,7 +207,12 @@ impl Config {
             policies,
             control_group,
             metrics,
-            log: RawLog { level, format },
+            log:
+                RawLog {
+                    level,
+                    format,
+                    kernel,
+                },
             sessions: RawSessions { max },
             dns,
         } = raw;
@@ -201,6 +226,7 @@ impl Config {
             control_group: control_group.unwrap_or(default.control_group),
             metrics: metrics.map_or(Ok(default.metrics), |text| place.metrics(&text))?,
             log_level: level.unwrap_or(default.log_level),
+            kernel_log: kernel,
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
             dns: dns.check(&place)?,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 
-use super::{Config, Metrics, Refusal};
+use super::{Config, KernelLog, Metrics, Refusal};
 
 fn check_error(text: &str, expected: &Expect) {
     let error = Config::parse(Path::new("stockade.toml"), text).expect_err("must be refused");
@@ -27,6 +27,7 @@ fn every_key_is_read() {
         [log]
         level = "debug"
         format = "json"
+        kernel = "debug"
         [sessions]
         max = 7
         [dns]
@@ -38,6 +39,7 @@ fn every_key_is_read() {
     assert_eq!(config.control_group, "adm");
     assert_eq!(config.metrics, Metrics::Off);
     assert_eq!(config.log_level, "debug");
+    assert_eq!(config.kernel_log, KernelLog::Debug);
     assert_eq!(config.sessions_max, 7);
     assert_eq!(config.dns.refusal, Refusal::Refused);
 }
@@ -76,6 +78,12 @@ fn errors_name_the_place() {
         "[log]\nformat = \"xml\"\n",
         &expect![
             "configuration `stockade.toml`: line 2, column 10: unknown variant `xml`, expected one of `auto`, `text`, `json`"
+        ],
+    );
+    check_error(
+        "[log]\nkernel = \"on\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2, column 10: unknown variant `on`, expected one of `off`, `warn`, `info`, `debug`"
         ],
     );
     check_error(

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     audit::Journal,
-    config::{DEFAULT_INSTANCE, Dns, Instance},
+    config::{DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -52,6 +52,8 @@ pub struct Setup {
     pub sessions_max: u32,
     /// How names are resolved.
     pub dns: Dns,
+    /// What the kernel programs log of themselves.
+    pub kernel_log: KernelLog,
     /// The journal.
     pub journal: PathBuf,
     /// What becomes of the hooks at the end.
@@ -98,6 +100,7 @@ impl Engine {
             policies: source,
             sessions_max,
             dns,
+            kernel_log,
             journal,
             ending,
         } = setup;
@@ -113,11 +116,12 @@ impl Engine {
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
         let sockets = names::bind(&dns, &instance.run_folder())?;
-        let kernel = Kernel::open(&instance, &parent)?;
+        let kernel = Kernel::open_with_log(&instance, &parent, kernel_log)?;
         let (policies, synced) = Policies::first(source, &instance.run_folder(), &kernel)?;
         let attached = kernel.attach(&parent, &synced)?;
         let launcher = Launcher::start(&instance)?;
         let (events, destroyer) = (kernel.events()?, kernel.destroyer()?);
+        let lines = kernel.lines()?;
         let local_addresses = kernel.local_addresses()?;
         let (drains, drains_asked) = mpsc::channel(DRAINS_MAX);
         let (sweeps, sweeps_asked) = mpsc::channel(1);
@@ -149,6 +153,9 @@ impl Engine {
         engine.spawn(tasks::events(Arc::clone(&engine), events, drains_asked));
         engine.spawn(tasks::destroy(destroyer, sweeps_asked));
         engine.spawn(tasks::local_addresses(local_addresses));
+        if let Some(lines) = lines {
+            engine.spawn(tasks::lines(lines));
+        }
         engine.spawn(names::sweep(Arc::clone(&engine)));
         // Before the first session: a worker's first query has an answer.
         if let Err(error) = engine.answer_names(sockets) {

@@ -17,6 +17,7 @@ use crate::{
     kernel::{
         LocalAddresses,
         flows::Destroyer,
+        lines::Lines,
         ring::{Events, Told},
     },
     observe::event::Event,
@@ -191,6 +192,16 @@ fn sweep(destroyer: &mut Destroyer) {
     match destroyer.sweep() {
         Ok(done) => tracing::debug!(sockets = done.sockets, "sockets swept"),
         Err(error) => tracing::warn!(error = chain(&error), "sockets not swept"),
+    }
+}
+
+/// Logs what the programs say of themselves.
+pub(super) async fn lines(mut lines: Lines) {
+    loop {
+        if let Err(error) = lines.log().await {
+            tracing::error!(error = chain(&error), "lines of the programs not read");
+            sleep(ERROR_PAUSE).await;
+        }
     }
 }
 

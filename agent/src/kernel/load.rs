@@ -7,10 +7,12 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::Program};
 use super::{
     attach::{HOOKS, Hook},
     error::Error,
+    lines,
     maps::{Maps, PINNED},
     object::OBJECT,
     pin::PinFolder,
 };
+use crate::config::KernelLog;
 
 /// A loaded program.
 #[derive(Debug)]
@@ -21,10 +23,19 @@ pub(in crate::kernel) struct LoadedProgram {
     pub(in crate::kernel) fd: OwnedFd,
 }
 
+/// What a load leaves.
+pub(in crate::kernel) struct Loaded {
+    pub(in crate::kernel) maps: Maps,
+    pub(in crate::kernel) programs: Vec<LoadedProgram>,
+    /// `None` while the programs' own log is off.
+    pub(in crate::kernel) logger: Option<lines::Logger>,
+}
+
 /// Loads everything. On failure the pins that were there stay as they were.
-pub(in crate::kernel) fn load(pins: &PinFolder) -> Result<(Maps, Vec<LoadedProgram>), Error> {
+pub(in crate::kernel) fn load(pins: &PinFolder, log: KernelLog) -> Result<Loaded, Error> {
     let paths: Vec<(&str, PathBuf)> = PINNED.iter().map(|n| (*n, pins.path(n))).collect();
     let mut loader = EbpfLoader::new();
+    lines::prepare(&mut loader, log);
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
@@ -36,7 +47,14 @@ pub(in crate::kernel) fn load(pins: &PinFolder) -> Result<(Maps, Vec<LoadedProgr
         .iter()
         .map(|hook| load_program(&mut ebpf, hook))
         .collect::<Result<_, _>>()?;
-    Ok((Maps::take(&mut ebpf)?, programs))
+    Ok(Loaded {
+        maps: Maps::take(&mut ebpf)?,
+        programs,
+        logger: match log {
+            KernelLog::Off => None,
+            KernelLog::Warn | KernelLog::Info | KernelLog::Debug => Some(lines::take(&mut ebpf)?),
+        },
+    })
 }
 
 /// What the verifier said to a hook.
@@ -44,9 +62,10 @@ type Outcome = Result<(), String>;
 
 /// Loads each program without pins and without attaching it, and lets go of it: what the verifier
 /// says to each hook.
-pub(in crate::kernel) fn try_each() -> Result<Vec<(&'static str, Outcome)>, Error> {
-    let mut ebpf = EbpfLoader::new()
-        .override_global("AYA_LOG_LEVEL", &0_u8, false)
+pub(in crate::kernel) fn try_each(log: KernelLog) -> Result<Vec<(&'static str, Outcome)>, Error> {
+    let mut loader = EbpfLoader::new();
+    lines::prepare(&mut loader, log);
+    let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| refused_object(&error))?;
     let mut outcome = |hook: &'static Hook| match load_program(&mut ebpf, hook) {

@@ -13,6 +13,7 @@ pub mod closing;
 pub mod error;
 pub mod flows;
 pub mod grant;
+pub mod lines;
 mod load;
 mod locals;
 mod maps;
@@ -45,9 +46,13 @@ pub use self::{
     pin::remove_pins,
     sync::{PolicyInForce, Synced},
 };
-use self::{load::LoadedProgram, maps::Maps, pin::PinFolder};
+use self::{
+    load::{Loaded, LoadedProgram},
+    maps::Maps,
+    pin::PinFolder,
+};
 use crate::{
-    config::Instance,
+    config::{Instance, KernelLog},
     sys::{bpf, bpf_map::Write, netns},
 };
 
@@ -73,6 +78,8 @@ struct Inner {
     netns: u64,
     /// Port of the resolver, as the programs have it.
     resolver: AtomicU16,
+    /// The programs' own log, until somebody reads it.
+    logger: Mutex<Option<lines::Logger>>,
 }
 
 /// How full a map is.
@@ -90,6 +97,15 @@ impl Kernel {
     /// Loads the programs. Maps that an earlier agent of this instance pinned are taken over with
     /// what is in them: its fences stand until [`Kernel::sync`] and [`Kernel::attach`] replace them.
     pub fn open(instance: &Instance, parent: &cgroup::Parent) -> Result<Self, Error> {
+        Self::open_with_log(instance, parent, KernelLog::Off)
+    }
+
+    /// As [`Kernel::open`], with the programs' own log at this level.
+    pub fn open_with_log(
+        instance: &Instance,
+        parent: &cgroup::Parent,
+        log: KernelLog,
+    ) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
@@ -98,7 +114,11 @@ impl Kernel {
             action: "asking for its cookie",
             source,
         })?;
-        let (maps, programs) = load::load(&pins)?;
+        let Loaded {
+            maps,
+            programs,
+            logger,
+        } = load::load(&pins, log)?;
         let inner = Inner {
             maps,
             programs,
@@ -108,6 +128,7 @@ impl Kernel {
             grants: Mutex::default(),
             netns,
             resolver: AtomicU16::new(0),
+            logger: Mutex::new(logger),
         };
         inner.configure()?;
         let kernel = Self {
@@ -146,6 +167,13 @@ impl Kernel {
     /// The events of the programs. One reader at a time: two would share them.
     pub fn events(&self) -> Result<ring::Events, Error> {
         ring::Events::open(self.inner.maps.events()?)
+    }
+
+    /// The programs' own log; `None` where it is off or has been taken already.
+    pub fn lines(&self) -> Result<Option<lines::Lines>, Error> {
+        let logger = self.inner.logger.lock();
+        let logger = logger.unwrap_or_else(PoisonError::into_inner).take();
+        logger.map(lines::Lines::watch).transpose()
     }
 
     /// The one who destroys sockets that a policy refuses.

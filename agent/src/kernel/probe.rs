@@ -8,9 +8,12 @@ use std::{fs, io, path::Path};
 use common::flow::{Address, TCP};
 
 use super::{cgroup, load, pin};
-use crate::sys::{
-    landlock, membarrier, netns,
-    sock_diag::{Diag, Socket},
+use crate::{
+    config::KernelLog,
+    sys::{
+        landlock, membarrier, netns,
+        sock_diag::{Diag, Socket},
+    },
 };
 
 /// The oldest kernel that the programs are tested on.
@@ -187,7 +190,7 @@ fn btf() -> Feature {
 fn hooks() -> Vec<Feature> {
     const FIX: &str = "a kernel with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF, 6.1 or newer; under \
                        lockdown or in a container, the right to load programs";
-    match load::try_each() {
+    match load::try_each(KernelLog::Off) {
         Ok(outcomes) => outcomes
             .into_iter()
             .map(|(hook, outcome)| {

@@ -13,6 +13,7 @@ mod cgroups;
 mod events;
 mod grants;
 mod lifecycle;
+mod lines;
 mod packets;
 mod resolver;
 mod sockets;

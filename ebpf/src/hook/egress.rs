@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     ctx::{self, Header, Packet},
+    diagnose,
     emit::{self, What, Who},
     maps,
     rules::{Charge, Kernel},
@@ -118,9 +119,11 @@ fn adopt(packet: &Packet, header: &Header) -> Option<State> {
     if worker.session != SessionId(0) {
         if let Some(state) = packet.make_state() {
             state.tag(worker.session, worker.policy, 0);
+            diagnose::adopted(worker.session);
             return Some(state);
         }
         maps::tally(Tally::StateMissing);
+        diagnose::no_storage_to_send(worker.session);
         reason = Reason::TableFull;
     }
     let verdict = Verdict::Deny(reason);

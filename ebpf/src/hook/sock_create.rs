@@ -12,6 +12,7 @@ use common::{
 use super::{PASS, REFUSE};
 use crate::{
     ctx::{self, Creation},
+    diagnose,
     emit::{self, What, Who},
     maps,
     rules::{Charge, Kernel},
@@ -29,6 +30,7 @@ const EPROTONOSUPPORT: i32 = 93;
 pub(crate) fn run(creation: &Creation) -> i32 {
     let (cgroup, worker) = ctx::nearest_worker(|level| creation.ancestor(level));
     if worker.session == SessionId(0) {
+        diagnose::unknown_worker(cgroup);
         return refuse(creation, &Who::nobody(cgroup), Reason::UnknownWorker);
     }
     let reason = if worker.flags & WORKER_CLOSING != 0 {
@@ -41,6 +43,7 @@ pub(crate) fn run(creation: &Creation) -> i32 {
         return PASS;
     } else {
         maps::tally(Tally::StateMissing);
+        diagnose::no_storage(worker.session);
         ctx::set_errno(ENOMEM);
         Reason::TableFull
     };

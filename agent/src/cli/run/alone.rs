@@ -20,7 +20,7 @@ use crate::{
         report::{Explain, report},
         runtime, signals,
     },
-    config::{Config, Dns, Instance, LogFormat},
+    config::{Config, Dns, Instance, KernelLog, LogFormat},
     daemon::{
         CommandLine, Ending, Engine, Finished, Order, PolicySource, Setup, SuggestError,
         control::server::ended, sweep_abandoned,
@@ -129,6 +129,7 @@ fn in_own_engine<T>(
             policies: PolicySource::One(policy),
             sessions_max: 1,
             dns,
+            kernel_log: KernelLog::Off,
             ending: Ending::Remove,
         })?;
         let finished = in_engine(&engine, order, signals).await;

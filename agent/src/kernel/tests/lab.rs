@@ -22,7 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::{policies, worker::Worker};
 use crate::{
-    config::Instance,
+    config::{Instance, KernelLog},
     kernel::{
         Admitted, Attached, Error, Kernel, PolicyInForce, Synced,
         cgroup::{Parent, SessionCgroup, leftovers},
@@ -176,11 +176,15 @@ pub(super) const POLICY: PolicyId = PolicyId(1);
 
 impl Fence {
     pub(super) fn new(policy: &Arc<CompiledPolicy>) -> Self {
+        Self::with_log(policy, KernelLog::Off)
+    }
+
+    pub(super) fn with_log(policy: &Arc<CompiledPolicy>, log: KernelLog) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let instance = Instance::new(&format!("kt-{}-{number}", process::id())).unwrap();
         let parent = Parent::create(&instance).unwrap();
         let remains = Remains { instance, parent };
-        let kernel = Kernel::open(&remains.instance, &remains.parent).unwrap();
+        let kernel = Kernel::open_with_log(&remains.instance, &remains.parent, log).unwrap();
         let synced = kernel.sync(&in_force(policy)).unwrap();
         let attached = kernel.attach(&remains.parent, &synced).unwrap();
         Self {
