@@ -8,6 +8,8 @@ use hickory_proto::{
 use super::{Header, Malformed, QUERY_BYTES_MAX, read};
 use crate::dns::reply::Code;
 
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 fn query(name: &str) -> Vec<u8> {
     let mut message = Message::query();
     message.metadata.id = 0x1234;
@@ -63,7 +65,6 @@ fn what_is_no_query_is_refused_or_passed_over() {
         let code = with(&|bytes| bytes[count] = number);
         assert_eq!(code, Some(Code::FormErr), "count at {count} is {number}");
     }
-    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
     let form_errors: [Change<'_>; 7] = [
         &|bytes| bytes.push(0),
         &|bytes| bytes.truncate(20),

@@ -125,7 +125,7 @@ impl Inner {
                 continue;
             };
             stream.set_nonblocking(false).expect("a blocking stream");
-            let (inner, tls) = (Arc::clone(self), tls.clone());
+            let (inner, tls) = (Arc::clone(self), tls.cloned());
             thread::spawn(move || match tls {
                 None => inner.frames(stream),
                 Some(config) => {

@@ -91,7 +91,7 @@ fn uses(text: &mut String, demand: &Demand, opening: &Opening, ranges: &[(u16, u
             .any(|(low, high)| (low..=high).contains(&port))
         {
             add(
-                &mut text,
+                text,
                 format_args!("# {protocol} {port}: {}\n", times(*used, "flow")),
             );
         }
@@ -99,16 +99,13 @@ fn uses(text: &mut String, demand: &Demand, opening: &Opening, ranges: &[(u16, u
     if let Some(asked) = opening.asked {
         let records = listed(&opening.records, ", ");
         add(
-            &mut text,
+            text,
             format_args!("# asked ({records}): {}\n", times(asked, "query")),
         );
     }
     if !opening.names.is_empty() {
         let names: BTreeSet<String> = opening.names.iter().cloned().collect();
-        add(
-            &mut text,
-            format_args!("# below it: {}\n", listed(&names, ", ")),
-        );
+        add(text, format_args!("# below it: {}\n", listed(&names, ", ")));
     }
     if demand.tls_off
         && ranges
