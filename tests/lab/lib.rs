@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod binary;
 pub mod cgroup;
+pub mod dns;
 pub mod https;
 pub mod leftovers;
 pub mod metrics;
@@ -18,5 +19,6 @@ pub mod prober;
 pub mod recorder;
 pub mod server;
 pub mod sys;
+pub mod tls;
 
 pub use net::Lab;
