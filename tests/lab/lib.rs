@@ -7,6 +7,7 @@
 //! file system: a lab that is killed leaves nothing behind.
 
 pub mod agent;
+pub mod bare;
 pub mod binary;
 pub mod cgroup;
 pub mod dns;

@@ -77,7 +77,7 @@ impl TlsServers {
             servers.listeners.push(listener.try_clone()?);
             let (config, visits) = (Arc::clone(&config), Arc::clone(&servers.visits));
             servers.threads.push(std::thread::spawn(move || {
-                accept(&listener, &config, &visits)
+                accept(&listener, &config, &visits);
             }));
         }
         Ok(servers)
@@ -255,11 +255,11 @@ fn serve(guest: Guest, config: Arc<ServerConfig>) -> io::Result<()> {
         let host = header(&request, "host:");
         stream.sock.note(|visit| visit.host.clone_from(&host));
         let body = format!("hello from {}\n", name.as_deref().unwrap_or("nobody"));
-        write!(
-            stream,
+        let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
-        )?;
+        );
+        stream.write_all(answer.as_bytes())?;
         stream.flush()?;
         request.clear();
     }

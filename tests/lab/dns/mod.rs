@@ -32,6 +32,9 @@ use zone::Zone;
 /// The address that an agent of a lab is told to ask.
 pub const UPSTREAM: &str = "9.9.9.9:53";
 
+/// The configuration of an agent that asks it, and nobody else.
+pub const CONFIGURATION: &str = "[dns]\nupstreams = [\"9.9.9.9:53\"]\n";
+
 const PORT: u16 = 53;
 const WAKE: Duration = Duration::from_millis(50);
 const QUESTION_BYTES: usize = 4096;

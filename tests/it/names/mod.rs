@@ -1,0 +1,7 @@
+//! Names: what a tool reaches by them, and every way around them that is known.
+
+mod answers;
+mod channel;
+mod clients;
+mod scene;
+mod tls;
