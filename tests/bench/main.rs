@@ -3,6 +3,7 @@
 
 mod launch;
 mod memory;
+mod names;
 mod network;
 mod peers;
 mod policies;
@@ -16,7 +17,7 @@ use row::Row;
 
 type Bench = fn() -> Result<Vec<Row>>;
 
-const USAGE: &str = "usage: bench [network|launch|policy|memory]… [--json FILE]";
+const USAGE: &str = "usage: bench [network|launch|policy|memory|names]… [--json FILE]";
 
 fn main() -> Result<ExitCode> {
     let mut json: Option<PathBuf> = None;
@@ -24,16 +25,17 @@ fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "network" | "launch" | "policy" | "memory" => wanted.push(word),
+            "network" | "launch" | "policy" | "memory" | "names" => wanted.push(word),
             "--json" => json = Some(words.next().context(USAGE)?.into()),
             _ => bail!("`{word}`: {USAGE}"),
         }
     }
-    let benches: [(&str, Bench); 4] = [
+    let benches: [(&str, Bench); 5] = [
         ("network", network::run),
         ("launch", launch::run),
         ("policy", policies::run),
         ("memory", memory::run),
+        ("names", names::run),
     ];
     let mut rows = Vec::new();
     for (name, bench) in benches {

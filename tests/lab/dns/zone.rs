@@ -216,14 +216,17 @@ fn wild(name: &str) -> Option<Reply> {
     Some(reply)
 }
 
-/// `nNUMBER.bench.example`: each name has an address of its own.
+/// `nNUMBER.bench.example`: each name has an address of its own. `sNUMBER.bench.example`: a few
+/// addresses for all of them.
 fn measured(name: &str) -> Option<Reply> {
-    let number: u32 = name
-        .strip_suffix(".bench.example")?
-        .strip_prefix('n')?
-        .parse()
-        .ok()?;
-    let [_, block, high, low] = number.to_be_bytes();
-    let address = IpAddr::from([54, 80 + block, high, low]);
+    let label = name.strip_suffix(".bench.example")?;
+    let number = |text: &str| text.parse::<u32>().ok().map(u32::to_be_bytes);
+    let address = if let Some(own) = label.strip_prefix('n') {
+        let [_, block, high, low] = number(own)?;
+        IpAddr::from([54, 80 + block, high, low])
+    } else {
+        let [_, _, _, low] = number(label.strip_prefix('s')?)?;
+        IpAddr::from([93, 184, 220, low])
+    };
     Some(Reply::addresses(name, &[address]))
 }
