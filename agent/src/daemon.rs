@@ -8,15 +8,17 @@ mod error;
 mod explained;
 mod life;
 mod lock;
+mod names;
 mod policies;
 mod seen;
 mod session;
 mod setup;
 mod status;
+mod suggest;
 mod table;
 mod tasks;
 
-pub use error::{LaunchError, StartError, chain, told};
+pub use error::{LaunchError, StartError, SuggestError, chain, told};
 pub use explained::explained;
 pub use policies::ReloadError;
 pub use session::{CommandLine, Finished, Order, Session, Stdio};
@@ -38,7 +40,7 @@ use crate::{
     config::Instance,
     kernel::{self, Kernel, cgroup},
     launcher::Launcher,
-    observe::{dispatch::Dispatcher, metrics::Metrics},
+    observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
     shutdown::{Stop, Stopping},
 };
 
@@ -56,6 +58,8 @@ pub struct Engine {
     sessions: table::Table,
     slots: Arc<Semaphore>,
     sessions_max: u32,
+    names: names::Names,
+    learned: Learned,
     dispatcher: Dispatcher,
     metrics: Metrics,
     drains: mpsc::Sender<oneshot::Sender<()>>,

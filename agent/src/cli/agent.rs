@@ -76,6 +76,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         log_level: _,
         log_format: _,
         sessions_max,
+        dns,
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let engine = Engine::start(Setup {
@@ -83,6 +84,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         instance,
         policies: PolicySource::Folder(policies),
         sessions_max,
+        dns,
         ending,
     })?;
     let opened = open(&engine, metrics, &control_group).await;

@@ -58,6 +58,8 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
             | Reply::Ended(_)
             | Reply::Status(_)
             | Reply::Sessions { .. }
+            | Reply::Grants { .. }
+            | Reply::Suggested(_)
             | Reply::Reloaded { .. } => return Err(Failure::odd_answer()),
         }
     }

@@ -1,6 +1,7 @@
 //! How a command fails: one line for what is wrong with its causes, one for what to do, and a code.
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
@@ -64,6 +65,14 @@ impl Failure {
         self.code.into()
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<channel::Error> for Failure {
     fn from(error: channel::Error) -> Self {
@@ -138,6 +147,9 @@ impl From<serde_json::Error> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(Code::Software, error.as_ref())
+        // One that passed through keeps its code.
+        error
+            .downcast::<Self>()
+            .unwrap_or_else(|error| Self::new(Code::Software, error.as_ref()))
     }
 }

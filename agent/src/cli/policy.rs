@@ -3,9 +3,12 @@
 mod check;
 mod difference;
 mod explain;
+mod held;
 mod look;
+mod named;
 mod print;
 mod show;
+mod suggest;
 
 use clap::Subcommand;
 use print::Answer;
@@ -23,6 +26,8 @@ pub enum PolicyCommand {
     Explain(explain::Arguments),
     /// Say what a change of policies changes
     Diff(difference::Arguments),
+    /// Propose the lines that would have allowed what a tool in `observe` mode did
+    Suggest(suggest::Arguments),
     /// Print the JSON Schema of the policy file
     #[command(after_help = "Example:\n  stockade policy schema > policy.schema.json")]
     Schema,
@@ -41,6 +46,7 @@ impl PolicyCommand {
             Self::Show(arguments) => show::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Diff(arguments) => difference::run(arguments),
+            Self::Suggest(arguments) => suggest::run(arguments),
             Self::Schema => Answer::json(Code::Ok, &crate::policy::schema()),
         }
     }

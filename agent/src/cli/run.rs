@@ -31,6 +31,12 @@ pub(super) struct Arguments {
     /// Keep the journal of a run without an agent in this file.
     #[arg(long, value_name = "FILE", requires = "policy")]
     journal: Option<PathBuf>,
+    /// Configuration file whose `[dns]` holds for a run without an agent.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    config: Option<PathBuf>,
+    /// Print on stderr the lines that would have allowed what the run did; its policy only observes.
+    #[arg(long, requires = "policy")]
+    suggest: bool,
     /// Explain on stderr what was refused.
     #[arg(
         long, value_name = "WHEN", value_enum, default_value = "auto",
@@ -53,11 +59,22 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         tool,
         policy,
         journal,
+        config,
+        suggest,
         explain,
         trailing,
     } = arguments;
     match (policy, tool) {
-        (Some(policy), _) => alone::run(&policy, journal, trailing, explain),
+        (Some(policy), _) => alone::run(
+            &policy,
+            alone::Wishes {
+                journal,
+                config,
+                suggest,
+                explain,
+            },
+            trailing,
+        ),
         (None, Some(tool)) => through::run(&target, tool, trailing, explain),
         (None, None) => Err(Failure::said(Code::Usage, "run: no tool and no policy")),
     }

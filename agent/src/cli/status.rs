@@ -10,7 +10,7 @@ use super::{
     terminal::{harmless, table},
 };
 use crate::{
-    daemon::control::protocol::{PolicyStatus, Reply, Request, Status},
+    daemon::control::protocol::{PolicyStatus, Reply, Request, ResolverStatus, Status},
     exit::Code,
 };
 
@@ -65,6 +65,14 @@ fn page(status: &Status) -> String {
             "sessions",
             format!("{} of {}", status.sessions, status.sessions_max),
         ),
+        ("resolver", resolver(&status.resolver)),
+        (
+            "grants",
+            format!(
+                "{} addresses, {} refused for lack of room",
+                status.resolver.grants, status.resolver.grants_refused
+            ),
+        ),
         (
             "events",
             format!(
@@ -86,12 +94,39 @@ fn page(status: &Status) -> String {
         "description",
     ];
     let rows: Vec<_> = status.policies.iter().map(row).collect();
+    let warnings = status
+        .warnings
+        .iter()
+        .map(|warning| format!("\nWARNING: {warning}\n"));
+    let warnings: String = warnings.collect();
     let ailments = status
         .ailments
         .iter()
         .map(|ailment| format!("\nwrong: {ailment}\n"));
     let ailments: String = ailments.collect();
-    format!("{facts}\n{}{ailments}", table(&head, &rows))
+    format!("{facts}\n{}{warnings}{ailments}", table(&head, &rows))
+}
+
+fn resolver(resolver: &ResolverStatus) -> String {
+    let ResolverStatus {
+        answers,
+        port,
+        upstreams,
+        upstream_queries,
+        upstream_failures,
+        cache_hits,
+        waiting,
+        grants: _,
+        grants_refused: _,
+    } = resolver;
+    let state = if *answers {
+        format!("port {port} of loopback")
+    } else {
+        "does not answer".to_owned()
+    };
+    format!(
+        "{state}, asks {upstreams}: {upstream_queries} asked, {upstream_failures} not answered, {cache_hits} from the cache, {waiting} waiting"
+    )
 }
 
 fn row(policy: &PolicyStatus) -> Vec<String> {

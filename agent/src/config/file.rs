@@ -12,7 +12,10 @@ use std::{
 use common::limits;
 use serde::Deserialize;
 
-use super::instance::{Instance, InstanceNameError};
+use super::{
+    dns::{Dns, RawDns},
+    instance::{Instance, InstanceNameError},
+};
 
 /// Where the file is looked for when none is named.
 pub(super) const DEFAULT_FILE: &str = "/etc/stockade/stockade.toml";
@@ -45,6 +48,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Sessions alive at once.
     pub sessions_max: u32,
+    /// How names are resolved.
+    pub dns: Dns,
 }
 
 /// Where metrics are served.
@@ -120,6 +125,8 @@ struct RawConfig {
     log: RawLog,
     #[serde(default)]
     sessions: RawSessions,
+    #[serde(default)]
+    dns: RawDns,
 }
 
 #[derive(Default, Deserialize)]
@@ -146,6 +153,7 @@ impl Default for Config {
             log_level: "info".to_owned(),
             log_format: LogFormat::Auto,
             sessions_max: SESSIONS_DEFAULT,
+            dns: Dns::default(),
         }
     }
 }
@@ -181,17 +189,21 @@ impl Config {
             metrics,
             log: RawLog { level, format },
             sessions: RawSessions { max },
+            dns,
         } = raw;
         let place = Place { path, text };
         let default = Self::default();
         Ok(Self {
             instance: instance.map_or(Ok(default.instance), |name| place.instance(&name))?,
-            policies: policies.map_or(Ok(default.policies), |folder| place.folder(&folder))?,
+            policies: policies.map_or(Ok(default.policies), |folder| {
+                place.absolute(&folder, "policies")
+            })?,
             control_group: control_group.unwrap_or(default.control_group),
             metrics: metrics.map_or(Ok(default.metrics), |text| place.metrics(&text))?,
             log_level: level.unwrap_or(default.log_level),
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
+            dns: dns.check(&place)?,
         })
     }
 }
@@ -206,7 +218,8 @@ impl Metrics {
     }
 }
 
-struct Place<'a> {
+/// Where the text lies, for errors.
+pub(super) struct Place<'a> {
     path: &'a Path,
     text: &'a str,
 }
@@ -217,11 +230,15 @@ impl Place<'_> {
             .map_err(|error: InstanceNameError| self.value(name, "instance", error.to_string()))
     }
 
-    fn folder(&self, folder: &toml::Spanned<PathBuf>) -> Result<PathBuf, Error> {
-        if folder.get_ref().is_absolute() {
-            return Ok(folder.get_ref().clone());
+    pub(super) fn absolute(
+        &self,
+        path: &toml::Spanned<PathBuf>,
+        key: &'static str,
+    ) -> Result<PathBuf, Error> {
+        if path.get_ref().is_absolute() {
+            return Ok(path.get_ref().clone());
         }
-        Err(self.value(folder, "policies", "not an absolute path".to_owned()))
+        Err(self.value(path, key, "not an absolute path".to_owned()))
     }
 
     fn metrics(&self, text: &toml::Spanned<String>) -> Result<Metrics, Error> {
@@ -243,7 +260,12 @@ impl Place<'_> {
         Err(self.value(max, "sessions.max", message))
     }
 
-    fn value<T>(&self, spanned: &toml::Spanned<T>, key: &'static str, message: String) -> Error {
+    pub(super) fn value<T>(
+        &self,
+        spanned: &toml::Spanned<T>,
+        key: &'static str,
+        message: String,
+    ) -> Error {
         Error::Value {
             path: self.path.to_owned(),
             line: line_and_column(self.text, spanned.span().start).0,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 
-use super::{Config, Metrics};
+use super::{Config, Metrics, Refusal};
 
 fn check_error(text: &str, expected: &Expect) {
     let error = Config::parse(Path::new("stockade.toml"), text).expect_err("must be refused");
@@ -29,6 +29,8 @@ fn every_key_is_read() {
         format = "json"
         [sessions]
         max = 7
+        [dns]
+        refusal = "refused"
     "#;
     let config = Config::parse(Path::new("stockade.toml"), text).expect("valid");
     assert_eq!(config.instance.name(), "lab");
@@ -37,6 +39,7 @@ fn every_key_is_read() {
     assert_eq!(config.metrics, Metrics::Off);
     assert_eq!(config.log_level, "debug");
     assert_eq!(config.sessions_max, 7);
+    assert_eq!(config.dns.refusal, Refusal::Refused);
 }
 
 #[test]
@@ -44,7 +47,7 @@ fn errors_name_the_place() {
     check_error(
         "instance = \"a\"\nmetric = \"off\"\n",
         &expect![
-            "configuration `stockade.toml`: line 2, column 1: unknown field `metric`, expected one of `instance`, `policies`, `control_group`, `metrics`, `log`, `sessions`"
+            "configuration `stockade.toml`: line 2, column 1: unknown field `metric`, expected one of `instance`, `policies`, `control_group`, `metrics`, `log`, `sessions`, `dns`"
         ],
     );
     check_error(

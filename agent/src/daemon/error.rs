@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf};
 
 use super::{lock, policies};
-use crate::{audit, config::Instance, exit::Code, kernel, launcher, observe};
+use crate::{audit, config::Instance, dns, exit::Code, kernel, launcher, observe};
 
 /// The agent can not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum StartError {
     /// The policies can not be put in force.
     #[error(transparent)]
     Policies(#[from] policies::ReloadError),
+    /// The resolver can not be bound or started.
+    #[error(transparent)]
+    Names(#[from] dns::Error),
     /// The launcher does not start.
     #[error(transparent)]
     Launcher(#[from] launcher::LaunchError),
@@ -91,6 +94,46 @@ pub enum LaunchError {
     Launcher(#[from] launcher::LaunchError),
 }
 
+/// Nothing can be proposed.
+#[derive(Debug, thiserror::Error)]
+pub enum SuggestError {
+    /// No policy names the tool.
+    #[error("tool `{tool}`: no policy names it{}", suggestion(near.as_deref()))]
+    NoPolicy {
+        /// What was asked for.
+        tool: String,
+        /// The nearest name there is.
+        near: Option<String>,
+    },
+    /// It was never observed.
+    #[error(
+        "tool `{0}`: nothing was observed since the agent started\nhint: `mode = \"observe\"` in its policy, `stockade reload`, and run it"
+    )]
+    NotObserved(String),
+    /// Nothing of this session is kept apart.
+    #[error("session {session}: nothing of it is kept apart for tool `{tool}`\nhint: leave `--session` out")]
+    NoSession {
+        /// The tool.
+        tool: String,
+        /// The session.
+        session: u64,
+    },
+    /// The kernel side can not be read.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+}
+
+impl SuggestError {
+    /// The exit code that tells it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoPolicy { .. } | Self::NotObserved(_) | Self::NoSession { .. } => Code::Finding,
+            Self::Kernel(_) => Code::Software,
+        }
+    }
+}
+
 fn suggestion(near: Option<&str>) -> String {
     near.map_or_else(
         || "\nhint: `stockade status` lists the tools".to_owned(),
@@ -111,6 +154,7 @@ impl StartError {
             | Self::Remove { .. } => Code::CanNotCreate,
             Self::Kernel(_) | Self::Launcher(_) => Code::Unavailable,
             Self::Policies(error) => error.code(),
+            Self::Names(_) => Code::Unavailable,
             Self::Address(_) => Code::Configuration,
             Self::Metrics(_) | Self::Signals(_) => Code::Software,
         }

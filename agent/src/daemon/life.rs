@@ -155,6 +155,8 @@ impl Engine {
         if let Err(error) = cgroup.kill() {
             failed(error, "kill");
         }
+        let tool = self.sessions.retire(session);
+        self.names.forget(session);
         let usage = self.attached.usage(session).unwrap_or_else(|error| {
             failed(error, "usage");
             None
@@ -169,6 +171,9 @@ impl Engine {
             Err(error) => tracing::error!(session.id = session.0, %error, "session not cleared"),
         }
         let usage = usage.unwrap_or_default();
+        if let Some(tool) = tool.filter(|tool| self.policies.current().observes(tool)) {
+            self.learned.suppressed(&tool, session.0, usage.suppressed);
+        }
         Spent {
             connections: usage.connections,
             bytes_out: usage.bytes_out,

@@ -2,7 +2,7 @@
 //! set stays, and the error is kept for `status`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,6 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use common::{
+    decide::Mode,
     id::{Generation, PolicyId},
     limits::POLICIES_MAX,
 };
@@ -36,6 +37,7 @@ pub(super) struct Policies {
 #[derive(Default)]
 pub(super) struct Set {
     pub(super) by_tool: BTreeMap<String, Loaded>,
+    by_id: HashMap<PolicyId, Arc<CompiledPolicy>>,
     pub(super) names: Names,
     pub(super) applied: Applied,
 }
@@ -163,6 +165,8 @@ impl Policies {
 impl Set {
     fn new(policies: Vec<PolicyInForce>, synced: &Synced) -> Self {
         let names = Names::new(policies.iter().map(|p| (p.id, &p.policy)));
+        let by_id = policies.iter().map(|p| (p.id, Arc::clone(&p.policy)));
+        let by_id = by_id.collect();
         let by_tool = policies.into_iter().map(|PolicyInForce { id, policy }| {
             let generation = synced.generation(id).unwrap_or_default();
             let tool = policy.tool.to_string();
@@ -177,12 +181,24 @@ impl Set {
         });
         Self {
             by_tool: by_tool.collect(),
+            by_id,
             names,
             applied: Applied {
                 publish: synced.publish_duration(),
                 flip: synced.flip_duration(),
             },
         }
+    }
+
+    /// The policy with this number.
+    pub(super) fn policy(&self, id: PolicyId) -> Option<Arc<CompiledPolicy>> {
+        self.by_id.get(&id).map(Arc::clone)
+    }
+
+    /// Whether a tool only observes.
+    pub(super) fn observes(&self, tool: &str) -> bool {
+        let loaded = self.by_tool.get(tool);
+        loaded.is_some_and(|loaded| loaded.policy.mode == Mode::Observe)
     }
 
     /// The tool whose name is nearest to a wrong one.

@@ -53,6 +53,9 @@ impl Engine {
         if let Some(error) = self.policies.last_error() {
             ailments.push(format!("policies: an older set is in force: {error}"));
         }
+        if !self.names.numbers().up {
+            ailments.push("resolver: does not answer; names do not resolve".to_owned());
+        }
         match self.kernel.map_fill() {
             Ok(fills) => ailments.extend(fills.iter().filter_map(nearly_full)),
             Err(error) => ailments.push(chain(&error)),
@@ -98,6 +101,7 @@ impl Engine {
                 .collect(),
             reload_successful: self.policies.last_error().is_none(),
             applied: set.applied,
+            names: self.names.numbers(),
         })
     }
 

@@ -133,6 +133,7 @@ impl Engine {
                 started: Timestamp::now(),
                 commands: commands.clone(),
                 refusals: Refusals::default(),
+                ending: false,
             },
         );
         let begun = self.begin(loaded, receipt, command, order.stdio).await;

@@ -18,16 +18,17 @@ use super::{
     Engine,
     error::{StartError, chain},
     lock::InstanceLock,
+    names::{self, Names},
     policies::Policies,
     table::{Table, Why},
     tasks,
 };
 use crate::{
     audit::Journal,
-    config::{DEFAULT_INSTANCE, Instance},
+    config::{DEFAULT_INSTANCE, Dns, Instance},
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
-    observe::{dispatch::Dispatcher, metrics::Metrics},
+    observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
     policy::compiled::CompiledPolicy,
     shutdown,
 };
@@ -49,6 +50,8 @@ pub struct Setup {
     pub policies: PolicySource,
     /// Sessions alive at once.
     pub sessions_max: u32,
+    /// How names are resolved.
+    pub dns: Dns,
     /// The journal.
     pub journal: PathBuf,
     /// What becomes of the hooks at the end.
@@ -94,6 +97,7 @@ impl Engine {
             instance,
             policies: source,
             sessions_max,
+            dns,
             journal,
             ending,
         } = setup;
@@ -108,6 +112,7 @@ impl Engine {
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
+        let sockets = names::bind(&dns, &instance.run_folder())?;
         let kernel = Kernel::open(&instance, &parent)?;
         let (policies, synced) = Policies::first(source, &instance.run_folder(), &kernel)?;
         let attached = kernel.attach(&parent, &synced)?;
@@ -118,6 +123,7 @@ impl Engine {
         let (sweeps, sweeps_asked) = mpsc::channel(1);
         let (stop, stopping) = shutdown::pair();
         let engine = Arc::new(Self {
+            names: Names::new(dns, sockets.port(), &kernel),
             instance,
             ending,
             _lock: lock,
@@ -130,6 +136,7 @@ impl Engine {
             sessions: Table::default(),
             slots: Arc::new(Semaphore::new(sessions_max as usize)),
             sessions_max,
+            learned: Learned::default(),
             dispatcher: Dispatcher::default(),
             metrics: Metrics::new()?,
             drains,
@@ -142,6 +149,9 @@ impl Engine {
         engine.spawn(tasks::events(Arc::clone(&engine), events, drains_asked));
         engine.spawn(tasks::destroy(destroyer, sweeps_asked));
         engine.spawn(tasks::local_addresses(local_addresses));
+        engine.spawn(names::sweep(Arc::clone(&engine)));
+        // Before the first session: a worker's first query has an answer.
+        engine.answer_names(sockets)?;
         Ok(engine)
     }
 
@@ -156,6 +166,7 @@ impl Engine {
                 "sessions did not end in time"
             );
         }
+        self.silence_names().await;
         let mut tasks =
             std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let (instance, ending) = (self.instance.clone(), self.ending);

@@ -4,7 +4,7 @@ use common::decide::Mode;
 
 use super::{
     Engine,
-    control::protocol::{PolicyStatus, SessionInfo, Status},
+    control::protocol::{PolicyStatus, ResolverStatus, SessionInfo, Status},
 };
 use crate::{kernel, observe::metrics::resident_bytes};
 
@@ -39,9 +39,39 @@ impl Engine {
             sessions_max: self.sessions_max,
             events_lost: losses.events_lost,
             events_suppressed: losses.events_suppressed,
+            resolver: self.resolver_status(),
+            warnings: self.warnings(),
             ailments: self.ailments(),
             resident_bytes: resident_bytes().unwrap_or(0),
         })
+    }
+
+    fn resolver_status(&self) -> ResolverStatus {
+        let numbers = self.names.numbers();
+        ResolverStatus {
+            answers: numbers.up,
+            port: self.names.port,
+            upstreams: self.names.upstreams(),
+            upstream_queries: numbers.upstream,
+            upstream_failures: numbers.upstream_failures,
+            cache_hits: numbers.cache_hits,
+            waiting: numbers.waiting,
+            grants: numbers.grants,
+            grants_refused: numbers.grants_refused,
+        }
+    }
+
+    /// What is so because it was configured so, and no promise holds for.
+    fn warnings(&self) -> Vec<String> {
+        let set = self.policies.current();
+        let observing = set.by_tool.keys().filter(|tool| set.observes(tool));
+        observing
+            .map(|tool| {
+                format!(
+                    "tool `{tool}` only observes: it reaches what its policy does not name, and asks for any name, so that DNS is a way out"
+                )
+            })
+            .collect()
     }
 
     /// The sessions that are alive.

@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub(super) started: Timestamp,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) refusals: Refusals,
+    /// Its processes are being ended: nothing is granted any more.
+    pub(super) ending: bool,
 }
 
 /// What a session was refused in its life.
@@ -71,6 +73,21 @@ impl Table {
             list: entry.refusals.list(),
             missing: entry.refusals.missing(),
         })
+    }
+
+    /// The policy of a session that is not being ended.
+    pub(super) fn policy_of(&self, session: SessionId) -> Option<PolicyId> {
+        let table = self.lock();
+        let entry = table.get(&session).filter(|entry| !entry.ending)?;
+        Some(entry.policy_id)
+    }
+
+    /// Notes that a session is being ended; tells its tool.
+    pub(super) fn retire(&self, session: SessionId) -> Option<String> {
+        let mut table = self.lock();
+        let entry = table.get_mut(&session)?;
+        entry.ending = true;
+        Some(entry.policy.tool.to_string())
     }
 
     /// Adds an event to its session.

@@ -70,8 +70,20 @@ impl Engine {
                 return;
             }
         };
+        self.tell(event);
+    }
+
+    /// Hands an event to the log, its session, the record of what was observed, and whoever listens.
+    pub(super) fn tell(&self, event: Event) {
         log(&event);
         self.sessions.note(&event);
+        let observed = event
+            .tool
+            .as_deref()
+            .is_some_and(|tool| self.policies.current().observes(tool));
+        if observed {
+            self.learned.flow(&event, Timestamp::now());
+        }
         if self.dispatcher.is_heard() {
             self.dispatcher.send(event);
         }
@@ -93,6 +105,8 @@ fn log(event: &Event) {
                 dst.ip = %event.address,
                 dst.port = event.port,
                 dst.protocol = event.protocol,
+                dst.name = event.name,
+                dns.record = event.record,
                 process.pid = event.pid,
                 event.suppressed = event.suppressed,
                 "verdict"
@@ -100,7 +114,7 @@ fn log(event: &Event) {
         };
     }
     match (event.outcome, event.reason) {
-        (_, Reason::TableFull) => line!(warn),
+        (_, Reason::TableFull | Reason::GrantsFull) => line!(warn),
         (Outcome::Allow, _) => line!(debug),
         (Outcome::Observe | Outcome::Deny, _) => line!(info),
     }

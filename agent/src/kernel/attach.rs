@@ -45,6 +45,10 @@ pub(in crate::kernel) const HOOKS: &[Hook] = &[
     hook("connect6", 11),
     hook("sendmsg4", 14),
     hook("sendmsg6", 15),
+    hook("recvmsg4", 19),
+    hook("recvmsg6", 20),
+    hook("getpeername4", 29),
+    hook("getpeername6", 30),
 ];
 
 const fn hook(name: &'static str, attach_type: u32) -> Hook {
@@ -165,6 +169,7 @@ impl Attached {
             maps.usage.remove(&session)?;
             return Err(error);
         }
+        self.inner.expect_grants(session, policy);
         Ok(Admitted {
             session,
             cgroup,

@@ -82,6 +82,12 @@ pub(in crate::kernel) fn disown_sessions(maps: &Maps) -> Result<(), Error> {
     for cgroup in maps.workers.keys()? {
         maps.workers.remove(&cgroup)?;
     }
+    for grant in maps.grants.keys()? {
+        maps.grants.remove(&grant)?;
+    }
+    for client in maps.clients.keys()? {
+        maps.clients.remove(&client)?;
+    }
     for session in maps.usage.keys()? {
         if session != SessionId(0) {
             maps.usage.remove(&session)?;

@@ -119,15 +119,21 @@ fn see_off(
         .copied()
         .collect();
     let mut failure = Ok(());
+    let mut ended = BTreeSet::new();
     for ending in over {
         // One that fails is tried again, and holds up no other. It is not forgotten: what is left
         // of it stays known.
         match end(inner, diag, &ending, &sockets) {
             Ok(()) => {
                 endings.remove(&ending.session);
+                ended.insert(ending.session);
             }
             Err(error) => failure = Err(error),
         }
+    }
+    if !ended.is_empty() {
+        // They have no socket any more: nothing writes a client of theirs again.
+        inner.drop_clients(|client| ended.contains(&client.session))?;
     }
     failure
 }

@@ -134,6 +134,12 @@ pub enum Error {
     /// A session id is 0 or in use.
     #[error("session {0}: the id is 0 or in use")]
     SessionId(SessionId),
+    /// A port that any program may bind.
+    #[error(
+        "resolver port {0}: any program may bind it\nhint: a port below {end}",
+        end = super::RESOLVER_PORT_END
+    )]
+    ResolverPort(u16),
     /// Sockets could not be listed or destroyed.
     #[error("sock_diag: {action} failed: {source}")]
     Diag {

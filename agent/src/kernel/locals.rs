@@ -21,6 +21,27 @@ pub struct LocalAddresses {
     socket: AsyncFd<netlink::Socket>,
 }
 
+/// The addresses of this host, to be looked up.
+#[derive(Clone, Debug)]
+pub struct Locals {
+    inner: Arc<Inner>,
+}
+
+impl Locals {
+    pub(in crate::kernel) fn new(inner: &Arc<Inner>) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+        }
+    }
+
+    /// Whether an address is this host's. Where the table can not be read it is.
+    #[must_use]
+    pub fn holds(&self, address: Address) -> bool {
+        let found = self.inner.maps.locals.read(&address);
+        !matches!(found, Ok(None))
+    }
+}
+
 impl LocalAddresses {
     pub(in crate::kernel) fn watch(inner: &Arc<Inner>) -> Result<Self, Error> {
         let failed = |source| Error::Addresses {

@@ -11,11 +11,12 @@ use common::{
     flow::Address,
     id::SessionId,
     layout::{
-        CounterKey, ExactKey, Limits, LimitsKey, LiveKey, PrefixKey, SocketState, Usage, Worker,
+        Client, ClientKey, CounterKey, ExactKey, GrantKey, Limits, LimitsKey, LiveKey, PrefixKey,
+        SocketState, Usage, Worker,
     },
     limits::POLICIES_MAX,
     pod::Pod,
-    rule::RuleSet,
+    rule::{GrantSet, RuleSet},
 };
 
 use super::error::Error;
@@ -32,6 +33,8 @@ pub(in crate::kernel) const PINNED: &[&str] = &[
     "PREFIXES",
     "LIVE",
     "LIMITS",
+    "GRANTS",
+    "CLIENTS",
     "USAGE",
     "LOCALS",
     "CONFIG",
@@ -76,6 +79,10 @@ impl<K: Pod, V: Pod> Named<Table<K, V>> {
         self.table.remove(key).map_err(|source| self.failed(source))
     }
 
+    pub(in crate::kernel) fn take(&self, key: &K) -> Result<Option<V>, Error> {
+        self.table.take(key).map_err(|source| self.failed(source))
+    }
+
     pub(in crate::kernel) fn keys(&self) -> Result<Vec<K>, Error> {
         self.table.keys().map_err(|source| self.failed(source))
     }
@@ -97,6 +104,8 @@ pub(in crate::kernel) struct Maps {
     pub(in crate::kernel) prefixes: Named<Table<PrefixKey, RuleSet>>,
     pub(in crate::kernel) live: Named<Table<LiveKey, u32>>,
     pub(in crate::kernel) limits: Named<Table<LimitsKey, Limits>>,
+    pub(in crate::kernel) grants: Named<Table<GrantKey, GrantSet>>,
+    pub(in crate::kernel) clients: Named<Table<ClientKey, Client>>,
     pub(in crate::kernel) usage: Named<Table<SessionId, Usage>>,
     pub(in crate::kernel) locals: Named<Table<Address, u32>>,
     pub(in crate::kernel) config: Named<Table<u32, u64>>,
@@ -122,6 +131,8 @@ impl Maps {
             prefixes: Named::open(ebpf, "PREFIXES")?,
             live: Named::open(ebpf, "LIVE")?,
             limits: Named::open(ebpf, "LIMITS")?,
+            grants: Named::open(ebpf, "GRANTS")?,
+            clients: Named::open(ebpf, "CLIENTS")?,
             usage: Named::open(ebpf, "USAGE")?,
             locals: Named::open(ebpf, "LOCALS")?,
             config: Named::open(ebpf, "CONFIG")?,

@@ -8,9 +8,11 @@
 pub mod attach;
 pub mod cgroup;
 mod clean;
+pub mod clients;
 pub mod closing;
 pub mod error;
 pub mod flows;
+pub mod grant;
 mod load;
 mod locals;
 mod maps;
@@ -24,7 +26,10 @@ pub mod sync;
 use std::{
     os::fd::AsFd,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use common::{
@@ -36,7 +41,7 @@ use common::{
 pub use self::{
     attach::{Admitted, Attached},
     error::Error,
-    locals::LocalAddresses,
+    locals::{LocalAddresses, Locals},
     pin::remove_pins,
     sync::{PolicyInForce, Synced},
 };
@@ -45,6 +50,9 @@ use crate::{
     config::Instance,
     sys::{bpf, bpf_map::Write, netns},
 };
+
+/// The resolver's port is below this (`IPPORT_RESERVED`, the kernel's own default bound).
+pub const RESOLVER_PORT_END: u16 = 1024;
 
 /// The loaded programs and their maps.
 #[derive(Debug)]
@@ -60,6 +68,11 @@ struct Inner {
     /// Folder of the parent cgroup.
     parent: PathBuf,
     published: Mutex<sync::Published>,
+    grants: grant::Locked,
+    /// Cookie of the agent's network namespace.
+    netns: u64,
+    /// Port of the resolver, as the programs have it.
+    resolver: AtomicU16,
 }
 
 /// How full a map is.
@@ -81,6 +94,10 @@ impl Kernel {
             return Err(Error::NotRoot);
         }
         let pins = PinFolder::prepare(instance)?;
+        let netns = netns::cookie().map_err(|source| Error::Netns {
+            action: "asking for its cookie",
+            source,
+        })?;
         let (maps, programs) = load::load(&pins)?;
         let inner = Inner {
             maps,
@@ -88,6 +105,9 @@ impl Kernel {
             pins,
             parent: parent.path().to_owned(),
             published: Mutex::default(),
+            grants: Mutex::default(),
+            netns,
+            resolver: AtomicU16::new(0),
         };
         inner.configure()?;
         let kernel = Self {
@@ -131,6 +151,42 @@ impl Kernel {
     /// The one who destroys sockets that a policy refuses.
     pub fn destroyer(&self) -> Result<flows::Destroyer, Error> {
         flows::Destroyer::open(&self.inner)
+    }
+
+    /// The addresses of this host, to be looked up.
+    #[must_use]
+    pub fn locals(&self) -> Locals {
+        Locals::new(&self.inner)
+    }
+
+    /// What the resolver has opened to sessions.
+    #[must_use]
+    pub fn grants(&self) -> grant::Grants {
+        grant::Grants::new(&self.inner)
+    }
+
+    /// Who turns to the resolver.
+    #[must_use]
+    pub fn clients(&self) -> clients::Clients {
+        clients::Clients::new(&self.inner)
+    }
+
+    /// Sends flows of port 53 to this port of 127.0.0.1 and `::1` in the agent's network namespace;
+    /// with 0 they are refused, as they are until the first call. Bind the port before: below
+    /// [`RESOLVER_PORT_END`], so that no worker can become the resolver.
+    pub fn set_resolver(&self, port: u16) -> Result<(), Error> {
+        if port >= RESOLVER_PORT_END {
+            return Err(Error::ResolverPort(port));
+        }
+        self.inner.set(Config::ResolverPort, u64::from(port))?;
+        self.inner.resolver.store(port, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The port of the resolver; 0 while there is none.
+    #[must_use]
+    pub fn resolver_port(&self) -> u16 {
+        self.inner.resolver.load(Ordering::Relaxed)
     }
 
     /// Every decision since the maps were made, by policy, verdict, reason, protocol and hook.
@@ -202,6 +258,16 @@ impl Kernel {
                 maps.locals.keys()?.len(),
                 maps.locals.table.capacity(),
             ),
+            fill(
+                "grants",
+                self.inner.grants().count(),
+                maps.grants.table.capacity(),
+            ),
+            fill(
+                "clients",
+                maps.clients.keys()?.len(),
+                maps.clients.table.capacity(),
+            ),
             fill("counters", counted.len(), counters.capacity()),
             fill("exact", exact, maps.exact.table.capacity()),
             fill("prefixes", prefixes, maps.prefixes.table.capacity()),
@@ -241,18 +307,18 @@ impl Kernel {
 }
 
 impl Inner {
-    /// Tells the programs which network namespace is the agent's, and gives sockets without a
-    /// session a place to count their events.
+    /// Tells the programs which network namespace is the agent's and that nobody answers names yet,
+    /// and gives sockets without a session a place to count their events.
     fn configure(&self) -> Result<(), Error> {
-        let cookie = netns::cookie().map_err(|source| Error::Netns {
-            action: "asking for its cookie",
-            source,
-        })?;
-        let slot = Config::AgentNetns as u32;
-        self.maps.config.write(&slot, &cookie, Write::Any)?;
+        self.set(Config::ResolverPort, 0)?;
+        self.set(Config::AgentNetns, self.netns)?;
         self.maps
             .usage
             .write(&SessionId(0), &Usage::default(), Write::Any)
+    }
+
+    fn set(&self, slot: Config, value: u64) -> Result<(), Error> {
+        self.maps.config.write(&(slot as u32), &value, Write::Any)
     }
 
     fn word(&self, policy: PolicyId) -> PolicyWord {
@@ -275,6 +341,7 @@ impl Inner {
     fn forget(&self, session: SessionId, cgroup: CgroupId) -> Result<(), Error> {
         self.maps.workers.remove(&cgroup.0)?;
         self.maps.usage.remove(&session)?;
+        self.forget_grants(session);
         Ok(())
     }
 }

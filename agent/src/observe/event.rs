@@ -33,6 +33,12 @@ pub struct Event {
     /// The rule that allowed it, canonical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// The name of a query or of a TLS handshake, harmless ([`super::name::shown`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The record type of a query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
     /// IP protocol number (262 is MPTCP).
     pub protocol: u16,
     /// Destination; the source where the hook is `ingress`.
@@ -92,7 +98,9 @@ impl Names {
         Some(self.policies.get(&policy)?.policy.tool.as_str())
     }
 
-    fn rule(&self, policy: PolicyId, rule: RuleId) -> Option<&str> {
+    /// The canonical words of a rule.
+    #[must_use]
+    pub fn rule(&self, policy: PolicyId, rule: RuleId) -> Option<&str> {
         let named = self.policies.get(&policy)?;
         let at = named
             .rules
@@ -129,6 +137,8 @@ impl Event {
             reason: Reason::from_number(raw.reason).ok_or_else(|| unknown("reason", raw.reason))?,
             hook: Hook::from_number(raw.hook).ok_or_else(|| unknown("hook", raw.hook))?,
             rule: names.rule(raw.policy, raw.rule).map(str::to_owned),
+            name: None,
+            record: None,
             protocol: raw.protocol,
             address: raw.address.into(),
             port: raw.port,
@@ -141,16 +151,28 @@ impl Event {
         })
     }
 
-    /// The destination in one word: `tcp 192.0.2.1:443`, `udp [2001:db8::1]:53`, `icmp 192.0.2.1`.
+    /// What was wanted, in a few words: `tcp 192.0.2.1:443`, `udp [2001:db8::1]:53`,
+    /// `icmp 192.0.2.1`; with the name of a handshake `tcp 192.0.2.1:443 (api.example)`; of a query
+    /// `name api.example A`.
     #[must_use]
     pub fn destination(&self) -> String {
-        destination(self.hook, self.protocol, self.address, self.port)
+        let name = self.name.as_deref();
+        if self.hook == Hook::Resolver {
+            let record = self.record.as_deref().unwrap_or_default();
+            return format!("name {} {record}", name.unwrap_or("."))
+                .trim_end()
+                .to_owned();
+        }
+        let destination = destination(self.hook, self.protocol, self.address, self.port);
+        match name {
+            Some(name) => format!("{destination} ({name})"),
+            None => destination,
+        }
     }
 }
 
 /// Protocol and address in one word; a socket alone where there is no address yet.
-#[must_use]
-pub fn destination(hook: Hook, protocol: u16, address: IpAddr, port: u16) -> String {
+fn destination(hook: Hook, protocol: u16, address: IpAddr, port: u16) -> String {
     let protocol = protocol_name(protocol);
     match (hook, port, address) {
         (Hook::SockCreate, _, _) => format!("{protocol} socket"),

@@ -4,19 +4,18 @@
 //! Verdicts, losses and map fill are counted by the kernel side and read at the moment of a scrape,
 //! so they are exact, whatever the event ring lost and however often the agent was restarted.
 
-use std::{fs, time::Duration};
+mod process;
+mod sample;
 
-use common::{
-    decide::Mode,
-    event::Hook,
-    verdict::{Outcome, Reason},
-};
+use std::time::Duration;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector, proto::MetricFamily,
 };
 
-use super::event::protocol_label;
+pub use process::resident_bytes;
+pub use sample::{Applied, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount};
 
 /// One row of the table.
 struct Row {
@@ -76,6 +75,36 @@ table! {
         "1 where the folder as it was last read is in force, 0 where an older set is.";
     POLICY_APPLY = "stockade_policy_apply_seconds" ["step"]
         "Time the last policy change took, by step: publish (rules into the tables) and flip.";
+    OBSERVED = "stockade_observed_tools" []
+        "Tools in observe mode: they may ask for any name, so DNS is a way out for them.";
+    DNS_UP = "stockade_dns_up" []
+        "1 while the resolver answers, 0 while names do not resolve.";
+    DNS_QUERIES = "stockade_dns_queries_total" ["tool", "result"]
+        "Queries of workers by result: answered, nothing, refused, limited, malformed, private, grants_full, failed.";
+    DNS_SECONDS = "stockade_dns_query_duration_seconds" []
+        "Time from a query to its reply.";
+    DNS_UNKNOWN = "stockade_dns_unknown_clients_total" []
+        "Queries from senders that are no worker.";
+    DNS_CACHE_HITS = "stockade_dns_cache_hits_total" []
+        "Queries that were answered from the cache.";
+    DNS_CACHE_ENTRIES = "stockade_dns_cache_entries" []
+        "Answers in the cache.";
+    DNS_CACHE_BYTES = "stockade_dns_cache_bytes" []
+        "Size of the cache, about.";
+    DNS_UPSTREAM = "stockade_dns_upstream_queries_total" []
+        "Questions that were asked upstream.";
+    DNS_UPSTREAM_FAILURES = "stockade_dns_upstream_failures_total" []
+        "Questions that upstream did not answer.";
+    DNS_WAITING = "stockade_dns_waiting_queries" []
+        "Queries that wait for upstream.";
+    DNS_EVENTS_SUPPRESSED = "stockade_dns_events_suppressed_total" []
+        "Refused queries of which no event tells because their session had too many.";
+    DNS_REPLIES_LOST = "stockade_dns_replies_lost_total" []
+        "Replies that the resolver's socket did not take.";
+    GRANTS = "stockade_grants" []
+        "Addresses that names have opened, of all sessions.";
+    GRANTS_REFUSED = "stockade_grants_refused_total" []
+        "Grants for which there was no room.";
 }
 
 /// Buckets of the launch duration, seconds.
@@ -83,91 +112,12 @@ const LAUNCH_BUCKETS: &[f64] = &[
     0.000_25, 0.000_5, 0.000_75, 0.001, 0.001_5, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
 ];
 
-/// What the daemon tells at the moment of a scrape.
-#[derive(Debug, Default)]
-pub struct Sample {
-    /// Decisions so far.
-    pub verdicts: Vec<VerdictCount>,
-    /// Losses so far.
-    pub losses: Losses,
-    /// Tables of the kernel side.
-    pub maps: Vec<Fill>,
-    /// Sessions alive, per tool.
-    pub sessions: Vec<(String, u64)>,
-    /// Sessions that may be alive at once.
-    pub sessions_max: u32,
-    /// Policies in force.
-    pub policies: Vec<PolicyInfo>,
-    /// Whether the folder as it was last read is in force.
-    pub reload_successful: bool,
-    /// How long the last policy change took.
-    pub applied: Applied,
-}
-
-/// One counter of the kernel side.
-#[derive(Clone, Debug)]
-pub struct VerdictCount {
-    /// The tool, or `unknown`.
-    pub tool: String,
-    /// What was decided.
-    pub outcome: Outcome,
-    /// Why.
-    pub reason: Reason,
-    /// Protocol number.
-    pub protocol: u16,
-    /// Where.
-    pub hook: Hook,
-    /// How often.
-    pub count: u64,
-}
-
-/// What the kernel side lost.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Losses {
-    /// Events that found the ring full.
-    pub events_lost: u64,
-    /// Events that the rate limit suppressed.
-    pub events_suppressed: u64,
-    /// Orders to destroy that found their ring full.
-    pub destroy_lost: u64,
-    /// Counter keys that found the table full.
-    pub counters_full: u64,
-    /// Sockets without state.
-    pub state_missing: u64,
-}
-
-/// How full a table of the kernel side is.
-#[derive(Clone, Debug)]
-pub struct Fill {
-    /// Its name.
-    pub map: String,
-    /// Entries.
-    pub entries: u64,
-    /// Entries that it can hold.
-    pub capacity: u64,
-}
-
-/// A policy in force.
-#[derive(Clone, Debug)]
-pub struct PolicyInfo {
-    /// Its tool.
-    pub tool: String,
-    /// Its digest, hexadecimal.
-    pub digest: String,
-    /// Its mode.
-    pub mode: Mode,
-    /// Its generation.
-    pub generation: u32,
-}
-
-/// How long the last policy change took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Applied {
-    /// Rules into the tables.
-    pub publish: Duration,
-    /// New generations in force.
-    pub flip: Duration,
-}
+/// Buckets of the time of a query, seconds: from the cache, from near by, from far away, and the
+/// patience of clients.
+const QUERY_BUCKETS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    1.0, 2.5, 5.0,
+];
 
 /// How a launch went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,6 +137,8 @@ pub struct Metrics {
     launches: IntCounterVec,
     launch_seconds: Histogram,
     reloads: IntCounterVec,
+    queries: IntCounterVec,
+    query_seconds: Histogram,
 }
 
 impl Metrics {
@@ -200,11 +152,18 @@ impl Metrics {
                     .buckets(LAUNCH_BUCKETS.to_vec()),
             )?,
             reloads: IntCounterVec::new(POLICY_RELOADS.opts(), POLICY_RELOADS.labels)?,
+            queries: IntCounterVec::new(DNS_QUERIES.opts(), DNS_QUERIES.labels)?,
+            query_seconds: Histogram::with_opts(
+                HistogramOpts::new(DNS_SECONDS.name, DNS_SECONDS.help)
+                    .buckets(QUERY_BUCKETS.to_vec()),
+            )?,
         };
-        let collectors: [Box<dyn Collector>; 3] = [
+        let collectors: [Box<dyn Collector>; 5] = [
             Box::new(metrics.launches.clone()),
             Box::new(metrics.launch_seconds.clone()),
             Box::new(metrics.reloads.clone()),
+            Box::new(metrics.queries.clone()),
+            Box::new(metrics.query_seconds.clone()),
         ];
         for collector in collectors {
             metrics.registry.register(collector)?;
@@ -236,11 +195,17 @@ impl Metrics {
         self.reloads.with_label_values(&[result]).inc();
     }
 
+    /// Counts a query of a worker. `tool` is the name of a policy, `result` one of a bounded set.
+    pub fn query(&self, tool: &str, result: &str, took: Duration) {
+        self.queries.with_label_values(&[tool, result]).inc();
+        self.query_seconds.observe(took.as_secs_f64());
+    }
+
     /// The page that Prometheus reads: text format 0.0.4.
     pub fn render(&self, sample: &Sample) -> Result<Vec<u8>, prometheus::Error> {
         let mut families = self.registry.gather();
-        families.extend(sampled(sample)?);
-        families.extend(process()?);
+        families.extend(sample::families(sample)?);
+        families.extend(process::families()?);
         families.retain(|family| !family.get_metric().is_empty());
         let mut page = Vec::new();
         TextEncoder::new().encode(&families, &mut page)?;
@@ -288,103 +253,6 @@ impl Row {
         }
         Ok(gauge.collect())
     }
-}
-
-fn sampled(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus::Error> {
-    let Sample {
-        verdicts,
-        losses,
-        maps,
-        sessions,
-        sessions_max,
-        policies,
-        reload_successful,
-        applied,
-    } = sample;
-    let alone = |value| [(Vec::new(), value)];
-    let families = [
-        VERDICTS.counter(verdicts.iter().map(|v| (verdict_labels(v), v.count)))?,
-        EVENTS_LOST.counter(alone(losses.events_lost))?,
-        EVENTS_SUPPRESSED.counter(alone(losses.events_suppressed))?,
-        DESTROY_LOST.counter(alone(losses.destroy_lost))?,
-        COUNTERS_FULL.counter(alone(losses.counters_full))?,
-        STATE_MISSING.counter(alone(losses.state_missing))?,
-        MAP_ENTRIES.gauge(maps.iter().map(|m| (vec![m.map.as_str()], m.entries)))?,
-        MAP_CAPACITY.gauge(maps.iter().map(|m| (vec![m.map.as_str()], m.capacity)))?,
-        SESSIONS.gauge(sessions.iter().map(|(tool, n)| (vec![tool.as_str()], *n)))?,
-        SESSIONS_MAX.gauge(alone(u64::from(*sessions_max)))?,
-        POLICY_GENERATION.gauge(
-            policies
-                .iter()
-                .map(|p| (vec![p.tool.as_str()], u64::from(p.generation))),
-        )?,
-        POLICY_INFO.gauge(policies.iter().map(|p| (policy_labels(p), 1)))?,
-        POLICY_RELOAD_OK.gauge(alone(u64::from(*reload_successful)))?,
-        POLICY_APPLY.seconds([
-            (vec!["publish"], applied.publish),
-            (vec!["flip"], applied.flip),
-        ])?,
-    ];
-    Ok(families.into_iter().flatten().collect())
-}
-
-fn verdict_labels(verdict: &VerdictCount) -> Vec<&str> {
-    vec![
-        &verdict.tool,
-        verdict.outcome.label(),
-        verdict.reason.label(),
-        protocol_label(verdict.protocol),
-        verdict.hook.label(),
-    ]
-}
-
-fn policy_labels(policy: &PolicyInfo) -> Vec<&str> {
-    let mode = match policy.mode {
-        Mode::Enforce => "enforce",
-        Mode::Observe => "observe",
-    };
-    vec![&policy.tool, &policy.digest, mode]
-}
-
-/// What `/proc` tells of this process. A value that can not be read is left out.
-fn process() -> Result<Vec<MetricFamily>, prometheus::Error> {
-    let mut families = BUILD_INFO.gauge([(vec![env!("CARGO_PKG_VERSION")], 1)])?;
-    if let Some(bytes) = resident_bytes() {
-        families.extend(RESIDENT.gauge([(Vec::new(), bytes)])?);
-    }
-    if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
-        families.extend(DESCRIPTORS.gauge([(Vec::new(), descriptors.count() as u64)])?);
-    }
-    if let Some(started) = started() {
-        families.extend(START_TIME.seconds([(Vec::new(), started)])?);
-    }
-    Ok(families)
-}
-
-/// Resident memory of this process (`proc_pid_status(5)`, `VmRSS`, in KiB).
-#[must_use]
-pub fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1_024)
-}
-
-/// Start of this process since the epoch: the boot time (`/proc/stat`, `btime`) and field 22 of
-/// `/proc/self/stat`, in hundredths of a second (`USER_HZ` is 100 on every architecture we build
-/// for).
-fn started() -> Option<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let ticks: u64 = after_name.split_whitespace().nth(19)?.parse().ok()?;
-    let system = fs::read_to_string("/proc/stat").ok()?;
-    let boot = system
-        .lines()
-        .find_map(|line| line.strip_prefix("btime "))?;
-    Duration::from_secs(boot.trim().parse().ok()?)
-        .checked_add(Duration::from_millis(ticks.checked_mul(10)?))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 pub mod dispatch;
 pub mod event;
 pub mod http;
+pub mod learned;
 pub mod log;
 pub mod metrics;
+pub mod name;
 pub mod refused;

@@ -8,7 +8,7 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, destination};
+use super::event::Event;
 
 /// Distinct refusals that are kept for one session; further ones are only counted.
 pub const REFUSALS_PER_SESSION_MAX: usize = 128;
@@ -33,7 +33,16 @@ pub struct Refusals {
 
 /// What makes two refusals the same thing to the reader. The hook does not: one attempt may be
 /// refused at `connect` and, by another path, in `egress`.
-type Kind = (u16, IpAddr, u16, Reason, bool);
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Kind {
+    protocol: u16,
+    address: IpAddr,
+    port: u16,
+    reason: Reason,
+    bare: bool,
+    name: Option<String>,
+    record: Option<String>,
+}
 
 impl Refusals {
     /// Takes one event of the session.
@@ -43,13 +52,15 @@ impl Refusals {
             return;
         }
         let bare = matches!(event.hook, Hook::SockCreate);
-        let kind = (
-            event.protocol,
-            event.address,
-            event.port,
-            event.reason,
+        let kind = Kind {
+            protocol: event.protocol,
+            address: event.address,
+            port: event.port,
+            reason: event.reason,
             bare,
-        );
+            name: event.name.clone(),
+            record: event.record.clone(),
+        };
         if let Some(known) = self.kinds.get_mut(&kind) {
             known.times = known.times.saturating_add(1);
         } else if self.kinds.len() < REFUSALS_PER_SESSION_MAX {
@@ -83,14 +94,7 @@ impl Refusal {
     /// What was tried, in one word.
     #[must_use]
     pub fn destination(&self) -> String {
-        let Event {
-            hook,
-            protocol,
-            address,
-            port,
-            ..
-        } = &self.event;
-        destination(*hook, *protocol, *address, *port)
+        self.event.destination()
     }
 }
 

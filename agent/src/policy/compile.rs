@@ -2,6 +2,7 @@
 //!
 //! Each `Raw` struct is taken apart without `..`, so that a new key can not be forgotten.
 
+mod domains;
 mod fence;
 mod rules;
 mod targets;
@@ -14,12 +15,15 @@ use super::{
     digest,
     error::{Code, Findings, Lines, PolicyError, Span},
     example::example,
+    names::{NameTable, NameTableError},
     parse,
     quantity::{self, Bounds},
     raw::{Field, Located, RawEgress, RawEgressLimits, RawLocal, RawMode, RawPolicy},
     reader::place,
     table, verb,
 };
+
+pub(super) use self::domains::NOT_TLS_AT_FIRST;
 
 /// The version of the policy file that this agent reads.
 pub const VERSION: i64 = 1;
@@ -153,24 +157,27 @@ impl Context<'_> {
             None => Field::Absent,
         };
         let rules = self.rules(allow, allow_private, local_allow);
-        let table = match table::build(&rules) {
-            Ok(table) => table,
-            Err(error) => {
-                let line = self.lines.begin(error.line);
-                self.findings.hinted(
-                    Code::OutOfBounds,
-                    Span::from(line..line.saturating_add(1)),
-                    error.to_string(),
-                    table::TableError::HINT,
-                );
-                Vec::new()
-            }
-        };
+        let table = table::build(&rules).unwrap_or_else(|error| {
+            self.too_much(error.line, &error.to_string(), table::TableError::HINT);
+            Vec::new()
+        });
+        let names = NameTable::build(&rules).unwrap_or_else(|error| {
+            self.too_much(error.line, &error.to_string(), NameTableError::HINT);
+            NameTable::default()
+        });
         Egress {
             rules,
             table,
+            names,
             limits: self.egress_limits(limits.given().map(|field| field.value)),
         }
+    }
+
+    /// Reports more than a table holds, at the line of the rule that is one too many.
+    fn too_much(&mut self, line: u32, message: &str, hint: &str) {
+        let begin = self.lines.begin(line);
+        let span = Span::from(begin..begin.saturating_add(1));
+        self.findings.hinted(Code::OutOfBounds, span, message, hint);
     }
 
     fn egress_limits(&mut self, raw: Option<RawEgressLimits>) -> EgressLimits {

@@ -5,7 +5,14 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use common::{decide::Mode, flow::Address, id::RuleId, rule::RuleSet};
+use common::{
+    decide::Mode,
+    flow::{Address, TCP},
+    id::RuleId,
+    rule::{ECH, PortRange, RuleSet, TLS},
+};
+
+use super::{domain::DomainPattern, names::NameTable};
 
 /// Name of a tool: 1 to 63 of `a-z`, `0-9`, `-`, `_`, beginning with a letter.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -108,8 +115,11 @@ pub struct Egress {
     /// The rules in the order of the file.
     pub rules: Vec<Rule>,
     /// What is open at each address and prefix, covering prefixes united, door ranges first;
-    /// ordered by prefix. This, and nothing else, goes to the kernel and to the host's model.
+    /// ordered by prefix. For addresses this, and nothing else, goes to the kernel and to the
+    /// host's model.
     pub table: Vec<TableEntry>,
+    /// Which domain rules cover a name.
+    pub names: NameTable,
     /// What a session may use.
     pub limits: EgressLimits,
 }
@@ -143,7 +153,7 @@ pub struct Rule {
     pub target: Target,
     /// IP protocol number: TCP or UDP.
     pub protocol: u16,
-    /// Inclusive ranges, ordered, merged.
+    /// Inclusive ranges, ordered, merged. Empty for a domain rule that gives no addresses.
     pub ports: Vec<(u16, u16)>,
     /// Why (required for doors into private ranges).
     pub reason: String,
@@ -170,7 +180,164 @@ pub enum Target {
     /// Addresses.
     Prefix(Prefix),
     /// A domain name or wildcard.
-    Domain(super::domain::DomainPattern),
+    Domain(DomainRule),
+}
+
+/// A name or wildcard, and what is demanded of a connection to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DomainRule {
+    /// The name or wildcard.
+    pub pattern: DomainPattern,
+    /// Whether a TCP connection must begin with a TLS handshake for an allowed name.
+    pub tls: Tls,
+    /// What becomes of a handshake that hides its name.
+    pub ech: Ech,
+    /// The record types that the resolver answers: ordered, each once, not empty.
+    pub records: Vec<Record>,
+}
+
+/// `tls` of a domain rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tls {
+    /// The first data of a TCP connection is a TLS handshake for an allowed name.
+    Require,
+    /// Another protocol is spoken: any name on the address is reachable.
+    Off,
+}
+
+/// `ech` of a domain rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ech {
+    /// A handshake that may hide its name is refused.
+    Refuse,
+    /// It passes: the name that is seen is not always the name that is reached.
+    Allow,
+}
+
+/// A DNS record type that a rule may list, in the order in which rules are written canonically.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Record {
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Mail exchangers.
+    Mx,
+    /// Text.
+    Txt,
+    /// Services.
+    Srv,
+    /// Certification authorities.
+    Caa,
+    /// HTTPS service bindings.
+    Https,
+    /// Service bindings.
+    Svcb,
+}
+
+impl Record {
+    /// What a rule answers that does not say `records`.
+    pub const DEFAULT: &'static [Self] = &[Self::A, Self::Aaaa];
+
+    /// The word of the policy file, which is DNS's own.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Mx => "MX",
+            Self::Txt => "TXT",
+            Self::Srv => "SRV",
+            Self::Caa => "CAA",
+            Self::Https => "HTTPS",
+            Self::Svcb => "SVCB",
+        }
+    }
+
+    /// Every type that a rule may list.
+    pub const ALL: &'static [Self] = &[
+        Self::A,
+        Self::Aaaa,
+        Self::Mx,
+        Self::Txt,
+        Self::Srv,
+        Self::Caa,
+        Self::Https,
+        Self::Svcb,
+    ];
+
+    /// The type with this word, if a rule may list it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|record| record.word() == word)
+    }
+
+    /// Whether the record holds an address, for which a grant is given.
+    #[must_use]
+    pub const fn is_address(self) -> bool {
+        matches!(self, Self::A | Self::Aaaa)
+    }
+}
+
+impl DomainRule {
+    /// Whether the resolver answers this record type.
+    #[must_use]
+    pub fn answers(&self, record: Record) -> bool {
+        self.records.contains(&record)
+    }
+
+    /// Whether an answer may hold an address.
+    #[must_use]
+    pub fn gives_addresses(&self) -> bool {
+        self.records.iter().any(|record| record.is_address())
+    }
+}
+
+impl Rule {
+    /// Its domain part, if it is a domain rule.
+    #[must_use]
+    pub fn domain(&self) -> Option<&DomainRule> {
+        match &self.target {
+            Target::Domain(domain) => Some(domain),
+            Target::Prefix(_) => None,
+        }
+    }
+
+    /// What a domain rule opens at an address that DNS returned for one of its names; nothing for
+    /// other rules.
+    pub fn grant_ranges(&self) -> impl Iterator<Item = PortRange> {
+        let flags = self.domain().map(|domain| {
+            let tls = self.protocol == TCP && domain.tls == Tls::Require;
+            let ech = domain.ech == Ech::Allow;
+            (if tls { TLS } else { 0 }) | (if ech { ECH } else { 0 })
+        });
+        flags.into_iter().flat_map(move |flags| {
+            self.ports
+                .iter()
+                .map(move |ports| self.range(*ports, flags))
+        })
+    }
+
+    /// Whether it covers a protocol and a port.
+    #[must_use]
+    pub fn opens(&self, protocol: u16, port: u16) -> bool {
+        let within = |(low, high): &(u16, u16)| (*low..=*high).contains(&port);
+        self.protocol == protocol && self.ports.iter().any(within)
+    }
+
+    pub(super) fn range(&self, (low, high): (u16, u16), flags: u8) -> PortRange {
+        PortRange {
+            rule: self.id,
+            low,
+            high,
+            protocol: u8::try_from(self.protocol).unwrap_or_default(),
+            flags,
+            pad: 0,
+        }
+    }
 }
 
 /// `[egress.limits]`; `u64::MAX` for no limit.

@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     compiled::{
-        CompiledPolicy, Digest, Egress, EgressLimits, Filesystem, Limits, Pin, Profile, Rule,
-        RuleKind, Syscalls, Target, Worker, WorkerProtocol,
+        CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits, Pin,
+        Profile, Record, Rule, RuleKind, Syscalls, Target, Tls, Worker, WorkerProtocol,
     },
     port,
 };
@@ -21,7 +21,8 @@ use super::{
 /// Version of the canonical form: a change of it changes every digest.
 const FORM: &[u8] = b"policy 1";
 
-/// `cidr 192.0.2.0/24 tcp 443`
+/// `cidr 192.0.2.0/24 tcp 443`, `domain api.example tcp 443 tls=off records=A,TXT`: what is not
+/// said has its default.
 pub(super) fn rule_text(
     kind: RuleKind,
     target: &Target,
@@ -32,13 +33,43 @@ pub(super) fn rule_text(
         (RuleKind::Allow, Target::Prefix(prefix)) => ("cidr", prefix.to_string()),
         (RuleKind::AllowPrivate, Target::Prefix(prefix)) => ("private", prefix.to_string()),
         (RuleKind::Local, Target::Prefix(prefix)) => ("local", prefix.to_string()),
-        (_, Target::Domain(pattern)) => ("domain", pattern.to_string()),
+        (_, Target::Domain(domain)) => ("domain", domain.pattern.to_string()),
     };
-    format!(
-        "{word} {place} {} {}",
-        protocol_text(protocol),
-        port::text(ports)
-    )
+    let mut text = format!("{word} {place}");
+    if !ports.is_empty() {
+        text.push(' ');
+        text.push_str(&protocol_text(protocol));
+        text.push(' ');
+        text.push_str(&port::text(ports));
+    }
+    if let Target::Domain(domain) = target {
+        text.push_str(&demands_text(domain, protocol));
+    }
+    text
+}
+
+/// ` tls=off ech=allow records=A,TXT`, without what has its default.
+fn demands_text(domain: &DomainRule, protocol: u16) -> String {
+    let DomainRule {
+        pattern: _,
+        tls,
+        ech,
+        records,
+    } = domain;
+    let mut text = String::new();
+    // Nothing else can be said of udp.
+    if *tls == Tls::Off && protocol == TCP {
+        text.push_str(" tls=off");
+    }
+    if *ech == Ech::Allow {
+        text.push_str(" ech=allow");
+    }
+    if records != Record::DEFAULT {
+        let words: Vec<&str> = records.iter().map(|record| record.word()).collect();
+        text.push_str(" records=");
+        text.push_str(&words.join(","));
+    }
+    text
 }
 
 /// `tcp`, `udp`, or the number.
@@ -173,10 +204,11 @@ impl Feed {
     }
 
     fn egress(&mut self, egress: &Egress) {
-        // The table follows from the rules.
+        // The tables follow from the rules.
         let Egress {
             rules,
             table: _,
+            names: _,
             limits:
                 EgressLimits {
                     connections,

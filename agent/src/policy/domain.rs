@@ -102,11 +102,61 @@ impl DomainName {
         Ok(Self(ascii))
     }
 
+    /// Reads a name that a query asks for: letters are folded and one trailing dot dropped, nothing
+    /// is converted. Names with other bytes than letters, digits, inner `-`, and `_`, and names of
+    /// one label, are refused as in a policy: no rule can cover them.
+    pub fn from_query(text: &str) -> Result<Self, DomainError> {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        // Before anything is copied: the text is a stranger's, and errors quote it.
+        if name.len() > NAME_BYTES_MAX {
+            return Err(DomainError::TooLong(abridged(name)));
+        }
+        if name.is_empty() {
+            return Err(DomainError::Empty);
+        }
+        let name = name.to_ascii_lowercase();
+        check(&name)?;
+        Ok(Self(name))
+    }
+
+    /// The same from the labels of a DNS message, the root's empty one left out. A dot inside a
+    /// label is no separator and is refused.
+    pub fn from_labels<'a>(
+        labels: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, DomainError> {
+        let mut name = String::with_capacity(NAME_BYTES_MAX);
+        for label in labels {
+            if name.len().saturating_add(label.len()) > NAME_BYTES_MAX {
+                return Err(DomainError::TooLong(name));
+            }
+            if !name.is_empty() {
+                name.push('.');
+            }
+            let plain = std::str::from_utf8(label)
+                .ok()
+                .filter(|label| label.is_ascii() && !label.contains('.'));
+            let Some(plain) = plain else {
+                let label = label.escape_ascii().to_string();
+                return Err(DomainError::Label { name, label });
+            };
+            if plain.is_empty() {
+                return Err(DomainError::EmptyLabel(name));
+            }
+            name.push_str(plain);
+        }
+        Self::from_query(&name)
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// As much of a stranger's text as an error quotes.
+fn abridged(text: &str) -> String {
+    text.chars().take(LABEL_BYTES_MAX).chain(['…']).collect()
 }
 
 fn check(name: &str) -> Result<(), DomainError> {
@@ -158,16 +208,28 @@ impl DomainPattern {
         &self.0
     }
 
+    /// `cdn.example` of `*.cdn.example`; `None` for a name.
+    #[must_use]
+    pub fn wildcard_base(&self) -> Option<&str> {
+        self.0.strip_prefix(WILDCARD)
+    }
+
     /// Whether a name is covered: a wildcard covers every depth, not the apex.
     #[must_use]
     pub fn matches(&self, name: &DomainName) -> bool {
-        match self.0.strip_prefix(WILDCARD) {
+        match self.wildcard_base() {
             Some(base) => name
                 .0
                 .strip_suffix(base)
                 .is_some_and(|head| head.len() > 1 && head.ends_with('.')),
             None => self.0 == name.0,
         }
+    }
+}
+
+impl From<DomainName> for DomainPattern {
+    fn from(name: DomainName) -> Self {
+        Self(name.0)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here does I/O but `store`. `compile` is the one way from text to a [`compiled`] policy;
 //! `model` and `explain` answer with the code that the kernel runs.
 
+pub mod caution;
 mod choice;
 pub mod cidr;
 pub mod compile;
@@ -14,6 +15,7 @@ pub mod error;
 mod example;
 pub mod explain;
 pub mod model;
+pub mod names;
 mod parse;
 pub mod port;
 pub mod profile;
@@ -22,6 +24,7 @@ mod raw;
 mod reader;
 mod render;
 pub mod schema;
+mod special_name;
 pub mod store;
 pub mod syscall_names;
 mod table;
@@ -30,6 +33,7 @@ mod verb;
 pub use compile::compile;
 pub use error::PolicyError;
 pub use schema::schema;
+pub use special_name::{is_lent, may_be_named};
 
 #[cfg(test)]
 mod tests;

@@ -2,17 +2,17 @@
 //!
 //! It answers what the kernel would. It does no I/O: the caller says which addresses are the host's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{
     decide::{Quota, Rules, Scope, decide},
     flow::{Address, DNS_PORT, Flow, Place, Shape},
     id::{Generation, PolicyId},
-    rule::Match,
+    rule::{Match, PortRange, TLS},
     verdict::Verdict,
 };
 
-use super::compiled::{CompiledPolicy, Prefix};
+use super::compiled::{CompiledPolicy, Prefix, TableEntry};
 
 /// One policy on one host.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Model<'a> {
     /// Lengths that the table has, longest first.
     lengths: Vec<u8>,
     hosts: BTreeSet<Address>,
+    /// What the session is taken to hold grants for.
+    grants: BTreeMap<Address, Vec<PortRange>>,
 }
 
 impl<'a> Model<'a> {
@@ -37,7 +39,33 @@ impl<'a> Model<'a> {
             policy,
             lengths: lengths.into_iter().rev().collect(),
             hosts,
+            grants: BTreeMap::new(),
         }
+    }
+
+    /// The same with unexpired grants for an address, in place of those it had there.
+    #[must_use]
+    pub fn with_grants(
+        mut self,
+        address: Address,
+        ranges: impl IntoIterator<Item = PortRange>,
+    ) -> Self {
+        self.grants.insert(address, ranges.into_iter().collect());
+        self
+    }
+
+    /// Whether a prefix rule covers the address, or it is this host's.
+    pub(super) fn knows(&self, address: Address) -> bool {
+        self.hosts.contains(&address) || self.longest(address).is_some()
+    }
+
+    fn longest(&self, address: Address) -> Option<&'a TableEntry> {
+        let table = &self.policy.egress.table;
+        self.lengths.iter().find_map(|length| {
+            let prefix = Prefix::new(address, *length);
+            let at = table.binary_search_by_key(&prefix, |entry| entry.prefix);
+            at.ok().and_then(|at| table.get(at))
+        })
     }
 
     /// What a plain socket that talks to this destination makes.
@@ -73,12 +101,7 @@ impl Rules for Model<'_> {
     }
 
     fn find(&self, _scope: Scope, flow: &Flow) -> Option<Match> {
-        let table = &self.policy.egress.table;
-        let longest = self.lengths.iter().find_map(|length| {
-            let prefix = Prefix::new(flow.address, *length);
-            let at = table.binary_search_by_key(&prefix, |entry| entry.prefix);
-            at.ok().and_then(|at| table.get(at))
-        })?;
+        let longest = self.longest(flow.address)?;
         longest.set.find(flow.protocol, flow.port)
     }
 
@@ -86,8 +109,24 @@ impl Rules for Model<'_> {
         flow.port == DNS_PORT
     }
 
-    fn granted(&self, _scope: Scope, _flow: &Flow) -> Option<Match> {
-        None
+    fn granted(&self, _scope: Scope, flow: &Flow) -> Option<Match> {
+        let covering = self.grants.get(&flow.address)?.iter().filter(|range| {
+            u16::from(range.protocol) == flow.protocol
+                && (range.low..=range.high).contains(&flow.port)
+                && self
+                    .policy
+                    .egress
+                    .rules
+                    .iter()
+                    .any(|rule| rule.id == range.rule)
+        });
+        // Rules are a union: one that demands no name comes first.
+        covering
+            .min_by_key(|range| range.flags & TLS)
+            .map(|range| Match {
+                rule: range.rule,
+                flags: range.flags,
+            })
     }
 
     fn quota(&self, _scope: Scope, _flow: &Flow) -> Quota {

@@ -171,28 +171,34 @@ pub(super) enum RawPort {
 
 /// `[[egress.allow]]`: a public block of addresses, or a name. One of `cidr` and `domain`.
 #[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Allow")]
+#[schemars(
+    deny_unknown_fields,
+    rename = "Allow",
+    extend("anyOf" = [{ "required": ["ports"] }, { "required": ["records"] }])
+)]
 pub(super) struct RawAllow {
     /// A block of public addresses, such as `185.199.108.0/22`.
     #[schemars(default)]
     pub(super) cidr: Field<String>,
-    /// A name, or `*.` and a name: any depth, not the name itself. Not enforced by this version.
+    /// A name, or `*.` and a name: any depth, not the name itself.
     #[schemars(default)]
     pub(super) domain: Field<String>,
     /// The transport. Default: `tcp`.
     #[schemars(default)]
     pub(super) protocol: Field<RawProtocol>,
-    /// The ports it opens.
-    #[schemars(length(min = 1))]
+    /// The ports it opens. Required, but where `records` lists neither `A` nor `AAAA`.
+    #[schemars(default, length(min = 1))]
     pub(super) ports: Field<List<RawPort>>,
-    /// For a domain: whether a TLS handshake for the name is demanded. Default: `require`.
+    /// For a domain: whether the first data of a TCP connection must be a TLS handshake for an
+    /// allowed name. Default: `require`.
     #[schemars(default)]
     pub(super) tls: Field<RawTls>,
-    /// For a domain: what becomes of a handshake that hides its name. Default: `refuse`.
+    /// For a domain: what becomes of a handshake that may hide its name (encrypted client hello).
+    /// Default: `refuse`.
     #[schemars(default)]
     pub(super) ech: Field<RawEch>,
     /// For a domain: the DNS records that are answered. Default: `A` and `AAAA`.
-    #[schemars(default)]
+    #[schemars(default, length(min = 1))]
     pub(super) records: Field<List<RawRecord>>,
     /// Why it is open.
     #[schemars(default)]

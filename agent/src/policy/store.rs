@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use common::limits::{LIVE_RULES_MAX, POLICIES_MAX, PREFIXES_MAX};
+use common::limits::{LIVE_RULES_MAX, NAMES_MAX, POLICIES_MAX, PREFIXES_MAX};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -187,6 +187,10 @@ fn read_one(
 fn too_large(path: &Path, set: &PolicySet) -> Option<StoreError> {
     let rules = set.iter().map(|policy| policy.egress.rules.len()).sum();
     let prefixes = set.iter().map(|policy| policy.egress.table.len()).sum();
+    let names = set
+        .iter()
+        .map(|policy| policy.egress.names.entries().len())
+        .sum();
     let half = |max: u32| usize::try_from(max / 2).unwrap_or(usize::MAX);
     let error = |what, count, max| StoreError::SetTooLarge {
         path: path.to_owned(),
@@ -198,6 +202,7 @@ fn too_large(path: &Path, set: &PolicySet) -> Option<StoreError> {
         ("policies", set.len(), POLICIES_PER_SET_MAX),
         ("rules", rules, half(LIVE_RULES_MAX)),
         ("prefixes", prefixes, half(PREFIXES_MAX)),
+        ("names", names, half(NAMES_MAX)),
     ]
     .into_iter()
     .find(|(_, count, max)| count > max)

@@ -94,17 +94,13 @@ fn ranges_of(rule: &Rule) -> impl Iterator<Item = PortRange> {
         RuleKind::Allow => 0,
         RuleKind::AllowPrivate | RuleKind::Local => DOOR,
     };
-    rule.ports.iter().map(move |(low, high)| PortRange {
-        rule: rule.id,
-        low: *low,
-        high: *high,
-        protocol: u8::try_from(rule.protocol).unwrap_or_default(),
-        flags,
-        pad: 0,
-    })
+    rule.ports
+        .iter()
+        .map(move |ports| rule.range(*ports, flags))
 }
 
-fn set_of(ranges: &[PortRange]) -> RuleSet {
+/// The ranges as the kernel reads them; the caller has seen that they fit.
+pub(super) fn set_of(ranges: &[PortRange]) -> RuleSet {
     let mut set = RuleSet::EMPTY;
     for (slot, range) in set.ranges.iter_mut().zip(ranges) {
         *slot = *range;

@@ -6,12 +6,13 @@ mod examples;
 mod explaining;
 mod forms;
 mod naive;
+mod names;
 mod scale;
 mod set;
 
 use common::{decide::Mode, rule::DOOR};
 
-use super::{compile, error::Code};
+use super::compile;
 
 #[test]
 fn empty_egress_reaches_nothing() {
@@ -42,10 +43,11 @@ fn covering_prefixes_are_united_and_doors_come_first() {
 }
 
 #[test]
-fn a_domain_rule_refuses_the_whole_policy() {
+fn a_domain_rule_compiles() {
     let text =
-        "version = 1\ntool = \"t\"\n[[egress.allow]]\ndomain = \"a.example\"\nports = [443]\n";
-    let error = compile("t.toml", text).unwrap_err();
-    assert!(error.only_unsupported());
-    assert_eq!(error.findings()[0].code, Code::Unsupported);
+        "version = 1\ntool = \"t\"\n[[egress.allow]]\ndomain = \"A.example.\"\nports = [443]\n";
+    let policy = compile("t.toml", text).unwrap();
+    assert_eq!(policy.egress.rules[0].text, "domain a.example tcp 443");
+    assert!(policy.egress.table.is_empty() && !policy.egress.names.is_empty());
+    assert_eq!(policy.egress.names.entries().len(), 1);
 }

@@ -40,9 +40,15 @@ const GENERATED: &[(&str, &str)] = &[
     ),
     (
         "/etc/nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+        "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nservices: files\nprotocols: files\n",
     ),
-    ("/etc/resolv.conf", "nameserver 127.0.0.1\n"),
+    // Any address would do: port 53 of all of them is the agent's resolver. One that every client
+    // takes, no search list (names are asked as they are written), and no longer a wait for a
+    // resolver on this host than a stopped one deserves.
+    (
+        "/etc/resolv.conf",
+        "nameserver 127.0.0.1\noptions edns0 timeout:2 attempts:2\n",
+    ),
 ];
 /// The user database; names the session's user.
 const USERS: &str = "/etc/passwd";

@@ -15,6 +15,7 @@ const MAP_LOOKUP_ELEM: i64 = 1;
 const MAP_UPDATE_ELEM: i64 = 2;
 const MAP_DELETE_ELEM: i64 = 3;
 const MAP_GET_NEXT_KEY: i64 = 4;
+const MAP_LOOKUP_AND_DELETE_ELEM: i64 = 21;
 
 /// The attributes of the commands on one element (`union bpf_attr`, linux/bpf.h).
 #[repr(C)]
@@ -104,6 +105,18 @@ impl<K: Pod, V: Pod> Table<K, V> {
         Ok(if found { V::read(&value) } else { None })
     }
 
+    /// Removes an element and returns what it was at that instant. Hash tables only.
+    pub fn take(&self, key: &K) -> io::Result<Option<V>> {
+        let mut value = vec![0_u8; size_of::<V>()];
+        let found = ask(
+            MAP_LOOKUP_AND_DELETE_ELEM,
+            self.fd.as_fd(),
+            key.bytes(),
+            &mut value,
+        )?;
+        Ok(if found { V::read(&value) } else { None })
+    }
+
     /// Removes an element; `false` where there was none.
     pub fn remove(&self, key: &K) -> io::Result<bool> {
         let mut attributes = Element {
@@ -172,6 +185,10 @@ impl<K: Pod> PerCpuTable<K, u64> {
 }
 
 fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    ask(MAP_LOOKUP_ELEM, map, key, value)
+}
+
+fn ask(command: i64, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
     let mut attributes = Element {
         map: number(map),
         pad: 0,
@@ -179,7 +196,7 @@ fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool>
         value: value.as_mut_ptr().addr() as u64,
         flags: 0,
     };
-    absent(call(MAP_LOOKUP_ELEM, &mut attributes))
+    absent(call(command, &mut attributes))
 }
 
 fn keys<K: Pod>(map: BorrowedFd<'_>, capacity: u32) -> io::Result<Vec<K>> {

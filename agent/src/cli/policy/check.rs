@@ -9,6 +9,7 @@ use super::print::{Answer, Colour, paint};
 use crate::{
     exit::Code,
     policy::{
+        caution::{Caution, cautions},
         compiled::CompiledPolicy,
         digest::mode_text,
         store::{self, PolicySet, SetError},
@@ -78,17 +79,31 @@ fn read(paths: &[PathBuf]) -> Result<PolicySet, SetError> {
     }
 }
 
+/// Cautions of one policy that are printed; the rest is counted.
+const CAUTIONS_MAX: usize = 50;
+
 fn line(policy: &CompiledPolicy) -> String {
     let rules = match policy.egress.rules.len() {
         1 => "1 rule".to_owned(),
         count => format!("{count} rules"),
     };
-    format!(
+    let mut out = format!(
         "{}  {}  {rules}, {}\n",
         paint(Colour::Green, "ok"),
         policy.tool,
         mode_text(policy.mode),
-    )
+    );
+    let cautions = cautions(policy);
+    for Caution { line, about, text } in cautions.iter().take(CAUTIONS_MAX) {
+        let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+        let warn = paint(Colour::Yellow, "warn");
+        out.push_str(&format!("    {warn}  {place}`{about}`: {text}\n"));
+    }
+    let more = cautions.len().saturating_sub(CAUTIONS_MAX);
+    if more > 0 {
+        out.push_str(&format!("    and {more} more warnings\n"));
+    }
+    out
 }
 
 fn object(policy: &CompiledPolicy) -> Value {
@@ -97,6 +112,16 @@ fn object(policy: &CompiledPolicy) -> Value {
         "mode": mode_text(policy.mode),
         "rules": policy.egress.rules.len(),
         "prefixes": policy.egress.table.len(),
+        "names": policy.egress.names.entries().len(),
         "digest": policy.digest.to_string(),
+        "warnings": cautions(policy).iter().map(warning).collect::<Vec<Value>>(),
+    })
+}
+
+fn warning(caution: &Caution<'_>) -> Value {
+    json!({
+        "line": caution.line,
+        "about": caution.about,
+        "message": caution.text,
     })
 }

@@ -48,11 +48,17 @@ pub(super) enum LookError {
 }
 
 impl Source {
-    /// Reads it.
-    pub(super) fn policy(&self) -> Result<Arc<CompiledPolicy>, LookError> {
+    /// Whether a tool is named, not a file.
+    pub(super) fn is_tool(&self) -> bool {
         let path = Path::new(&self.source);
         let is_file_name = path.extension().is_some_and(|ending| ending == "toml");
-        if is_file_name || self.source.contains('/') || path.is_file() {
+        !(is_file_name || self.source.contains('/') || path.is_file())
+    }
+
+    /// Reads it.
+    pub(super) fn policy(&self) -> Result<Arc<CompiledPolicy>, LookError> {
+        if !self.is_tool() {
+            let path = Path::new(&self.source);
             let policy = store::read_file(path).map_err(|error| SetError(vec![error]))?;
             return Ok(Arc::new(policy));
         }

@@ -1,7 +1,7 @@
 //! `stockade policy show`: the compiled form, as the kernel and the sandbox are told.
 
 use clap::Args;
-use common::rule::{DOOR, PortRange};
+use common::rule::{DOOR, ECH, PortRange, RuleSet, TLS};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,9 +11,10 @@ use super::{
 use crate::{
     exit::Code,
     policy::{
-        compiled::{CompiledPolicy, RuleKind, TableEntry},
+        compiled::{CompiledPolicy, Ech, RuleKind, TableEntry, Tls},
         diff::{self, cpus_text},
         digest::{mode_text, profile_text, protocol_text, worker_protocol_text},
+        names::NameEntry,
     },
 };
 
@@ -79,30 +80,44 @@ fn words(policy: &CompiledPolicy) -> String {
     out.push(String::new());
     out.push(paint(Colour::Dim, "table (covering blocks united)"));
     for entry in &policy.egress.table {
-        let ranges: Vec<String> = open(entry).iter().map(range_words).collect();
+        let ranges: Vec<String> = open(&entry.set).iter().map(range_words).collect();
         out.push(format!(
             "  {:<28} {}",
             entry.prefix.to_string(),
             ranges.join(", ")
         ));
     }
+    if !policy.egress.names.is_empty() {
+        out.push(String::new());
+        let title = "names of TLS handshakes (covering wildcards united)";
+        out.push(paint(Colour::Dim, title));
+        for entry in policy.egress.names.entries() {
+            let ranges: Vec<String> = open(&entry.set).iter().map(range_words).collect();
+            let (name, ranges) = (entry.pattern.as_str(), ranges.join(", "));
+            out.push(format!("  {name:<28} {ranges}"));
+        }
+    }
     out.push(String::new());
     out.join("\n")
 }
 
 /// The ranges in use.
-fn open(entry: &TableEntry) -> Vec<PortRange> {
-    let count = usize::try_from(entry.set.count).unwrap_or(usize::MAX);
-    entry.set.ranges.iter().take(count).copied().collect()
+fn open(set: &RuleSet) -> Vec<PortRange> {
+    let count = usize::try_from(set.count).unwrap_or(usize::MAX);
+    set.ranges.iter().take(count).copied().collect()
 }
 
 fn range_words(range: &PortRange) -> String {
-    let door = if range.flags & DOOR == 0 { "" } else { " door" };
+    let words: String = [(DOOR, " door"), (TLS, " tls"), (ECH, " ech")]
+        .into_iter()
+        .filter(|(flag, _)| range.flags & flag != 0)
+        .map(|(_, word)| word)
+        .collect();
     let protocol = protocol_text(range.protocol.into());
     if range.low == range.high {
-        format!("{protocol} {}{door}", range.low)
+        format!("{protocol} {}{words}", range.low)
     } else {
-        format!("{protocol} {}-{}{door}", range.low, range.high)
+        format!("{protocol} {}-{}{words}", range.low, range.high)
     }
 }
 
@@ -162,6 +177,18 @@ fn egress(policy: &CompiledPolicy) -> Value {
             "kind": kind_text(rule.kind),
             "text": rule.text,
             "ports": rule.ports,
+            "domain": rule.domain().map(|domain| json!({
+                "pattern": domain.pattern.as_str(),
+                "tls": match domain.tls {
+                    Tls::Require => "require",
+                    Tls::Off => "off",
+                },
+                "ech": match domain.ech {
+                    Ech::Refuse => "refuse",
+                    Ech::Allow => "allow",
+                },
+                "records": domain.records.iter().map(|record| record.word()).collect::<Vec<&str>>(),
+            })),
             "reason": rule.reason,
             "line": rule.line,
         })
@@ -172,16 +199,25 @@ fn egress(policy: &CompiledPolicy) -> Value {
             "low": range.low,
             "high": range.high,
             "door": range.flags & DOOR != 0,
+            "tls": range.flags & TLS != 0,
+            "ech": range.flags & ECH != 0,
             "rule": format!("{:016x}", range.rule.0),
         })
     };
     let entry = |entry: &TableEntry| {
         json!({
             "prefix": entry.prefix.to_string(),
-            "ranges": open(entry).iter().map(range).collect::<Vec<Value>>(),
+            "ranges": open(&entry.set).iter().map(range).collect::<Vec<Value>>(),
+        })
+    };
+    let name = |entry: &NameEntry| {
+        json!({
+            "pattern": entry.pattern.as_str(),
+            "ranges": open(&entry.set).iter().map(range).collect::<Vec<Value>>(),
         })
     };
     json!({
+        "names": policy.egress.names.entries().iter().map(name).collect::<Vec<Value>>(),
         "rules": policy.egress.rules.iter().map(rule).collect::<Vec<Value>>(),
         "table": policy.egress.table.iter().map(entry).collect::<Vec<Value>>(),
     })

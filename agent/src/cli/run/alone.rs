@@ -1,13 +1,15 @@
 //! `run --policy FILE -- command`: an engine for one session, gone with it.
 
 use std::{
-    env, io,
+    env,
+    io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
+use common::decide::Mode;
 use nix::unistd::{Gid, Uid};
 use tokio::sync::mpsc;
 
@@ -18,10 +20,10 @@ use crate::{
         report::{Explain, report},
         runtime, signals,
     },
-    config::{Instance, LogFormat},
+    config::{Config, Dns, Instance, LogFormat},
     daemon::{
-        CommandLine, Ending, Engine, Finished, Order, PolicySource, Setup, control::server::ended,
-        sweep_abandoned,
+        CommandLine, Ending, Engine, Finished, Order, PolicySource, Setup, SuggestError,
+        control::server::ended, sweep_abandoned,
     },
     exit::Code,
     observe::log,
@@ -35,18 +37,41 @@ const LOG_DEFAULT: &str = "error";
 /// Filter of the engine's log lines, for those who look for a mistake.
 const LOG_VARIABLE: &str = "STOCKADE_LOG";
 
+/// What the command line says beside policy and command.
+pub(super) struct Wishes {
+    pub(super) journal: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
+    pub(super) suggest: bool,
+    pub(super) explain: Explain,
+}
+
 pub(super) fn run(
     policy: &Path,
-    journal: Option<PathBuf>,
+    wishes: Wishes,
     command: Vec<String>,
-    explain: Explain,
 ) -> Result<ExitCode, Failure> {
+    let Wishes {
+        journal,
+        config,
+        suggest,
+        explain,
+    } = wishes;
     let policy = Arc::new(policy::store::read_file(policy)?);
+    if suggest && policy.mode == Mode::Enforce {
+        let tool = &policy.tool;
+        let message = format!("policy of `{tool}`: only what is observed can be learned from\nhint: `mode = \"observe\"`");
+        return Err(Failure::said(Code::Usage, message));
+    }
+    let dns = config.map_or_else(
+        || Ok(Dns::default()),
+        |file| Config::load(Some(&file)).map(|config| config.dns),
+    )?;
     let command = resolved(&policy, command)?;
     let filter = env::var(LOG_VARIABLE).unwrap_or_else(|_unset| LOG_DEFAULT.to_owned());
     log::start(&filter, LogFormat::Text)?;
+    let tool = policy.tool.to_string();
     let order = Order {
-        tool: policy.tool.to_string(),
+        tool: tool.clone(),
         command,
         stdio: [
             io::stdin().as_fd().try_clone_to_owned()?,
@@ -55,8 +80,19 @@ pub(super) fn run(
         ],
         caller: this_process(),
     };
-    let ended = ended(run_alone(policy, journal, order)?);
+    let learned = |engine: &Engine| suggest.then(|| engine.suggest(&tool, None, None));
+    let (finished, proposal) = in_own_engine(policy, journal, dns, order, learned)?;
+    let ended = ended(finished);
     report(&ended, explain)?;
+    match proposal {
+        None => {}
+        Some(Ok(proposal)) => io::stderr().lock().write_all(proposal.toml.as_bytes())?,
+        // It did nothing that its policy does not allow.
+        Some(Err(SuggestError::NotObserved(_))) => {
+            writeln!(io::stderr(), "# Nothing to propose: all that was seen is allowed.")?;
+        }
+        Some(Err(error)) => return Err(Failure::new(error.code(), &error)),
+    }
     Ok(ended.code.into())
 }
 
@@ -66,6 +102,17 @@ pub(in crate::cli) fn run_alone(
     journal: Option<PathBuf>,
     order: Order,
 ) -> Result<Finished, Failure> {
+    in_own_engine(policy, journal, Dns::default(), order, |_| ()).map(|(finished, ())| finished)
+}
+
+/// The same, with a look at the engine after the session.
+fn in_own_engine<T>(
+    policy: Arc<CompiledPolicy>,
+    journal: Option<PathBuf>,
+    dns: Dns,
+    order: Order,
+    look: impl FnOnce(&Engine) -> T,
+) -> Result<(Finished, T), Failure> {
     runtime()?.block_on(async {
         let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
         sweep_abandoned();
@@ -76,11 +123,13 @@ pub(in crate::cli) fn run_alone(
             instance,
             policies: PolicySource::One(policy),
             sessions_max: 1,
+            dns,
             ending: Ending::Remove,
         })?;
         let finished = in_engine(&engine, order, signals).await;
+        let seen = look(&engine);
         engine.close().await;
-        finished
+        Ok((finished?, seen))
     })
 }
 

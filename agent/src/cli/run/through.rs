@@ -52,6 +52,8 @@ async fn until_end(
                     | Reply::Sessions { .. }
                     | Reply::Event(_)
                     | Reply::Lost { .. }
+                    | Reply::Grants { .. }
+                    | Reply::Suggested(_)
                     | Reply::Reloaded { .. },
                 ) => return Err(Failure::odd_answer()),
                 None => return Err(Failure::silent_agent()),

@@ -1,5 +1,7 @@
 //! What is said over the control socket. Requests are closed: an unknown key is an error.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::observe::{event::Event, refused::Refusal};
@@ -28,6 +30,20 @@ pub enum Request {
     },
     /// Read the policies again.
     Reload {},
+    /// What the sessions of a tool hold by names.
+    Grants {
+        /// The tool.
+        tool: String,
+    },
+    /// The lines of a policy that would have allowed what a tool in `observe` mode did.
+    Suggest {
+        /// The tool.
+        tool: String,
+        /// Of this session only.
+        session: Option<u64>,
+        /// Of the last so many seconds only.
+        seconds: Option<u64>,
+    },
 }
 
 /// What the caller of `run` may say while the worker runs.
@@ -65,6 +81,13 @@ pub enum Reply {
         /// How many.
         policies: usize,
     },
+    /// Grants that have not ended.
+    Grants {
+        /// By session and address.
+        grants: Vec<GrantInfo>,
+    },
+    /// Lines of a policy.
+    Suggested(Suggestion),
     /// The request was not carried out.
     Refused(Refused),
 }
@@ -112,6 +135,40 @@ pub struct Refused {
     pub message: String,
 }
 
+/// What a session holds by a name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GrantInfo {
+    /// The session.
+    pub session: u64,
+    /// The address.
+    pub address: IpAddr,
+    /// The domain rule, canonical.
+    pub rule: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// First port that is open.
+    pub first_port: u16,
+    /// Last port that is open.
+    pub last_port: u16,
+    /// Whether a TLS handshake for a name is owed.
+    pub tls: bool,
+    /// How long it still holds.
+    pub seconds: u64,
+}
+
+/// Lines of a policy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Suggestion {
+    /// The lines, comments included.
+    pub toml: String,
+    /// Rules among them.
+    pub rules: u64,
+    /// Things that no line opens.
+    pub remarks: u64,
+    /// Events that are missing.
+    pub missing: u64,
+}
+
 /// How the agent is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -139,10 +196,37 @@ pub struct Status {
     pub events_lost: u64,
     /// Events that rate limits suppressed.
     pub events_suppressed: u64,
+    /// The resolver.
+    pub resolver: ResolverStatus,
+    /// What is right as configured, and weaker than it could be.
+    pub warnings: Vec<String>,
     /// What is wrong.
     pub ailments: Vec<String>,
     /// Resident memory of the agent, bytes.
     pub resident_bytes: u64,
+}
+
+/// The resolver.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResolverStatus {
+    /// Whether it answers.
+    pub answers: bool,
+    /// Its port on 127.0.0.1 and `::1`.
+    pub port: u16,
+    /// Whom it asks.
+    pub upstreams: String,
+    /// Questions that were asked upstream.
+    pub upstream_queries: u64,
+    /// Questions that upstream did not answer.
+    pub upstream_failures: u64,
+    /// Queries that were answered from the cache.
+    pub cache_hits: u64,
+    /// Queries that wait for upstream.
+    pub waiting: u64,
+    /// Addresses that names have opened.
+    pub grants: u64,
+    /// Grants for which there was no room.
+    pub grants_refused: u64,
 }
 
 /// A policy in force.
@@ -223,7 +307,7 @@ mod tests {
         check(
             r#"{"request":"shutdown"}"#,
             &expect![
-                "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload` at line 1 column 21"
+                "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload`, `grants`, `suggest` at line 1 column 21"
             ],
         );
         check(
@@ -250,6 +334,14 @@ mod tests {
                 tool: Some("web".to_owned()),
             },
             Request::Reload {},
+            Request::Grants {
+                tool: "web".to_owned(),
+            },
+            Request::Suggest {
+                tool: "web".to_owned(),
+                session: Some(7),
+                seconds: None,
+            },
         ];
         for request in requests {
             let frame = serde_json::to_string(&request).expect("json");

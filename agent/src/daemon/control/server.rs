@@ -162,6 +162,22 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             };
             channel.send(&reply).await
         }
+        Request::Grants { tool } => {
+            let grants = engine.grants_of(&tool);
+            channel.send(&Reply::Grants { grants }).await
+        }
+        Request::Suggest {
+            tool,
+            session,
+            seconds,
+        } => {
+            let within = seconds.map(Duration::from_secs);
+            let reply = match engine.suggest(&tool, session, within) {
+                Ok(proposal) => Reply::Suggested(proposal.into()),
+                Err(error) => refused(error.code() as u8, &error),
+            };
+            channel.send(&reply).await
+        }
     }
 }
 

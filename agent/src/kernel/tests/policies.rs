@@ -93,6 +93,7 @@ pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<Co
                 .into_iter()
                 .map(|(prefix, set)| TableEntry { prefix, set })
                 .collect(),
+            names: crate::policy::names::NameTable::default(),
             limits,
         },
         filesystem: Filesystem {

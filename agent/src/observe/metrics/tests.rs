@@ -12,13 +12,16 @@ use common::{
     verdict::{Outcome, Reason},
 };
 
-use super::{Applied, Fill, Launch, Losses, Metrics, PolicyInfo, Sample, TABLE, VerdictCount};
+use super::{
+    Applied, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
+};
 
 fn page() -> String {
     let metrics = Metrics::new().expect("metrics");
     metrics.launch("web", Launch::Started);
     metrics.launched_within(Duration::from_micros(700));
     metrics.reload(true);
+    metrics.query("web", "answered", Duration::from_micros(30));
     let sample = Sample {
         verdicts: vec![VerdictCount {
             tool: "web".to_owned(),
@@ -47,6 +50,11 @@ fn page() -> String {
         }],
         reload_successful: true,
         applied: Applied::default(),
+        names: NameNumbers {
+            up: true,
+            grants: 12,
+            ..NameNumbers::default()
+        },
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
 }
@@ -86,6 +94,11 @@ fn values_are_the_samples() {
          reason=\"not_allowed\",tool=\"web\"} 3",
         "stockade_events_lost_total 1",
         "stockade_policy_generation{tool=\"web\"} 4",
+        "stockade_grants 12",
+        "stockade_dns_up 1",
+        "stockade_observed_tools 0",
+        "stockade_dns_queries_total{result=\"answered\",tool=\"web\"} 1",
+        "stockade_dns_query_duration_seconds_bucket{le=\"0.00005\"} 1",
         "stockade_launches_total{result=\"started\",tool=\"web\"} 1",
         "stockade_launch_duration_seconds_bucket{le=\"0.00075\"} 1",
     ] {

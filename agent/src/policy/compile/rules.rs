@@ -14,12 +14,12 @@ use super::{
         error::{Code, Related, Span},
         port,
         raw::{
-            Field, List, Located, RawAllow, RawAllowPrivate, RawEch, RawLocalAllow, RawPort,
-            RawProtocol, RawRecord, RawTls,
+            Field, List, Located, RawAllow, RawAllowPrivate, RawLocalAllow, RawPort, RawProtocol,
         },
     },
-    Context, or,
-    targets::Demands,
+    Context,
+    domains::{Demands, Judged},
+    or,
 };
 
 /// A rule and its place.
@@ -56,6 +56,7 @@ impl Context<'_> {
         }
         placed.sort_by_key(|placed| placed.span);
         self.refuse_duplicates(&placed);
+        self.refuse_metadata_names(placed.iter().map(|placed| (&placed.rule, placed.span)));
         placed.into_iter().map(|placed| placed.rule).collect()
     }
 
@@ -74,11 +75,9 @@ impl Context<'_> {
                 },
             span,
         } = raw;
-        let path = "egress.allow";
-        let protocol = number(or(protocol, RawProtocol::Tcp));
-        let ports = self.ports(path, ports, span);
         let reason = self.prose("reason", reason.given());
-        let target = match (cidr, domain) {
+        let kind = RuleKind::Allow;
+        match (cidr, domain) {
             (Field::Absent, Field::Absent) => {
                 let message = "`egress.allow` needs `cidr` or `domain`";
                 let hint = "add a line like `cidr = \"185.199.108.0/22\"`";
@@ -86,12 +85,26 @@ impl Context<'_> {
                 None
             }
             (Field::Absent, domain) => {
-                let asked = Demands { tls, ech, records };
-                self.domain(&domain.given()?, &asked, ports.as_deref())
+                let demands = Demands {
+                    protocol,
+                    ports,
+                    tls,
+                    ech,
+                    records,
+                };
+                let Judged {
+                    target,
+                    protocol,
+                    ports,
+                } = self.domain(&domain.given()?, demands, span)?;
+                Some(self.place(span, kind, target, protocol, ports, reason))
             }
             (cidr, Field::Absent) => {
+                let ports = self.ports("egress.allow", ports, span);
                 self.only_with_domain(&tls, &ech, &records);
-                self.public(&cidr.given()?)
+                let target = self.public(&cidr.given()?)?;
+                let protocol = number(or(protocol, RawProtocol::Tcp));
+                Some(self.place(span, kind, target, protocol, ports?, reason))
             }
             (_, domain) => {
                 let place = domain.given().map_or(span, |domain| domain.span);
@@ -100,8 +113,7 @@ impl Context<'_> {
                 self.findings.hinted(Code::Conflict, place, message, hint);
                 None
             }
-        };
-        Some(self.place(span, RuleKind::Allow, target?, protocol, ports?, reason))
+        }
     }
 
     fn allow_private(&mut self, raw: Located<RawAllowPrivate>) -> Option<Placed> {
@@ -187,7 +199,7 @@ impl Context<'_> {
         ))
     }
 
-    fn ports(
+    pub(super) fn ports(
         &mut self,
         path: &'static str,
         field: Field<List<RawPort>>,
@@ -212,36 +224,6 @@ impl Context<'_> {
             }
         }
         (ranges.len() == wanted).then(|| port::merge(&ranges))
-    }
-
-    fn only_with_domain(
-        &mut self,
-        tls: &Field<RawTls>,
-        ech: &Field<RawEch>,
-        records: &Field<List<RawRecord>>,
-    ) {
-        let tls = if let Field::Given(given) = tls {
-            Some(given.span)
-        } else {
-            None
-        };
-        let ech = if let Field::Given(given) = ech {
-            Some(given.span)
-        } else {
-            None
-        };
-        let records = if let Field::Given(given) = records {
-            Some(given.span)
-        } else {
-            None
-        };
-        for (key, span) in [("tls", tls), ("ech", ech), ("records", records)] {
-            if let Some(span) = span {
-                let message = format!("`{key}` belongs to a rule with `domain`");
-                let hint = "an address has no name to check: drop it";
-                self.findings.hinted(Code::Conflict, span, message, hint);
-            }
-        }
     }
 
     fn place(
@@ -299,7 +281,7 @@ impl Context<'_> {
     }
 }
 
-const fn number(protocol: RawProtocol) -> u16 {
+pub(super) const fn number(protocol: RawProtocol) -> u16 {
     match protocol {
         RawProtocol::Tcp => TCP,
         RawProtocol::Udp => UDP,

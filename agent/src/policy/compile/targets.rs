@@ -1,4 +1,4 @@
-//! What a rule names: public blocks, doors into special-purpose blocks, this host, domains.
+//! What a rule names by address: public blocks, doors into special-purpose blocks, this host.
 //!
 //! The special-purpose ranges themselves are the kernel's, in `common::special`.
 
@@ -12,23 +12,12 @@ use common::{
 use super::{
     super::{
         compiled::{Prefix, Target},
-        domain::DomainPattern,
-        error::{Code, Span},
+        error::Code,
         port,
-        raw::{Field, List, Located, RawEch, RawPort, RawRecord, RawTls},
+        raw::{Located, RawPort},
     },
     Context,
 };
-
-/// Ports on which TLS does not begin with the first byte: a domain rule must say what it means.
-const NOT_TLS_AT_FIRST: &[u16] = &[22, 25, 80, 587, 3306, 5432, 6379];
-
-/// What a domain rule demands of the connection and the resolver.
-pub(super) struct Demands {
-    pub(super) tls: Field<RawTls>,
-    pub(super) ech: Field<RawEch>,
-    pub(super) records: Field<List<RawRecord>>,
-}
 
 impl Context<'_> {
     fn prefix(&mut self, cidr: &Located<String>) -> Option<Prefix> {
@@ -132,71 +121,6 @@ impl Context<'_> {
             return bad(self, Code::SpecialAddress, message, hint);
         }
         Some((Target::Prefix(Prefix::host(address)), socket.port()))
-    }
-
-    pub(super) fn domain(
-        &mut self,
-        domain: &Located<String>,
-        demands: &Demands,
-        ports: Option<&[(u16, u16)]>,
-    ) -> Option<Target> {
-        let Demands { tls, ech, records } = demands;
-        if let (Field::Absent, Some(ports)) = (tls, ports) {
-            self.need_tls_word(domain.span, ports);
-        }
-        if let (Field::Given(tls), Field::Given(ech)) = (tls, ech)
-            && tls.value == RawTls::Off
-            && ech.value == RawEch::Allow
-        {
-            let message = "`ech` says nothing where `tls` is off";
-            let hint = "drop one of the two";
-            self.findings
-                .hinted(Code::Conflict, ech.span, message, hint);
-        }
-        if let Field::Given(records) = records {
-            self.records(records);
-        }
-        match DomainPattern::parse(&domain.value) {
-            Ok(pattern) => {
-                let message = "domain rules are not enforced by this version";
-                let hint = "name the addresses: `cidr = \"185.199.108.0/22\"`";
-                self.findings
-                    .hinted(Code::Unsupported, domain.span, message, hint);
-                Some(Target::Domain(pattern))
-            }
-            Err(error) => {
-                let (message, hint) = (error.to_string(), error.hint());
-                self.findings
-                    .hinted(Code::BadDomain, domain.span, message, hint);
-                None
-            }
-        }
-    }
-
-    fn need_tls_word(&mut self, span: Span, ports: &[(u16, u16)]) {
-        let odd = NOT_TLS_AT_FIRST
-            .iter()
-            .find(|port| ports.iter().any(|(low, high)| (low..=high).contains(port)));
-        if let Some(port) = odd {
-            let message = format!("port {port} of a domain rule needs an explicit `tls`");
-            let hint = "what is spoken there seldom begins with TLS: add `tls = \"off\"` (any name on that address is then reachable), or `tls = \"require\"`";
-            self.findings.hinted(Code::MissingKey, span, message, hint);
-        }
-    }
-
-    fn records(&mut self, records: &Located<List<RawRecord>>) {
-        if records.value.is_empty() {
-            let hint = "drop the key, or write it like `records = [\"A\", \"AAAA\"]`";
-            self.findings
-                .hinted(Code::BadValue, records.span, "`records` is empty", hint);
-        }
-        for (at, record) in records.value.iter().enumerate() {
-            let earlier = records.value.iter().take(at);
-            if earlier.into_iter().any(|other| other.value == record.value) {
-                let message = "the record is listed twice";
-                self.findings.add(Code::Duplicate, record.span, message);
-            }
-        }
     }
 }
 

@@ -52,8 +52,6 @@ fn a_pasted_hint_allows() {
 #[test]
 fn where_nothing_opens_it_the_hint_says_so() {
     for destination in [
-        "8.8.8.8:53/udp",
-        "127.0.0.1:53",
         "127.0.0.1:123/udp",
         "0.0.0.0:80",
         "[64:ff9b::a00:1]:443",
@@ -67,6 +65,17 @@ fn where_nothing_opens_it_the_hint_says_so() {
     }
     let hint = healed("8.8.8.8:123/udp", &["8.8.8.8"]).unwrap_err();
     assert!(hint.starts_with("nothing opens it"), "{hint}");
+}
+
+#[test]
+fn port_53_goes_to_the_resolver_whatever_the_address() {
+    let policy = compile("t.toml", POLICY).unwrap();
+    let model = Model::new(&policy, BTreeSet::new());
+    for destination in ["8.8.8.8:53/udp", "127.0.0.1:53", "10.0.0.1:53"] {
+        let answer = explain(&policy, &model, destination.parse().unwrap());
+        assert_eq!(answer.verdict, Verdict::Resolver, "{destination}");
+        assert!(answer.hint.is_none());
+    }
 }
 
 #[test]
@@ -98,6 +107,16 @@ fn destinations_are_read_or_refused_with_the_reason() {
     assert!(parse("1.2.3.4:443/tcp").is_ok());
     assert!(parse("[::1]:443/udp").is_ok());
     assert!(matches!(parse("1.2.3.4"), Err(DestinationError::Port(_))));
+    for text in ["1.2.3.4:+443", "https://1.2.3.4:/", "a.example:99999"] {
+        assert!(
+            matches!(parse(text), Err(DestinationError::Port(_))),
+            "{text}"
+        );
+    }
+    assert!(matches!(
+        parse("ftp://a.example/"),
+        Err(DestinationError::Scheme(_))
+    ));
     assert!(matches!(parse("1.2.3.4:0"), Err(DestinationError::Port(_))));
     assert!(matches!(
         parse("1.2.3.4:443/sctp"),

@@ -47,6 +47,71 @@ fn what_is_no_name_is_refused() {
 }
 
 #[test]
+fn a_name_of_a_query_is_folded_and_never_converted() {
+    let read = |text: &str| DomainName::from_query(text).map(|name| name.to_string());
+    assert_eq!(read("API.Example.COM."), Ok("api.example.com".to_owned()));
+    assert_eq!(
+        read("_sip._tcp.a.Example"),
+        Ok("_sip._tcp.a.example".to_owned())
+    );
+    assert_eq!(
+        read("xn--BCHER-kva.example"),
+        Ok("xn--bcher-kva.example".to_owned())
+    );
+    assert_eq!(read(""), Err(DomainError::Empty));
+    assert_eq!(read("."), Err(DomainError::Empty));
+    assert!(matches!(read("a.."), Err(DomainError::EmptyLabel(_))));
+    assert!(matches!(read("COM"), Err(DomainError::SingleLabel(_))));
+    assert!(matches!(read("1.2.3.4"), Err(DomainError::Address(_))));
+    for text in [
+        "bücher.example",
+        "ａｐｉ.example",
+        "a b.example",
+        "a\\.b.example",
+        "*.example",
+        "a\0.example",
+        "a:1.example",
+    ] {
+        assert!(
+            matches!(read(text), Err(DomainError::Label { .. })),
+            "{text}"
+        );
+    }
+    assert!(matches!(
+        read(&"a.".repeat(1 << 16)),
+        Err(DomainError::TooLong(_))
+    ));
+}
+
+#[test]
+fn the_labels_of_a_message_are_no_text() {
+    let read = |labels: &[&[u8]]| DomainName::from_labels(labels.iter().copied());
+    assert_eq!(
+        read(&[b"Api", b"EXAMPLE"]),
+        DomainName::parse("api.example")
+    );
+    for labels in [
+        &[&b"a.b"[..], b"example"][..],
+        &[b"\xff", b"example"],
+        &[b"a", b"", b"example"],
+        &[b"", b"a", b"example"],
+        &[b"a\0", b"example"],
+        &[b"a", b"example."],
+        &[b"example"],
+        &[],
+        &[&[b'a'; 64], b"example"],
+        &[&[b'a'; 63][..]; 5],
+    ] {
+        assert!(read(labels).is_err(), "{labels:?}");
+    }
+    // 253 bytes fit, 254 do not.
+    let long: Vec<&[u8]> = vec![&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[b'd'; 61]];
+    assert_eq!(read(&long).unwrap().as_str().len(), 253);
+    let longer: Vec<&[u8]> = vec![&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[b'd'; 62]];
+    assert!(matches!(read(&longer), Err(DomainError::TooLong(_))));
+}
+
+#[test]
 fn a_wildcard_covers_every_depth_but_not_the_apex() {
     let pattern = DomainPattern::parse("*.CDN.example.").unwrap();
     assert_eq!(pattern.as_str(), "*.cdn.example");

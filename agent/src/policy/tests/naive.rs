@@ -177,7 +177,7 @@ fn naive(
         }
     }
     if port == 53 {
-        return Err(Reason::DnsNotRedirected);
+        return Err(Reason::Resolver);
     }
     let any = |section: &str, key: &str| {
         let rules = document.get(section).and_then(|table| table.get(key));
@@ -346,6 +346,7 @@ proptest! {
                 }
                 (Verdict::Observe(_), Ok(true)) => true,
                 (Verdict::Deny(got), Err(wanted)) => got == wanted,
+                (Verdict::Resolver, Err(wanted)) => wanted == Reason::Resolver,
                 _ => false,
             };
             prop_assert!(

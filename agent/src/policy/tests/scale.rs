@@ -6,8 +6,10 @@ use common::{flow::Address, limits::RULES_PER_POLICY_MAX};
 
 use crate::policy::{
     compile,
-    compiled::{Prefix, Rule, Target},
+    compiled::{DomainRule, Prefix, Rule, Target},
+    domain::{DomainName, DomainPattern},
     error::Code,
+    names::NameTable,
     table,
 };
 
@@ -75,6 +77,69 @@ fn more_rules_than_a_policy_may_have_are_refused_before_they_are_read() {
     assert_eq!(error.findings().len(), 1);
     assert_eq!(error.findings()[0].code, Code::OutOfBounds);
     assert_eq!(error.place(&error.findings()[0]).0, 4);
+}
+
+/// Names of distinct zones, a wildcard over every 256 of them.
+fn names(count: u32) -> String {
+    let mut text = String::from("version = 1\ntool = \"t\"\negress.allow = [\n");
+    for at in 0..count {
+        let zone = at / 256;
+        writeln!(
+            text,
+            "{{ domain = \"n{at}.z{zone}.example\", ports = [443] }},"
+        )
+        .unwrap();
+        if at % 256 == 0 {
+            writeln!(
+                text,
+                "{{ domain = \"*.z{zone}.example\", ports = [8443] }},"
+            )
+            .unwrap();
+        }
+    }
+    text.push_str("]\n");
+    text
+}
+
+#[test]
+fn a_hundred_thousand_names_are_indexed_and_found() {
+    // The text of so many rules takes its time unoptimised: the index is timed alone.
+    let some = compile("t.toml", &names(257)).unwrap().egress.rules;
+    let named = |pattern: String| {
+        let domain = DomainRule {
+            pattern: DomainPattern::parse(&pattern).unwrap(),
+            ..some[0].domain().unwrap().clone()
+        };
+        Rule {
+            target: Target::Domain(domain),
+            ..some[0].clone()
+        }
+    };
+    let rules: Vec<Rule> = (0..100_000_u32)
+        .map(|at| named(format!("n{at}.z{}.example", at % 400)))
+        .chain((0..400).map(|zone| named(format!("*.z{zone}.example"))))
+        .collect();
+    let start = Instant::now();
+    let table = NameTable::build(&rules).unwrap();
+    assert_eq!(table.entries().len(), 100_400);
+    let mut found = 0;
+    for at in 0..100_000_u32 {
+        let name = DomainName::from_query(&format!("N{at}.Z{}.example.", at % 400)).unwrap();
+        found += table.covering(&rules, &name).count();
+    }
+    let took = start.elapsed();
+    assert_eq!(found, 200_000, "each by its name and by its wildcard");
+    // Unoptimised and beside other tests it is a second; a walk over the rules would take hours.
+    assert!(took.as_secs() < 60, "{took:?}");
+}
+
+#[test]
+fn ten_thousand_names_compile() {
+    let start = Instant::now();
+    let policy = compile("t.toml", &names(10_000)).unwrap();
+    let took = start.elapsed();
+    assert_eq!(policy.egress.names.entries().len(), 10_000 + 40);
+    assert!(took.as_secs() < 60, "{took:?}");
 }
 
 #[test]

@@ -1,0 +1,429 @@
+//! The resolver among the other parts: who asks, what it may grant, who hears of refusals.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use common::{
+    event::Hook,
+    flow::{Address, DNS_PORT},
+    id::SessionId,
+    rule::PortRange,
+};
+use tokio::{task::spawn_blocking, time::sleep};
+
+use super::{Engine, error::chain};
+use crate::{
+    clock::BootTime,
+    config::{self, Refusal, Upstreams},
+    dns::{
+        Answered, Asker, Askers, GrantRefused, Granter, IsLocal, Limits, QueryEvent, RESOLV_CONF,
+        Served, Server, Settings, Sockets, TlsServer, Upstream, Witness,
+    },
+    kernel::{
+        Kernel,
+        clients::{CLIENT_LIFE, Clients},
+        grant::{GrantError, Grants},
+    },
+    observe::{event::Event, learned::Query, metrics::NameNumbers, name::shown},
+    timestamp::Timestamp,
+};
+
+/// Holds the port of the last agent of the instance, so that the next one listens there.
+const PORT_FILE: &str = "resolver.port";
+/// Between two looks for clients that are over: a source is known for not much longer than its life.
+const CLIENTS_SWEEP: Duration = CLIENT_LIFE;
+/// Sweeps of clients for each sweep of grants, whose ends lie minutes away.
+const GRANTS_SWEEP_EVERY: u32 = 10;
+
+/// The resolver's place in the engine.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) settings: config::Dns,
+    pub(super) port: u16,
+    pub(super) grants: Grants,
+    pub(super) clients: Clients,
+    server: Mutex<Option<Server>>,
+}
+
+/// What the resolver reaches the engine by. Weak: the resolver's tasks must not keep an engine alive
+/// that is being closed.
+#[derive(Clone)]
+struct Doors {
+    engine: Weak<Engine>,
+    grants: Grants,
+    clients: Clients,
+}
+
+/// Binds the configured port, else that of the agent before, else the first that is free.
+pub(super) fn bind(dns: &config::Dns, run_folder: &Path) -> Result<Sockets, crate::dns::Error> {
+    if dns.port.is_some() {
+        return Sockets::bind(dns.port);
+    }
+    let earlier = fs::read_to_string(run_folder.join(PORT_FILE)).ok();
+    let earlier = earlier.and_then(|port| port.trim().parse().ok());
+    match earlier.map(|port| Sockets::bind(Some(port))) {
+        Some(Ok(sockets)) => Ok(sockets),
+        // Somebody else has it by now, or it never was one.
+        Some(Err(error)) => {
+            tracing::info!(error = chain(&error), "another port for the resolver");
+            Sockets::bind(None)
+        }
+        None => Sockets::bind(None),
+    }
+}
+
+impl Names {
+    pub(super) fn new(settings: config::Dns, port: u16, kernel: &Kernel) -> Self {
+        Self {
+            settings,
+            port,
+            grants: kernel.grants(),
+            clients: kernel.clients(),
+            server: Mutex::default(),
+        }
+    }
+
+    /// What it counted so far.
+    pub(super) fn numbers(&self) -> NameNumbers {
+        let server = self.server();
+        let stats = server.as_ref().map(Server::stats).unwrap_or_default();
+        NameNumbers {
+            up: server.is_some(),
+            unknown: stats.unknown,
+            cache_hits: stats.cache_hits,
+            cache_entries: stats.cache_entries as u64,
+            cache_bytes: stats.cache_bytes as u64,
+            upstream: stats.asked,
+            upstream_failures: stats.upstream_failures,
+            waiting: stats.waiting as u64,
+            events_suppressed: stats.events_suppressed,
+            replies_lost: stats.replies_lost,
+            grants: self.grants.count() as u64,
+            grants_refused: self.grants.refused(),
+        }
+    }
+
+    /// Whom it asks, for people.
+    pub(super) fn upstreams(&self) -> String {
+        let servers = match &self.settings.upstreams {
+            Upstreams::Host => return RESOLV_CONF.to_owned(),
+            Upstreams::Servers(servers) => servers.iter().map(ToString::to_string),
+        };
+        let servers = servers.collect::<Vec<_>>().join(", ");
+        match &self.settings.tls {
+            Some(name) => format!("{servers} over TLS ({name})"),
+            None => servers,
+        }
+    }
+
+    /// Forgets what was counted of a session. Its grants go with the last of its sockets.
+    pub(super) fn forget(&self, session: SessionId) {
+        if let Some(server) = &*self.server() {
+            server.forget(session);
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        // It is only ever put in or taken out whole.
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Begins to answer, then sends workers there: nobody is sent where nobody answers.
+    pub(super) fn answer_names(self: &Arc<Self>, sockets: Sockets) -> Result<(), super::StartError> {
+        let names = &self.names;
+        let doors = Arc::new(Doors {
+            engine: Arc::downgrade(self),
+            grants: names.grants.clone(),
+            clients: names.clients.clone(),
+        });
+        let locals = self.kernel.locals();
+        let is_local: IsLocal = Arc::new(move |address: &Address| locals.holds(*address));
+        let settings = settings(&names.settings, is_local);
+        let server = crate::dns::serve(
+            sockets,
+            settings,
+            Arc::clone(&doors) as Arc<dyn Askers>,
+            Arc::clone(&doors) as Arc<dyn Granter>,
+            doors as Arc<dyn Witness>,
+        )?;
+        *names.server() = Some(server);
+        self.kernel.set_resolver(names.port)?;
+        keep_port(&self.instance.run_folder().join(PORT_FILE), names.port);
+        tracing::info!(
+            resolver.port = names.port,
+            resolver.upstreams = names.upstreams(),
+            "names resolve"
+        );
+        Ok(())
+    }
+
+    /// Sends workers nowhere, then stops to answer: from here on names do not resolve, and the
+    /// fence stands.
+    pub(super) async fn silence_names(&self) {
+        if let Err(error) = self.kernel.set_resolver(0) {
+            tracing::error!(error = chain(&error), "the resolver's port stays set");
+        }
+        let server = self.names.server().take();
+        if let Some(server) = server {
+            server.close().await;
+        }
+    }
+}
+
+/// What the resolver is told of the configuration.
+fn settings(dns: &config::Dns, is_local: IsLocal) -> Settings {
+    let upstream = match (&dns.upstreams, &dns.tls) {
+        (Upstreams::Host, _) => Upstream::ResolvConf(PathBuf::from(RESOLV_CONF)),
+        (Upstreams::Servers(servers), None) => Upstream::Plain(servers.clone()),
+        (Upstreams::Servers(servers), Some(name)) => Upstream::Tls {
+            servers: servers
+                .iter()
+                .map(|address| TlsServer {
+                    address: *address,
+                    name: name.clone(),
+                })
+                .collect(),
+            roots: dns.tls_roots.clone(),
+        },
+    };
+    Settings {
+        upstream,
+        refusal: match dns.refusal {
+            Refusal::Nxdomain => crate::dns::Refusal::NxDomain,
+            Refusal::Refused => crate::dns::Refusal::Refused,
+        },
+        limits: Limits {
+            queries_per_second: dns.queries_per_second,
+            query_burst: dns.burst,
+            names_per_minute: dns.wildcard_names_per_minute,
+            label_bytes_per_minute: dns.wildcard_bytes_per_minute,
+            ..Limits::DEFAULT
+        },
+        is_local,
+    }
+}
+
+/// Without it the next agent takes another port, which serves as well.
+fn keep_port(file: &Path, port: u16) {
+    let written: io::Result<()> = fs::write(file, format!("{port}\n"));
+    if let Err(error) = written {
+        tracing::warn!(%error, "the resolver's port is not kept");
+    }
+}
+
+impl Askers for Doors {
+    fn find(&self, source: SocketAddr, protocol: u16) -> Option<Asker> {
+        let session = self.clients.find(source, protocol).unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "client of the resolver not read");
+            None
+        })?;
+        let engine = self.engine.upgrade()?;
+        // The policy that is in force now, not the one of the launch: a push holds at once.
+        let id = engine.sessions.policy_of(session)?;
+        let policy = engine.policies.current().policy(id)?;
+        Some(Asker { session, policy })
+    }
+}
+
+impl Granter for Doors {
+    fn give(
+        &self,
+        session: SessionId,
+        address: Address,
+        ranges: &[PortRange],
+        expires: BootTime,
+    ) -> Result<(), GrantRefused> {
+        // An answer may have been on its way when the session began to end.
+        let alive = self.engine.upgrade();
+        let alive = alive.is_some_and(|engine| engine.sessions.policy_of(session).is_some());
+        if !alive {
+            return Err(GrantRefused);
+        }
+        let given = self.grants.give(session, address, ranges, expires);
+        given.map_err(|error| {
+            match &error {
+                GrantError::Full { .. } | GrantError::Map(_) => tracing::warn!(
+                    session.id = session.0,
+                    dst.ip = %address,
+                    error = chain(&error),
+                    "grant not given"
+                ),
+                GrantError::NoSession(_) => tracing::debug!(
+                    session.id = session.0,
+                    "grant not given: the session is over"
+                ),
+            }
+            GrantRefused
+        })
+    }
+}
+
+impl Witness for Doors {
+    fn saw(&self, event: QueryEvent) {
+        if let Some(engine) = self.engine.upgrade() {
+            engine.tell(query_event(event));
+        }
+    }
+
+    fn answered(&self, answered: Answered<'_>) {
+        let Some(engine) = self.engine.upgrade() else {
+            return;
+        };
+        let query = Query {
+            name: answered.question.name.as_str(),
+            record: answered.question.record.word(),
+            lacking: answered.observed.is_some(),
+            addresses: answered.addresses,
+        };
+        let (tool, session) = (answered.policy.tool.as_str(), answered.session.0);
+        engine.learned.query(tool, session, query, Timestamp::now());
+    }
+
+    fn served(&self, tool: &str, result: Served, took: Duration) {
+        if let Some(engine) = self.engine.upgrade() {
+            engine.metrics.query(tool, result.label(), took);
+        }
+    }
+}
+
+/// The event of a query, in the form of those that come from the kernel.
+fn query_event(event: QueryEvent) -> Event {
+    let QueryEvent {
+        session,
+        tool,
+        name,
+        record,
+        outcome,
+        reason,
+        rule,
+        address,
+        took: _,
+    } = event;
+    Event {
+        time: Timestamp::now().to_string(),
+        session: Some(session.0),
+        tool: Some(tool),
+        outcome,
+        reason,
+        hook: Hook::Resolver,
+        rule,
+        // Harmless already; whatever else it should hold is made so.
+        name: Some(harmless(&name)).filter(|name| !name.is_empty()),
+        record: Some(harmless(&record)).filter(|record| !record.is_empty()),
+        protocol: 0,
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        port: DNS_PORT,
+        local_port: 0,
+        family: 0,
+        socket_type: 0,
+        pid: 0,
+        cgroup: 0,
+        suppressed: 0,
+    }
+}
+
+/// The resolver spells odd bytes out as `\DDD`, in which nothing is left to be spelt but the
+/// backslashes themselves.
+fn harmless(text: &str) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return text.to_owned();
+    }
+    shown(text.bytes())
+}
+
+/// Takes out clients and grants that are over, until the engine goes.
+pub(super) async fn sweep(engine: Arc<Engine>) {
+    let mut stopping = engine.stopping();
+    let (clients, grants) = (engine.names.clients.clone(), engine.names.grants.clone());
+    drop(engine);
+    for round in 1_u32.. {
+        tokio::select! {
+            () = stopping.wait() => return,
+            () = sleep(CLIENTS_SWEEP) => {}
+        }
+        let (clients, grants) = (clients.clone(), grants.clone());
+        // Tables may be large: off the threads that serve everybody.
+        let swept = spawn_blocking(move || {
+            if round % GRANTS_SWEEP_EVERY == 0 {
+                let ended = grants.sweep(BootTime::now());
+                tracing::trace!(ended, "grants swept");
+            }
+            clients.sweep()
+        });
+        match swept.await {
+            Ok(Ok(over)) => tracing::trace!(over, "clients of the resolver swept"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "clients of the resolver not swept");
+            }
+            Err(error) => tracing::warn!(%error, "clients of the resolver not swept"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use common::{
+        id::SessionId,
+        verdict::{Outcome, Reason},
+    };
+
+    use super::{Limits, Refusal, Upstream, Upstreams, config, query_event, settings};
+    use crate::dns::QueryEvent;
+
+    #[test]
+    fn the_configuration_reaches_the_resolver() {
+        let mut dns = config::Dns {
+            refusal: Refusal::Refused,
+            queries_per_second: 7,
+            burst: 8,
+            wildcard_names_per_minute: 9,
+            wildcard_bytes_per_minute: 10,
+            ..config::Dns::default()
+        };
+        let told = settings(&dns, std::sync::Arc::new(|_| false));
+        assert_eq!(told.upstream, Upstream::ResolvConf("/etc/resolv.conf".into()));
+        assert_eq!(told.refusal, crate::dns::Refusal::Refused);
+        let expected = Limits {
+            queries_per_second: 7,
+            query_burst: 8,
+            names_per_minute: 9,
+            label_bytes_per_minute: 10,
+            ..Limits::DEFAULT
+        };
+        assert_eq!(told.limits, expected);
+        let server = "192.0.2.53:853".parse().expect("address");
+        dns.upstreams = Upstreams::Servers(vec![server]);
+        dns.tls = Some("dns.example".to_owned());
+        let told = settings(&dns, std::sync::Arc::new(|_| false));
+        let Upstream::Tls { servers, .. } = told.upstream else {
+            panic!("not over TLS: {:?}", told.upstream);
+        };
+        assert_eq!(servers[0].name, "dns.example");
+        assert_eq!(servers[0].address, server);
+    }
+
+    #[test]
+    fn a_query_is_an_event_without_escapes() {
+        let event = query_event(QueryEvent {
+            session: SessionId(7),
+            tool: "web".to_owned(),
+            name: "a\x1b[2Jb.example".to_owned(),
+            record: "TXT".to_owned(),
+            outcome: Outcome::Deny,
+            reason: Reason::NameNotAllowed,
+            rule: None,
+            address: None,
+            took: Duration::ZERO,
+        });
+        assert_eq!(event.destination(), r"name a\027[2Jb.example TXT");
+    }
+}

@@ -1,0 +1,231 @@
+//! What the daemon tells at the moment of a scrape, and the families of the page that come of it.
+
+use std::time::Duration;
+
+use common::{
+    decide::Mode,
+    event::Hook,
+    verdict::{Outcome, Reason},
+};
+use prometheus::proto::MetricFamily;
+
+use super::{
+    COUNTERS_FULL, DESTROY_LOST, DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS,
+    DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM,
+    DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED,
+    MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO,
+    POLICY_RELOAD_OK, SESSIONS, SESSIONS_MAX, STATE_MISSING, VERDICTS,
+};
+use crate::observe::event::protocol_label;
+
+/// What the daemon tells at the moment of a scrape.
+#[derive(Debug, Default)]
+pub struct Sample {
+    /// Decisions so far.
+    pub verdicts: Vec<VerdictCount>,
+    /// Losses so far.
+    pub losses: Losses,
+    /// Tables of the kernel side.
+    pub maps: Vec<Fill>,
+    /// Sessions alive, per tool.
+    pub sessions: Vec<(String, u64)>,
+    /// Sessions that may be alive at once.
+    pub sessions_max: u32,
+    /// Policies in force.
+    pub policies: Vec<PolicyInfo>,
+    /// Whether the folder as it was last read is in force.
+    pub reload_successful: bool,
+    /// How long the last policy change took.
+    pub applied: Applied,
+    /// The resolver and what it granted.
+    pub names: NameNumbers,
+}
+
+/// The resolver and what it granted. Queries are counted by tool where they are answered
+/// ([`super::Metrics::query`]).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NameNumbers {
+    /// Whether it answers.
+    pub up: bool,
+    /// Queries of nobody that is known.
+    pub unknown: u64,
+    /// Queries that were answered from the cache.
+    pub cache_hits: u64,
+    /// Answers in the cache.
+    pub cache_entries: u64,
+    /// Bytes of the cache.
+    pub cache_bytes: u64,
+    /// Questions that were asked upstream.
+    pub upstream: u64,
+    /// Questions that upstream did not answer.
+    pub upstream_failures: u64,
+    /// Queries that wait.
+    pub waiting: u64,
+    /// Events that were not sent.
+    pub events_suppressed: u64,
+    /// Replies that were lost.
+    pub replies_lost: u64,
+    /// Addresses that are open by grants.
+    pub grants: u64,
+    /// Grants for which there was no room.
+    pub grants_refused: u64,
+}
+
+/// One counter of the kernel side.
+#[derive(Clone, Debug)]
+pub struct VerdictCount {
+    /// The tool, or `unknown`.
+    pub tool: String,
+    /// What was decided.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// Protocol number.
+    pub protocol: u16,
+    /// Where.
+    pub hook: Hook,
+    /// How often.
+    pub count: u64,
+}
+
+/// What the kernel side lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Losses {
+    /// Events that found the ring full.
+    pub events_lost: u64,
+    /// Events that the rate limit suppressed.
+    pub events_suppressed: u64,
+    /// Orders to destroy that found their ring full.
+    pub destroy_lost: u64,
+    /// Counter keys that found the table full.
+    pub counters_full: u64,
+    /// Sockets without state.
+    pub state_missing: u64,
+}
+
+/// How full a table of the kernel side is.
+#[derive(Clone, Debug)]
+pub struct Fill {
+    /// Its name.
+    pub map: String,
+    /// Entries.
+    pub entries: u64,
+    /// Entries that it can hold.
+    pub capacity: u64,
+}
+
+/// A policy in force.
+#[derive(Clone, Debug)]
+pub struct PolicyInfo {
+    /// Its tool.
+    pub tool: String,
+    /// Its digest, hexadecimal.
+    pub digest: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its generation.
+    pub generation: u32,
+}
+
+/// How long the last policy change took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Applied {
+    /// Rules into the tables.
+    pub publish: Duration,
+    /// New generations in force.
+    pub flip: Duration,
+}
+
+/// The families of a sample.
+pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let Sample {
+        verdicts,
+        losses,
+        maps,
+        sessions,
+        sessions_max,
+        policies,
+        reload_successful,
+        applied,
+        names,
+    } = sample;
+    let observed = policies.iter().filter(|p| p.mode == Mode::Observe);
+    let alone = |value| [(Vec::new(), value)];
+    let families = [
+        VERDICTS.counter(verdicts.iter().map(|v| (verdict_labels(v), v.count)))?,
+        EVENTS_LOST.counter(alone(losses.events_lost))?,
+        EVENTS_SUPPRESSED.counter(alone(losses.events_suppressed))?,
+        DESTROY_LOST.counter(alone(losses.destroy_lost))?,
+        COUNTERS_FULL.counter(alone(losses.counters_full))?,
+        STATE_MISSING.counter(alone(losses.state_missing))?,
+        MAP_ENTRIES.gauge(maps.iter().map(|m| (vec![m.map.as_str()], m.entries)))?,
+        MAP_CAPACITY.gauge(maps.iter().map(|m| (vec![m.map.as_str()], m.capacity)))?,
+        SESSIONS.gauge(sessions.iter().map(|(tool, n)| (vec![tool.as_str()], *n)))?,
+        SESSIONS_MAX.gauge(alone(u64::from(*sessions_max)))?,
+        POLICY_GENERATION.gauge(
+            policies
+                .iter()
+                .map(|p| (vec![p.tool.as_str()], u64::from(p.generation))),
+        )?,
+        POLICY_INFO.gauge(policies.iter().map(|p| (policy_labels(p), 1)))?,
+        POLICY_RELOAD_OK.gauge(alone(u64::from(*reload_successful)))?,
+        POLICY_APPLY.seconds([
+            (vec!["publish"], applied.publish),
+            (vec!["flip"], applied.flip),
+        ])?,
+        OBSERVED.gauge(alone(observed.count() as u64))?,
+    ];
+    let families = families.into_iter().flatten();
+    Ok(families.chain(name_families(names)?).collect())
+}
+
+fn name_families(names: &NameNumbers) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let NameNumbers {
+        up,
+        unknown,
+        cache_hits,
+        cache_entries,
+        cache_bytes,
+        upstream,
+        upstream_failures,
+        waiting,
+        events_suppressed,
+        replies_lost,
+        grants,
+        grants_refused,
+    } = *names;
+    let alone = |value| [(Vec::new(), value)];
+    let families = [
+        DNS_UP.gauge(alone(u64::from(up)))?,
+        DNS_UNKNOWN.counter(alone(unknown))?,
+        DNS_CACHE_HITS.counter(alone(cache_hits))?,
+        DNS_CACHE_ENTRIES.gauge(alone(cache_entries))?,
+        DNS_CACHE_BYTES.gauge(alone(cache_bytes))?,
+        DNS_UPSTREAM.counter(alone(upstream))?,
+        DNS_UPSTREAM_FAILURES.counter(alone(upstream_failures))?,
+        DNS_WAITING.gauge(alone(waiting))?,
+        DNS_EVENTS_SUPPRESSED.counter(alone(events_suppressed))?,
+        DNS_REPLIES_LOST.counter(alone(replies_lost))?,
+        GRANTS.gauge(alone(grants))?,
+        GRANTS_REFUSED.counter(alone(grants_refused))?,
+    ];
+    Ok(families.into_iter().flatten().collect())
+}
+
+fn verdict_labels(verdict: &VerdictCount) -> Vec<&str> {
+    vec![
+        &verdict.tool,
+        verdict.outcome.label(),
+        verdict.reason.label(),
+        protocol_label(verdict.protocol),
+        verdict.hook.label(),
+    ]
+}
+
+fn policy_labels(policy: &PolicyInfo) -> Vec<&str> {
+    let mode = match policy.mode {
+        Mode::Enforce => "enforce",
+        Mode::Observe => "observe",
+    };
+    vec![&policy.tool, &policy.digest, mode]
+}

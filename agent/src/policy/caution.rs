@@ -1,0 +1,67 @@
+//! What `policy check` says of rules that are right and weaker than the rest.
+
+use common::{decide::Mode, flow::UDP};
+
+use super::{
+    compiled::{CompiledPolicy, DomainRule, Ech, Record, Rule, Tls},
+    special_name,
+};
+
+/// A rule with a weaker guarantee.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caution<'a> {
+    /// Line of the file, where it is about a rule.
+    pub line: Option<u32>,
+    /// What it is about: a rule's canonical text, or a setting.
+    pub about: &'a str,
+    /// What is weaker.
+    pub text: String,
+}
+
+/// Everything in a policy that guarantees less, in the order of the file.
+#[must_use]
+pub fn cautions(policy: &CompiledPolicy) -> Vec<Caution<'_>> {
+    let mode = (policy.mode == Mode::Observe && !policy.egress.names.is_empty()).then(|| Caution {
+        line: None,
+        about: "mode = \"observe\"",
+        text: "any name is answered and reported: DNS is a way out, and what no rule allows passes"
+            .to_owned(),
+    });
+    let rules = policy.egress.rules.iter().flat_map(|rule| {
+        let texts = rule.domain().map(|domain| of(rule, domain));
+        texts.into_iter().flatten().map(|text| Caution {
+            line: Some(rule.line),
+            about: &rule.text,
+            text,
+        })
+    });
+    mode.into_iter().chain(rules).collect()
+}
+
+fn of(rule: &Rule, domain: &DomainRule) -> Vec<String> {
+    let mut texts = Vec::new();
+    if domain.gives_addresses() && domain.tls == Tls::Off {
+        let ports = super::port::text(&rule.ports);
+        let what = if rule.protocol == UDP {
+            "no name is looked for in datagrams"
+        } else {
+            "no name is checked"
+        };
+        texts.push(format!(
+            "{what}: any name on that address is reachable on port {ports}"
+        ));
+    }
+    if domain.ech == Ech::Allow {
+        let text = "the name that is seen is not always the name that is reached: a hidden one on that address passes";
+        texts.push(text.to_owned());
+    } else if domain.answers(Record::Https) || domain.answers(Record::Svcb) {
+        let text = "service bindings may hold keys for encrypted client hello: clients that use them are refused (`tls_hidden`)";
+        texts.push(text.to_owned());
+    }
+    if let Some(zone) = special_name::shared(&domain.pattern) {
+        texts.push(format!(
+            "anybody can rent a name below {zone}: what is sent there may reach anybody"
+        ));
+    }
+    texts
+}
