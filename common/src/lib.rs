@@ -16,6 +16,7 @@ pub mod abi;
 pub mod decide;
 pub mod event;
 pub mod flow;
+pub mod hello;
 pub mod id;
 pub mod layout;
 pub mod limits;

@@ -11,6 +11,7 @@
     reason = "a helper that is allowed in some hooks only is a method of their context"
 )]
 
+mod hello;
 mod packet;
 
 use core::ptr;
@@ -29,7 +30,10 @@ use common::{
     limits::ANCESTORS_MAX,
 };
 
-pub(crate) use self::packet::{Header, Packet};
+pub(crate) use self::{
+    hello::{Payload, Segment},
+    packet::{Header, Packet},
+};
 use crate::{maps, state::State};
 
 /// Address family of a hook's variant.

@@ -82,7 +82,23 @@ pub(crate) fn tell(who: &Who, what: &What, verdict: &Verdict) {
         maps::tally(Tally::EventsSuppressed);
         return;
     };
-    maps::send_event(|| Event {
+    maps::send_event(|| event(who, what, verdict, time_ns, suppressed));
+}
+
+/// The same, with the name of a refused handshake.
+#[inline(always)]
+pub(crate) fn tell_named(who: &Who, what: &What, verdict: &Verdict, name: &maps::Name) {
+    let time_ns = ctx::now();
+    let Some(suppressed) = admit(who.session, time_ns) else {
+        maps::tally(Tally::EventsSuppressed);
+        return;
+    };
+    name.send_event(|| event(who, what, verdict, time_ns, suppressed));
+}
+
+#[inline(always)]
+fn event(who: &Who, what: &What, verdict: &Verdict, time_ns: u64, suppressed: u32) -> Event {
+    Event {
         time_ns,
         session: who.session,
         rule: verdict.rule(),
@@ -102,7 +118,7 @@ pub(crate) fn tell(who: &Who, what: &What, verdict: &Verdict) {
         hook: what.hook as u8,
         socket_type: what.socket_type,
         pad: 0,
-    });
+    }
 }
 
 /// How many events were suppressed before this one, or `None` when this one is too many. A session

@@ -3,6 +3,8 @@
 //! Nothing here decides. No map is an LRU map: an entry that decides never goes of itself; a full
 //! map means that a flow is refused.
 
+mod names;
+
 use core::ptr::{self, NonNull};
 
 use aya_ebpf::{
@@ -26,6 +28,7 @@ use common::{
     rule::{Match, RuleSet},
 };
 
+pub(crate) use self::names::Name;
 use crate::atomic::Counter;
 
 /// Cgroup id to worker. Twice the sessions: a closing one keeps its entry.

@@ -127,6 +127,42 @@ impl State {
         self.write_from(seen.0, &renewed);
     }
 
+    /// Notes with which number the stream begins, and that no piece of it was held back yet. Says
+    /// whether it did, and the sequence from then on.
+    #[inline(always)]
+    pub(crate) fn begin(&self, seen: Seen, verified: &Verified, initial: u32) -> (bool, Seen) {
+        let noted = self.write_all(seen.0, verified, || {
+            write!(self.initial_sequence = initial);
+            write!(self.hello_pieces = 0);
+        });
+        (noted, Seen(seen.0 + 2))
+    }
+
+    /// The number with which the stream begins, where `STATE_SYN_SEEN` is set.
+    #[inline(always)]
+    pub(crate) fn initial_sequence(&self) -> u32 {
+        read!(self.initial_sequence)
+    }
+
+    /// Pieces of the stream's beginning that were held back.
+    #[inline(always)]
+    pub(crate) fn hello_pieces(&self) -> u16 {
+        read!(self.hello_pieces)
+    }
+
+    /// Notes how many pieces were held back.
+    #[inline(always)]
+    pub(crate) fn hold(&self, seen: Seen, verified: &Verified, pieces: u16) {
+        self.write_all(seen.0, verified, || write!(self.hello_pieces = pieces));
+    }
+
+    /// Writes what was changed in what was read, unless another hook wrote meanwhile; says whether
+    /// it did.
+    #[inline(always)]
+    pub(crate) fn settle(&self, seen: Seen, verified: &Verified) -> bool {
+        self.write_all(seen.0, verified, || ())
+    }
+
     /// Whether the order to destroy this socket was given.
     #[inline(always)]
     pub(crate) fn is_ordered(&self) -> bool {
@@ -150,12 +186,17 @@ impl State {
 
     #[inline(always)]
     fn write_from(&self, sequence: u64, verified: &Verified) {
+        self.write_all(sequence, verified, || ());
+    }
+
+    #[inline(always)]
+    fn write_all(&self, sequence: u64, verified: &Verified, rest: impl FnOnce()) -> bool {
         if sequence & 1 != 0 {
-            return;
+            return false;
         }
         let lock = self.sequence();
         if !lock.exchange(sequence, sequence + 1) {
-            return;
+            return false;
         }
         write!(self.address = verified.address);
         write!(self.port = verified.port);
@@ -163,9 +204,11 @@ impl State {
         write!(self.generation = verified.generation);
         write!(self.rule = verified.rule);
         write!(self.flags = verified.flags);
+        rest();
         // A swap and not a store: an atomic operation that returns a value is a full barrier in
         // the kernel's memory model, on every processor.
         let _odd = lock.swap(sequence + 2);
+        true
     }
 
     #[inline(always)]

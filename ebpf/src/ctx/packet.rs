@@ -31,11 +31,11 @@ pub(crate) struct Header {
     pub(crate) destination: Address,
     pub(crate) destination_port: u16,
     /// Where the transport header begins.
-    transport: u32,
+    pub(super) transport: u32,
 }
 
 /// The context of `egress` and `ingress`.
-pub(crate) struct Packet(*mut __sk_buff);
+pub(crate) struct Packet(pub(super) *mut __sk_buff);
 
 impl Packet {
     #[inline(always)]
@@ -183,7 +183,7 @@ impl Packet {
     }
 
     #[inline(always)]
-    fn load<T: Copy>(&self, offset: u32) -> Option<T> {
+    pub(super) fn load<T: Copy>(&self, offset: u32) -> Option<T> {
         let mut bytes = core::mem::MaybeUninit::<T>::uninit();
         // SAFETY: the buffer has the size that is given.
         let failed = unsafe {

@@ -7,7 +7,7 @@ use common::{
     event::Hook,
     flow::{Flow, Place, Shape},
     id::RuleId,
-    layout::{Config, STATE_DOOR, STATE_OBSERVED},
+    layout::{Config, STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED},
     special::{self, Special},
     verdict::{Reason, Verdict},
 };
@@ -60,6 +60,9 @@ pub(crate) fn verified(
     }
     if verdict.rule() == RuleId(0) {
         flags |= STATE_OBSERVED;
+    }
+    if matches!(verdict, Verdict::AllowNamed(_)) {
+        flags |= STATE_NAME_OWED;
     }
     Verified {
         address: flow.address,

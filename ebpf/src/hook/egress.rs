@@ -8,11 +8,14 @@ use common::{
     event::{DestroyOrder, Hook},
     flow::{Flow, Place, Shape, TCP, UDP},
     id::{Generation, SessionId},
-    layout::{STATE_DOOR, STATE_OBSERVED, Tally},
+    layout::{STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, Tally},
     verdict::{Reason, Verdict},
 };
 
-use super::{PASS, REFUSE, connect};
+use super::{
+    PASS, REFUSE, connect,
+    tls::{self, Fate},
+};
 use crate::{
     ctx::{self, Header, Packet},
     emit::{self, What, Who},
@@ -48,6 +51,7 @@ fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
         && verified.port == header.destination_port
         && verified.protocol == header.protocol
         && word.generation() == Some(verified.generation)
+        && verified.flags & STATE_NAME_OWED == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
         // Bytes are charged by the full decision.
         && !word.limited()
@@ -59,38 +63,53 @@ fn judge(packet: &Packet, header: &Header, state: Option<State>) -> i32 {
     let flow = flow(packet, header);
     let mut state = state;
     let (kernel, cgroup) = whose(packet, &mut state);
-    let mut reason = carried_over(&kernel, &flow, state);
+    let (mut reason, mut owes) = carried_over(&kernel, &flow, state);
     if reason == UNDECIDED {
-        reason = decide_anew(&kernel, &flow, state);
+        (reason, owes) = decide_anew(&kernel, &flow, state);
     }
+    let mut told = false;
     if reason == Reason::Rule {
-        return PASS;
+        if !owes {
+            return PASS;
+        }
+        match tls::judge(packet, header, &kernel, state, &what(packet, header)) {
+            Fate::Pass => return PASS,
+            Fate::Hold => return REFUSE,
+            Fate::Refuse(why) => reason = why,
+            Fate::Refused => told = true,
+        }
     }
     let verdict = Verdict::Deny(reason);
     let who = Who {
         cgroup,
         ..Who::of(&kernel)
     };
-    emit::count(&who, Hook::Egress, flow.protocol, &verdict);
-    emit::tell(&who, &what(packet, header), &verdict);
+    if !told {
+        emit::count(&who, Hook::Egress, flow.protocol, &verdict);
+        emit::tell(&who, &what(packet, header), &verdict);
+    }
     if let Some(state) = state {
         order_destruction(packet, header, state, &who);
     }
     REFUSE
 }
 
-/// The reason of a refusal, or [`Reason::Rule`] for what passes.
+/// The reason of a refusal, or [`Reason::Rule`] for what passes; and whether it owes a name.
 #[inline(always)]
-fn decide_anew(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
+fn decide_anew(kernel: &Kernel, flow: &Flow, state: Option<State>) -> (Reason, bool) {
     let verdict = decide(kernel, flow);
     if !verdict.passes() {
-        return verdict.reason();
+        return (verdict.reason(), false);
     }
+    let owes = matches!(verdict, Verdict::AllowNamed(_));
     emit::count(&Who::of(kernel), Hook::Egress, flow.protocol, &verdict);
-    if let (Some(state), Some(generation)) = (state, kernel.word.generation()) {
+    if let (Some(state), Some(generation)) = (state, kernel.word.generation())
+        // One that was refused for its first bytes stays so.
+        && !(owes && state.is_ordered())
+    {
         state.verify(&connect::verified(flow, verdict, generation));
     }
-    Reason::Rule
+    (Reason::Rule, owes)
 }
 
 /// The view of the maps for the packet's socket, and its cgroup where nobody's. A socket without a
@@ -114,11 +133,12 @@ fn whose(packet: &Packet, state: &mut Option<State>) -> (Kernel, u64) {
 }
 
 /// What an earlier decision still says: the packet goes to the verified destination, and the rule
-/// that admitted it lives in the generation in force. Only the bytes are left to charge.
+/// that admitted it lives in the generation in force. Only the bytes are left to charge; and a name,
+/// where one is owed.
 #[inline(always)]
-fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
+fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> (Reason, bool) {
     let (Some(state), Some(scope)) = (state, kernel.scope()) else {
-        return UNDECIDED;
+        return (UNDECIDED, false);
     };
     let (seen, verified) = state.verified();
     let same = flow.shape == Shape::Plain
@@ -129,17 +149,18 @@ fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> Reason {
         && verified.flags & STATE_OBSERVED == 0
         && (verified.flags & STATE_DOOR != 0 || flow.place == Place::Remote);
     if !same {
-        return UNDECIDED;
+        return (UNDECIDED, false);
     }
+    let owes = verified.flags & STATE_NAME_OWED != 0;
     if verified.generation != scope.generation {
         if !maps::lives(scope.policy, scope.generation, verified.rule) {
-            return UNDECIDED;
+            return (UNDECIDED, false);
         }
         state.renew(seen, &verified, scope.generation);
     }
     match kernel.quota(scope, flow) {
-        Quota::Left => Reason::Rule,
-        Quota::ConnectionsSpent | Quota::BytesSpent => Reason::LimitBytes,
+        Quota::Left => (Reason::Rule, owes),
+        Quota::ConnectionsSpent | Quota::BytesSpent => (Reason::LimitBytes, false),
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod egress;
 pub(crate) mod ingress;
 pub(crate) mod sendmsg;
 pub(crate) mod sock_create;
+pub(crate) mod tls;
 
 /// The system call or the packet goes on.
 pub(crate) const PASS: i32 = 1;

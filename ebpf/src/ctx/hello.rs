@@ -1,0 +1,149 @@
+//! The bytes that a packet brings to a TCP stream, for `common::hello`.
+
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use common::hello::Bytes;
+
+use super::packet::{Header, Packet};
+
+/// `AF_INET`
+const V4: u16 = 2;
+/// Bytes of an IPv6 header.
+const V6_HEADER: u32 = 40;
+/// Bytes of a TCP header without options.
+const TCP_HEADER: u32 = 20;
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const URG: u8 = 0x20;
+
+/// What a TCP header says (RFC 9293, 3.1).
+pub(crate) struct Segment {
+    sequence: u32,
+    flags: u8,
+    /// Where the payload begins.
+    payload: u32,
+    /// Bytes of it.
+    length: u32,
+}
+
+impl Segment {
+    /// Whether it opens the stream.
+    #[inline(always)]
+    pub(crate) fn opens(&self) -> bool {
+        self.flags & (SYN | ACK) == SYN
+    }
+
+    /// Whether it speaks of urgent data, which a receiver may take out of the stream.
+    #[inline(always)]
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.flags & URG != 0
+    }
+
+    /// Its sequence number.
+    #[inline(always)]
+    pub(crate) fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// Bytes of the stream in it.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// Whether its bytes are the first of a stream that was opened with this number. A SYN, which may
+    /// bring bytes itself (RFC 7413), has a number of its own.
+    #[inline(always)]
+    pub(crate) fn begins(&self, initial: u32) -> bool {
+        let syn = u32::from(self.flags & SYN != 0);
+        self.sequence.wrapping_add(syn) == initial.wrapping_add(1)
+    }
+}
+
+impl Packet {
+    /// The TCP header; `None` where its lengths lie. What the IP header does not count as the
+    /// packet's is no payload.
+    #[inline(always)]
+    pub(crate) fn segment(&self, header: &Header) -> Option<Segment> {
+        let end = self.declared_length(header)?;
+        let [_, sequence, _, fourth, _]: [u32; 5] = self.load(header.transport)?;
+        let [offset, flags, ..] = fourth.to_ne_bytes();
+        let words = u32::from(offset >> 4);
+        let payload = header.transport + words * 4;
+        if words * 4 < TCP_HEADER || payload > end {
+            return None;
+        }
+        Some(Segment {
+            sequence: u32::from_be(sequence),
+            flags,
+            payload,
+            length: end - payload,
+        })
+    }
+
+    /// Bytes of the packet by its IP header. 0 there means more than its 16 bits hold: the packet is
+    /// cut up later, and all of it counts.
+    #[inline(always)]
+    fn declared_length(&self, header: &Header) -> Option<u32> {
+        let at = if header.family == V4 { 2 } else { 4 };
+        let declared = u32::from(u16::from_be_bytes(self.load::<[u8; 2]>(at)?));
+        let all = self.length();
+        let declared = match (declared, header.family) {
+            (0, _) => all,
+            (declared, V4) => declared,
+            (declared, _) => declared + V6_HEADER,
+        };
+        (declared <= all).then_some(declared)
+    }
+
+    /// The payload of a segment.
+    #[inline(always)]
+    pub(crate) fn payload(&self, segment: &Segment) -> Payload<'_> {
+        Payload {
+            packet: self,
+            at: segment.payload,
+            length: segment.length,
+        }
+    }
+}
+
+/// The payload of a packet.
+pub(crate) struct Payload<'a> {
+    packet: &'a Packet,
+    at: u32,
+    length: u32,
+}
+
+impl Bytes for Payload<'_> {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        if at + N as u32 > self.length {
+            return None;
+        }
+        self.packet.load(self.at + at)
+    }
+}
+
+impl Payload<'_> {
+    /// Copies 1 to 256 bytes to where 256 have room.
+    #[inline(always)]
+    pub(crate) fn copy(&self, at: u32, length: u32, to: *mut u8) -> bool {
+        if length == 0 || length > 256 || at + length > self.length {
+            return false;
+        }
+        // Linux 6.1 forgets the bounds of a number that it moved to the stack and back, and refuses
+        // a length that may be 0: they are given to it again right before the call.
+        // SAFETY: a local value.
+        let length = unsafe { (&raw const length).read_volatile() };
+        let length = (length.wrapping_sub(1) & 0xff) + 1;
+        // SAFETY: the caller has room for 256 bytes.
+        let failed =
+            unsafe { bpf_skb_load_bytes(self.packet.0.cast(), self.at + at, to.cast(), length) };
+        failed == 0
+    }
+}
