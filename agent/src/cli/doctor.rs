@@ -2,6 +2,7 @@
 //! `--probe`, whether a fence on this host is tight.
 
 mod host;
+mod names;
 mod probe;
 pub(super) mod worker;
 mod world;

@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use common::verdict::Outcome;
+
 use super::{Failure, Target, runtime};
 use crate::{
     daemon::control::{
@@ -66,6 +68,14 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(Code::Ok.into())
 }
 
+fn why(event: &Event) -> String {
+    match (&event.rule, event.outcome) {
+        (Some(rule), Outcome::Allow) => rule.clone(),
+        (Some(rule), _) => format!("{} (beside {rule})", event.reason.label()),
+        (None, _) => event.reason.label().to_owned(),
+    }
+}
+
 fn line(event: &Event) -> String {
     let session = event
         .session
@@ -77,6 +87,6 @@ fn line(event: &Event) -> String {
         event.outcome.label(),
         event.destination(),
         event.hook.label(),
-        event.rule.as_deref().unwrap_or(event.reason.label()),
+        why(event),
     )
 }

@@ -111,7 +111,9 @@ pub enum SuggestError {
     )]
     NotObserved(String),
     /// Nothing of this session is kept apart.
-    #[error("session {session}: nothing of it is kept apart for tool `{tool}`\nhint: leave `--session` out")]
+    #[error(
+        "session {session}: nothing of it is kept apart for tool `{tool}`\nhint: leave `--session` out"
+    )]
     NoSession {
         /// The tool.
         tool: String,

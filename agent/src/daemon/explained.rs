@@ -9,7 +9,12 @@ use common::{
 use super::control::protocol::Explained;
 use crate::{
     observe::{event::Event, refused::Refusal},
-    policy::explain::{Destination, range_name, remedy},
+    policy::{
+        domain::DomainPattern,
+        explain::{
+            Destination, caution_for_name, range_name, remedy, remedy_for_name, remedy_for_pattern,
+        },
+    },
 };
 
 /// Explains one refusal.
@@ -30,20 +35,38 @@ pub fn explained(refusal: Refusal) -> Explained {
 }
 
 fn said(event: &Event) -> Option<String> {
+    if let Some(name) = event.name.as_deref() {
+        let query = event.hook == Hook::Resolver;
+        let port = (!query).then_some(event.port);
+        let record = event.record.as_deref().filter(|_| query);
+        return Some(remedy_for_name(event.reason, name, record, port));
+    }
     let named = matches!(event.hook, Hook::Connect | Hook::Sendmsg | Hook::Egress);
     let carried = event.protocol == TCP || event.protocol == UDP;
-    (named && carried && event.port != 0).then(|| {
-        let destination = Destination {
-            address: Address::from(event.address),
-            port: event.port,
-            protocol: event.protocol,
-        };
-        remedy(event.reason, destination)
-    })
+    if !(named && carried && event.port != 0) {
+        return None;
+    }
+    let granted = event.granted_for.as_deref();
+    let granted = granted.and_then(|domain| DomainPattern::parse(domain).ok());
+    if let (Reason::NotAllowed, Some(domain)) = (event.reason, granted) {
+        return Some(remedy_for_pattern(&domain, event.protocol, event.port));
+    }
+    let destination = Destination {
+        address: Address::from(event.address),
+        port: event.port,
+        protocol: event.protocol,
+    };
+    Some(remedy(event.reason, destination))
 }
 
 /// Why one might not want to allow it.
 fn caution(event: &Event) -> String {
+    if event.name.is_some() {
+        return caution_for_name(event.reason).to_owned();
+    }
+    if let Some(domain) = &event.granted_for {
+        return format!("it opens this port wherever `{domain}` resolves");
+    }
     let range = range_name(Address::from(event.address));
     match (event.reason, range) {
         (Reason::LocalAddress, _) => {
@@ -69,18 +92,22 @@ fn without_destination(reason: Reason) -> &'static str {
         Reason::UnknownWorker => "the agent has to look: the socket belongs to no session",
         Reason::LimitConnections => "raise `connections` in `[egress.limits]`",
         Reason::LimitBytes => "raise `bytes_out` in `[egress.limits]`",
+        Reason::QueryLimit => "raise `queries_per_second` under `[dns]` in stockade.toml",
+        Reason::QueryMalformed => "no line of a policy opens it: it is no query",
+        Reason::GrantsFull => {
+            "the operator has to look: a session holds too many addresses by name"
+        }
+        Reason::TlsNoName | Reason::TlsMalformed | Reason::TlsIncomplete => {
+            "`tls = \"off\"` in the rule of the name, if another protocol is meant: any name on the address is then reachable"
+        }
+        Reason::TlsHidden => {
+            "`ech = \"allow\"` in the rule of the name, or encrypted client hello switched off in the program"
+        }
         Reason::NameNotAllowed
         | Reason::RecordNotAllowed
-        | Reason::QueryLimit
         | Reason::NameBudget
-        | Reason::QueryMalformed
         | Reason::PrivateAnswer
-        | Reason::GrantsFull
         | Reason::TlsName
-        | Reason::TlsNoName
-        | Reason::TlsHidden
-        | Reason::TlsMalformed
-        | Reason::TlsIncomplete
         | Reason::Resolver
         | Reason::Rule
         | Reason::DnsNotRedirected

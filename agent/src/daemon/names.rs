@@ -136,7 +136,10 @@ impl Names {
 
 impl Engine {
     /// Begins to answer, then sends workers there: nobody is sent where nobody answers.
-    pub(super) fn answer_names(self: &Arc<Self>, sockets: Sockets) -> Result<(), super::StartError> {
+    pub(super) fn answer_names(
+        self: &Arc<Self>,
+        sockets: Sockets,
+    ) -> Result<(), super::StartError> {
         let names = &self.names;
         let doors = Arc::new(Doors {
             engine: Arc::downgrade(self),
@@ -220,10 +223,13 @@ fn keep_port(file: &Path, port: u16) {
 
 impl Askers for Doors {
     fn find(&self, source: SocketAddr, protocol: u16) -> Option<Asker> {
-        let session = self.clients.find(source, protocol).unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), "client of the resolver not read");
-            None
-        })?;
+        let session = self
+            .clients
+            .find(source, protocol)
+            .unwrap_or_else(|error| {
+                tracing::warn!(error = chain(&error), "client of the resolver not read");
+                None
+            })?;
         let engine = self.engine.upgrade()?;
         // The policy that is in force now, not the one of the launch: a push holds at once.
         let id = engine.sessions.policy_of(session)?;
@@ -316,6 +322,7 @@ fn query_event(event: QueryEvent) -> Event {
         rule,
         // Harmless already; whatever else it should hold is made so.
         name: Some(harmless(&name)).filter(|name| !name.is_empty()),
+        granted_for: None,
         record: Some(harmless(&record)).filter(|record| !record.is_empty()),
         protocol: 0,
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -390,7 +397,10 @@ mod tests {
             ..config::Dns::default()
         };
         let told = settings(&dns, std::sync::Arc::new(|_| false));
-        assert_eq!(told.upstream, Upstream::ResolvConf("/etc/resolv.conf".into()));
+        assert_eq!(
+            told.upstream,
+            Upstream::ResolvConf("/etc/resolv.conf".into())
+        );
         assert_eq!(told.refusal, crate::dns::Refusal::Refused);
         let expected = Limits {
             queries_per_second: 7,

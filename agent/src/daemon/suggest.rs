@@ -46,7 +46,9 @@ impl Engine {
     ) -> Result<Proposal, SuggestError> {
         let set = self.policies.current();
         let since = within.and_then(|within| SystemTime::now().checked_sub(within));
-        let record = self.learned.record(tool, session, since.map(Timestamp::from));
+        let record = self
+            .learned
+            .record(tool, session, since.map(Timestamp::from));
         let Some(record) = record else {
             return Err(match session {
                 Some(session) if set.observes(tool) => SuggestError::NoSession {

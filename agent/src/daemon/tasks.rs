@@ -63,14 +63,27 @@ pub(super) async fn events(
 impl Engine {
     fn hand_out(&self, raw: &common::event::Event) {
         let set = self.policies.current();
-        let event = match Event::decode(raw, &set.names, Timestamp::now()) {
+        let mut event = match Event::decode(raw, &set.names, Timestamp::now()) {
             Ok(event) => event,
             Err(error) => {
                 tracing::error!(%error, "event not understood");
                 return;
             }
         };
+        if event.outcome != Outcome::Allow && event.reason == Reason::NotAllowed {
+            event.granted_for = self.granted_for(raw);
+        }
         self.tell(event);
+    }
+
+    /// The domain for which a session was given a refused address: it is open there on other ports.
+    fn granted_for(&self, raw: &common::event::Event) -> Option<String> {
+        let held = self.names.grants.at(raw.session, raw.address).ok()??;
+        let set = self.policies.current();
+        let count = held.count as usize;
+        let rules = held.grants.iter().take(count).map(|grant| grant.range.rule);
+        let mut domains = rules.filter_map(|rule| set.names.domain(raw.policy, rule));
+        domains.next().map(ToString::to_string)
     }
 
     /// Hands an event to the log, its session, the record of what was observed, and whoever listens.

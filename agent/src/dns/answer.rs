@@ -162,7 +162,11 @@ impl Chain {
     pub fn nothing(mut self, exists: bool, ttl: Option<u32>) -> Answer {
         let ttl = ttl.map_or(NEGATIVE_TTL_DEFAULT, seconds);
         self.ttl = self.ttl.min(ttl).min(NEGATIVE_TTL_MAX);
-        let code = if exists { Code::NoError } else { Code::NxDomain };
+        let code = if exists {
+            Code::NoError
+        } else {
+            Code::NxDomain
+        };
         let records = self.none();
         self.done(code, records)
     }
@@ -247,7 +251,11 @@ fn alias_of<'a>(name: &Name, answers: &'a [Record]) -> Option<(u32, &'a Name)> {
 
 /// A time to live with its highest bit set is zero (RFC 2181, 8).
 fn seconds(ttl: u32) -> u32 {
-    if ttl > i32::MAX.unsigned_abs() { 0 } else { ttl }
+    if ttl > i32::MAX.unsigned_abs() {
+        0
+    } else {
+        ttl
+    }
 }
 
 /// The uncompressed wire form.

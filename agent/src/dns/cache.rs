@@ -119,7 +119,9 @@ impl Half {
         let frame = size - entry.kept.answer.bytes();
         self.bytes += size;
         if let Some(before) = self.entries.insert(question, entry) {
-            self.bytes = self.bytes.saturating_sub(frame + before.kept.answer.bytes());
+            self.bytes = self
+                .bytes
+                .saturating_sub(frame + before.kept.answer.bytes());
         }
     }
 }

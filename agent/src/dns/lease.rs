@@ -9,7 +9,11 @@ use common::{
     special::{self, Special},
 };
 
-use super::{gate::{self, Question}, session::Session, settings::IsLocal};
+use super::{
+    gate::{self, Question},
+    session::Session,
+    settings::IsLocal,
+};
 use crate::{
     clock::BootTime,
     kernel::grant::Grants,

@@ -5,7 +5,7 @@
 
 use super::{
     answer::{Answer, Records},
-    query::{Header, Query, QUERY_BYTES_MAX},
+    query::{Header, QUERY_BYTES_MAX, Query},
 };
 
 /// Most bytes of a reply over TCP (RFC 1035, 4.2.2).
@@ -121,7 +121,13 @@ impl Owner<'_> {
 fn start(query: &Query<'_>, code: Code, flags: u16, answers: u16, out: &mut Vec<u8>) {
     out.clear();
     let additionals = u16::from(query.edns.is_some());
-    put_header(&query.header, code, flags, [1, answers, 0, additionals], out);
+    put_header(
+        &query.header,
+        code,
+        flags,
+        [1, answers, 0, additionals],
+        out,
+    );
     out.extend_from_slice(&query.question);
 }
 

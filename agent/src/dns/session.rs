@@ -157,13 +157,7 @@ struct Budget {
 }
 
 impl Budget {
-    fn take(
-        &mut self,
-        name: &str,
-        bytes: usize,
-        limits: &Limits,
-        now_ns: u64,
-    ) -> Result<(), Over> {
+    fn take(&mut self, name: &str, bytes: usize, limits: &Limits, now_ns: u64) -> Result<(), Over> {
         if now_ns.saturating_sub(self.began_ns) >= MINUTE_NS {
             self.began_ns = now_ns;
             self.names.clear();

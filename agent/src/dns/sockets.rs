@@ -41,8 +41,7 @@ impl Sockets {
         }
         for port in PORTS.rev() {
             match Self::open(port) {
-                Err(Error::Socket { source, .. })
-                    if source.kind() == io::ErrorKind::AddrInUse => {}
+                Err(Error::Socket { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
                 other => return other,
             }
         }

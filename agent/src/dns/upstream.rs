@@ -83,10 +83,7 @@ impl Servers {
             stamp: None,
             looked: None,
         });
-        Ok(Self {
-            upstream,
-            current,
-        })
+        Ok(Self { upstream, current })
     }
 
     /// Asks, follows aliases, gives up in time.
@@ -188,9 +185,9 @@ async fn once(pool: &Pool, chain: &Chain) -> Result<Heard, NetError> {
 }
 
 fn plain(servers: &[SocketAddr]) -> Result<Option<Pool>, Error> {
-    let servers = servers.iter().map(|address| {
-        server(address, ProtocolConfig::Udp, Some(ProtocolConfig::Tcp))
-    });
+    let servers = servers
+        .iter()
+        .map(|address| server(address, ProtocolConfig::Udp, Some(ProtocolConfig::Tcp)));
     pool(servers.collect(), TlsConfig::new()?)
 }
 

@@ -152,6 +152,12 @@ impl Grants {
         all
     }
 
+    /// What a session holds for one address.
+    pub fn at(&self, session: SessionId, address: Address) -> Result<Option<GrantSet>, Error> {
+        let key = GrantKey { session, address };
+        self.inner.maps.grants.read(&key)
+    }
+
     /// Takes out all that a session holds. From here on it is given nothing.
     pub fn forget(&self, session: SessionId) {
         self.inner.forget_grants(session);

@@ -10,7 +10,13 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{policy::compiled::CompiledPolicy, timestamp::Timestamp};
+use crate::{
+    policy::{
+        compiled::{CompiledPolicy, Rule},
+        domain::DomainPattern,
+    },
+    timestamp::Timestamp,
+};
 
 /// One decision of the kernel side.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +42,9 @@ pub struct Event {
     /// The name of a query or of a TLS handshake, harmless ([`super::name::shown`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The domain by whose grants a refused address is known to the session: it opens other ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_for: Option<String>,
     /// The record type of a query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
@@ -101,13 +110,23 @@ impl Names {
     /// The canonical words of a rule.
     #[must_use]
     pub fn rule(&self, policy: PolicyId, rule: RuleId) -> Option<&str> {
+        Some(&self.found(policy, rule)?.text)
+    }
+
+    /// The name or wildcard of a domain rule.
+    #[must_use]
+    pub fn domain(&self, policy: PolicyId, rule: RuleId) -> Option<&DomainPattern> {
+        Some(&self.found(policy, rule)?.domain()?.pattern)
+    }
+
+    fn found(&self, policy: PolicyId, rule: RuleId) -> Option<&Rule> {
         let named = self.policies.get(&policy)?;
         let at = named
             .rules
             .binary_search_by_key(&rule, |(id, _)| *id)
             .ok()?;
         let (_, place) = named.rules.get(at)?;
-        Some(&named.policy.egress.rules.get(*place)?.text)
+        named.policy.egress.rules.get(*place)
     }
 }
 
@@ -138,6 +157,7 @@ impl Event {
             hook: Hook::from_number(raw.hook).ok_or_else(|| unknown("hook", raw.hook))?,
             rule: names.rule(raw.policy, raw.rule).map(str::to_owned),
             name: None,
+            granted_for: None,
             record: None,
             protocol: raw.protocol,
             address: raw.address.into(),
@@ -164,9 +184,10 @@ impl Event {
                 .to_owned();
         }
         let destination = destination(self.hook, self.protocol, self.address, self.port);
-        match name {
-            Some(name) => format!("{destination} ({name})"),
-            None => destination,
+        match (name, &self.granted_for) {
+            (Some(name), _) => format!("{destination} ({name})"),
+            (None, Some(domain)) => format!("{destination} (granted for {domain})"),
+            (None, None) => destination,
         }
     }
 }

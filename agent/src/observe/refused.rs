@@ -59,7 +59,11 @@ impl Refusals {
             reason: event.reason,
             bare,
             name: event.name.clone(),
-            record: event.record.clone(),
+            // A name that no rule covers is refused for every type alike.
+            record: event
+                .record
+                .clone()
+                .filter(|_| event.reason != Reason::NameNotAllowed),
         };
         if let Some(known) = self.kinds.get_mut(&kind) {
             known.times = known.times.saturating_add(1);

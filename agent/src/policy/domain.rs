@@ -35,6 +35,9 @@ pub enum DomainError {
     /// One label only.
     #[error("`{0}` has one label only")]
     SingleLabel(String),
+    /// A wildcard over a whole top-level domain.
+    #[error("`*.{0}` covers a whole top-level domain")]
+    TopLevel(String),
     /// Not valid under IDNA.
     #[error("`{0}` is no domain name")]
     Idna(String),
@@ -66,6 +69,13 @@ impl DomainError {
             Self::Url(_) => "write the name alone; ports belong under `ports`".to_owned(),
             Self::Wildcard(_) => {
                 "\"*.cdn.example\" covers every name below cdn.example, at any depth, not cdn.example itself".to_owned()
+            }
+            Self::SingleLabel(name) if name == "localhost" => {
+                "this host is reached by `[[local.allow]]`: tcp = \"127.0.0.1:5432\"".to_owned()
+            }
+            Self::TopLevel(_) => {
+                "everybody can have a name there: name what is meant, like \"*.cdn.example.com\""
+                    .to_owned()
             }
             Self::SingleLabel(_) => {
                 "write the full name: a search list of the host is not applied".to_owned()
@@ -197,7 +207,11 @@ impl DomainPattern {
     /// Reads a name or a wildcard and makes it canonical.
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         match text.strip_prefix(WILDCARD) {
-            Some(base) => Ok(Self(format!("{WILDCARD}{}", DomainName::parse(base)?.0))),
+            Some(base) => match DomainName::parse(base) {
+                Ok(name) => Ok(Self(format!("{WILDCARD}{name}"))),
+                Err(DomainError::SingleLabel(label)) => Err(DomainError::TopLevel(label)),
+                Err(error) => Err(error),
+            },
             None => Ok(Self(DomainName::parse(text)?.0)),
         }
     }

@@ -16,7 +16,7 @@ use common::{
 pub use self::{
     asked::{Asked, Destination, DestinationError, NamedDestination},
     name::{Demand, GrantHeld, KnownGrant, NameExplanation, explain_name, verdict_at},
-    remedy::{caution_for_name, remedy, remedy_for_name},
+    remedy::{caution_for_name, remedy, remedy_for_name, remedy_for_pattern},
 };
 use super::{
     compiled::{CompiledPolicy, Prefix, Record, Rule},

@@ -4,6 +4,7 @@ mod calls;
 mod corpus;
 mod examples;
 mod explaining;
+mod explaining_names;
 mod forms;
 mod naive;
 mod names;

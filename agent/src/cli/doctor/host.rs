@@ -33,7 +33,7 @@ pub(super) struct Check {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+pub(super) enum State {
     /// As it should be.
     Ok,
     /// It works without; something is weaker or covered by another layer.
@@ -43,7 +43,7 @@ enum State {
 }
 
 impl Check {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self {
             name,
             state: State::Ok,
@@ -52,7 +52,12 @@ impl Check {
         }
     }
 
-    fn gap(name: &'static str, state: State, detail: impl Into<String>, fix: &str) -> Self {
+    pub(super) fn gap(
+        name: &'static str,
+        state: State,
+        detail: impl Into<String>,
+        fix: &str,
+    ) -> Self {
         Self {
             name,
             state,
@@ -127,7 +132,7 @@ fn hooks() -> Vec<Check> {
     checks.push(match attach(&instance, &parent) {
         Ok(()) => Check::ok(
             "hooks",
-            "loaded and attached in a throw-away instance, removed again",
+            "connect, sendmsg, recvmsg, getpeername, bind, sock_create and packets: loaded, attached in a throw-away instance, removed again",
         ),
         Err(error) => {
             let fix = "a kernel from 6.1 on with CONFIG_CGROUP_BPF, and no lockdown of bpf()";
@@ -241,6 +246,7 @@ fn configuration(file: Option<&Path>) -> Vec<Check> {
             Check::gap("policies", State::Weaker, told(&error), fix)
         }
     });
+    checks.extend(super::names::checks(&config.dns));
     let group = Group::from_name(&config.control_group).ok().flatten();
     checks.push(group.map_or_else(
         || {

@@ -87,23 +87,24 @@ fn line(policy: &CompiledPolicy) -> String {
         1 => "1 rule".to_owned(),
         count => format!("{count} rules"),
     };
-    let mut out = format!(
-        "{}  {}  {rules}, {}\n",
+    let mut lines = vec![format!(
+        "{}  {}  {rules}, {}",
         paint(Colour::Green, "ok"),
         policy.tool,
         mode_text(policy.mode),
-    );
+    )];
     let cautions = cautions(policy);
+    let warn = paint(Colour::Yellow, "warn");
     for Caution { line, about, text } in cautions.iter().take(CAUTIONS_MAX) {
         let place = line.map_or_else(String::new, |line| format!("line {line}: "));
-        let warn = paint(Colour::Yellow, "warn");
-        out.push_str(&format!("    {warn}  {place}`{about}`: {text}\n"));
+        lines.push(format!("    {warn}  {place}`{about}`: {text}"));
     }
     let more = cautions.len().saturating_sub(CAUTIONS_MAX);
     if more > 0 {
-        out.push_str(&format!("    and {more} more warnings\n"));
+        lines.push(format!("    and {more} more warnings"));
     }
-    out
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn object(policy: &CompiledPolicy) -> Value {

@@ -15,7 +15,11 @@ use crate::{
 ///
 /// A rule with a wildcard grants for every name below it, and the kernel is not told which: the
 /// addresses of its other names are among them.
-pub(super) fn grants(target: &Target, policy: &CompiledPolicy, name: &DomainName) -> Vec<KnownGrant> {
+pub(super) fn grants(
+    target: &Target,
+    policy: &CompiledPolicy,
+    name: &DomainName,
+) -> Vec<KnownGrant> {
     let request = Request::Grants {
         tool: policy.tool.to_string(),
     };
@@ -38,7 +42,9 @@ pub(super) fn grants(target: &Target, policy: &CompiledPolicy, name: &DomainName
             address: Address::from(grant.address),
             expires_in: Duration::from_secs(grant.seconds),
         };
-        let same = known.iter_mut().find(|other| other.address == grant.address);
+        let same = known
+            .iter_mut()
+            .find(|other| other.address == grant.address);
         match same {
             Some(same) => same.expires_in = same.expires_in.max(grant.expires_in),
             None => known.push(grant),

@@ -1,5 +1,7 @@
 //! The verbs as a shell would call them: arguments in, exit code and text out.
 
+mod names;
+
 use std::path::Path;
 
 use clap::Parser;
@@ -153,7 +155,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
         &expect![[r"
             allow  140.82.121.6:443/tcp  rule
               why     a rule of the policy allows it
-              rule    cidr 140.82.112.0/20 tcp 443 (line 14)
+              rule    cidr 140.82.112.0/20 tcp 443 (line 15)
               policy  public-api 4f29eaafee6936034a611bf7fb2a6bc7295d555b361c10bdc0d3cb62d9a2fca5
         "]],
     );
@@ -179,10 +181,12 @@ fn explain_answers_with_verdict_rule_and_remedy() {
             observe  8.8.8.8:443/tcp  not_allowed
               why     no rule of the policy names the destination, protocol and port
               mode    observe: it passes and is reported; enforce would refuse it
+              names   it passes while a name of one of these resolves there:
+                      domain api.github.com tcp 443 (line 13)
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  observe 8044eed17c923ccd3f400e0bc0eb55613115e646e1a15ddb708eccef6bee39be
+              policy  observe 3442eacefa2c4c6a17a5a42c832bdf40e0dcdd825681adf8300c8947fff23bfe
         "#]],
     );
     let answer = json(
@@ -196,19 +200,27 @@ fn explain_answers_with_verdict_rule_and_remedy() {
 #[test]
 fn what_is_not_understood_is_a_usage_error_with_a_hint() {
     check(
-        "explain --policies @ strict example.com:443",
+        "explain --policies @ strict ftp://example.com/",
         Code::Usage,
         &expect![[r"
-            error: destination `example.com` is a name
-            hint: this version knows addresses only; `getent ahosts example.com` prints them
+            error: scheme `ftp` is not known
+            hint: write it like `api.example.com:443`, with `/udp` if it is meant
         "]],
+    );
+    check(
+        "explain --policies @ strict localhost:443",
+        Code::Usage,
+        &expect![[r#"
+            error: destination `localhost` has one label only
+            hint: this host is reached by `[[local.allow]]`: tcp = "127.0.0.1:5432"
+        "#]],
     );
     check(
         "explain --policies @ strictt 8.8.8.8:443",
         Code::Usage,
         &expect![[r"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, internal-database, limits, local-database, observe, public-api, python-fetcher, strict, time-check
+            hint: it has default, internal-database, limits, local-database, names, observe, public-api, python-fetcher, strict, time-check, wildcard
         "]],
     );
     check(

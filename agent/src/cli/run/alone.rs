@@ -59,7 +59,9 @@ pub(super) fn run(
     let policy = Arc::new(policy::store::read_file(policy)?);
     if suggest && policy.mode == Mode::Enforce {
         let tool = &policy.tool;
-        let message = format!("policy of `{tool}`: only what is observed can be learned from\nhint: `mode = \"observe\"`");
+        let message = format!(
+            "policy of `{tool}`: only what is observed can be learned from\nhint: `mode = \"observe\"`"
+        );
         return Err(Failure::said(Code::Usage, message));
     }
     let dns = config.map_or_else(
@@ -89,7 +91,10 @@ pub(super) fn run(
         Some(Ok(proposal)) => io::stderr().lock().write_all(proposal.toml.as_bytes())?,
         // It did nothing that its policy does not allow.
         Some(Err(SuggestError::NotObserved(_))) => {
-            writeln!(io::stderr(), "# Nothing to propose: all that was seen is allowed.")?;
+            writeln!(
+                io::stderr(),
+                "# Nothing to propose: all that was seen is allowed."
+            )?;
         }
         Some(Err(error)) => return Err(Failure::new(error.code(), &error)),
     }

@@ -60,7 +60,7 @@ pub enum DestinationError {
     #[error("destination `{0}` is a name\nhint: write an address, like `192.0.2.7:443`")]
     Name(DomainName),
     /// Not a name.
-    #[error("destination {0}\nhint: write a full name, like `api.example.com:443`")]
+    #[error("destination {0}\nhint: {hint}", hint = .0.hint())]
     Domain(#[from] DomainError),
     /// Not an address.
     #[error(

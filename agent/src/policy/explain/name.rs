@@ -200,7 +200,11 @@ pub fn verdict_at(
     match verdict {
         Verdict::Deny(Reason::NotAllowed) => Verdict::Deny(unnamed),
         Verdict::Observe(Reason::NotAllowed) => Verdict::Observe(unnamed),
-        other => other,
+        Verdict::Allow(_)
+        | Verdict::AllowNamed(_)
+        | Verdict::Resolver
+        | Verdict::Observe(_)
+        | Verdict::Deny(_) => verdict,
     }
 }
 
@@ -230,12 +234,17 @@ fn hint(verdict: Verdict, destination: &NamedDestination) -> Option<String> {
         protocol,
     } = destination;
     match verdict {
-        Verdict::Observe(reason) | Verdict::Deny(reason) => Some(match reason {
-            Reason::NotAllowed | Reason::NameNotAllowed | Reason::RecordNotAllowed => {
+        Verdict::Observe(reason) | Verdict::Deny(reason) => {
+            let unnamed = matches!(
+                reason,
+                Reason::NotAllowed | Reason::NameNotAllowed | Reason::RecordNotAllowed
+            );
+            Some(if unnamed {
                 remedy::for_destination(name, *protocol, *port)
-            }
-            other => remedy::remedy_for_name(other, name.as_str(), None, Some(*port)),
-        }),
+            } else {
+                remedy::remedy_for_name(reason, name.as_str(), None, Some(*port))
+            })
+        }
         Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::Resolver => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What would let something refused pass: lines of TOML that can be pasted into the policy, or why
 //! nothing can.
 
-use std::net::IpAddr;
+use std::{fmt::Display, net::IpAddr};
 
 use common::{
     flow::{Address, TCP, UDP},
@@ -51,7 +51,28 @@ pub fn remedy(reason: Reason, destination: Destination) -> String {
         Reason::DnsNotRedirected => {
             "nothing opens it: port 53 always goes to the agent's resolver".to_owned()
         }
-        other => without_place(other).to_owned(),
+        Reason::LimitConnections
+        | Reason::LimitBytes
+        | Reason::NameNotAllowed
+        | Reason::RecordNotAllowed
+        | Reason::QueryLimit
+        | Reason::NameBudget
+        | Reason::QueryMalformed
+        | Reason::GrantsFull
+        | Reason::TlsName
+        | Reason::TlsNoName
+        | Reason::TlsHidden
+        | Reason::TlsMalformed
+        | Reason::TlsIncomplete
+        | Reason::Resolver
+        | Reason::Rule
+        | Reason::UnknownWorker
+        | Reason::Protocol
+        | Reason::SourceRouted
+        | Reason::BindPort
+        | Reason::Inbound
+        | Reason::SocketType
+        | Reason::TableFull => without_place(reason).to_owned(),
     }
 }
 
@@ -110,38 +131,50 @@ pub fn remedy_for_name(
     }
 }
 
+/// The lines that open another port of a name or wildcard that a rule holds already.
+#[must_use]
+pub fn remedy_for_pattern(pattern: &DomainPattern, protocol: u16, port: u16) -> String {
+    domain_toml(pattern, protocol, port)
+}
+
 /// A rule that opens a name on a port, or why none can.
 pub(super) fn for_destination(name: &DomainName, protocol: u16, port: u16) -> String {
-    match special_name::refusal(&DomainPattern::from(name.clone())) {
-        Some(special) => format!("nothing opens it: `{name}` {}", special.why),
-        None => domain_toml(name, protocol, port),
+    let pattern = DomainPattern::from(name.clone());
+    if let Some(special) = special_name::refusal(&pattern) {
+        return format!("nothing opens it: `{name}` {}", special.why);
     }
+    if special_name::metadata(&pattern).is_some() {
+        return format!(
+            "nothing opens `{name}` alone: metadata hands out credentials, and its address has to be opened by `[[egress.allow_private]]` too"
+        );
+    }
+    domain_toml(name, protocol, port)
 }
 
 /// A rule for a name, with the words that its ports ask for.
-fn domain_toml(name: &DomainName, protocol: u16, port: u16) -> String {
-    let mut text = format!("[[egress.allow]]\ndomain = \"{name}\"\n");
-    if protocol == UDP {
-        text.push_str("protocol = \"udp\"\n");
-    }
-    text.push_str(&format!("ports = [{port}]"));
-    if protocol == TCP && NOT_TLS_AT_FIRST.contains(&port) {
-        text.push_str("\ntls = \"off\"");
-    }
-    text
+fn domain_toml(name: &impl Display, protocol: u16, port: u16) -> String {
+    let udp = if protocol == UDP {
+        "protocol = \"udp\"\n"
+    } else {
+        ""
+    };
+    let tls = if protocol == TCP && NOT_TLS_AT_FIRST.contains(&port) {
+        "\ntls = \"off\""
+    } else {
+        ""
+    };
+    format!("[[egress.allow]]\ndomain = \"{name}\"\n{udp}ports = [{port}]{tls}")
 }
 
 /// Why one might not want to allow a name that was refused.
 #[must_use]
 pub fn caution_for_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::RecordNotAllowed => {
-            "records other than addresses carry text of the zone's owner: name the types that are needed, for names that are trusted"
-        }
-        Reason::TlsName => {
-            "the server shares its address with an allowed name: a rule for this name opens it wherever it resolves"
-        }
-        _ => "whoever owns the name says where it points, and learns what is asked below it",
+    if reason == Reason::RecordNotAllowed {
+        "records other than addresses carry text of the zone's owner: name the types that are needed, for names that are trusted"
+    } else if reason == Reason::TlsName {
+        "the server shares its address with an allowed name: a rule for this name opens it wherever it resolves"
+    } else {
+        "whoever owns the name says where it points, and learns what is asked below it"
     }
 }
 

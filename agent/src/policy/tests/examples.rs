@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use common::{decide::Mode, flow::TCP};
+use common::{decide::Mode, flow::TCP, verdict::Verdict};
 
 use crate::policy::{
     compiled::ToolName,
-    explain::explain,
+    explain::{Asked, explain, explain_name},
     model::Model,
     schema,
     store::{self, PolicySet},
@@ -23,7 +23,7 @@ fn set() -> PolicySet {
 #[test]
 fn every_shipped_policy_compiles_and_is_named_after_its_file() {
     let set = set();
-    assert!(set.len() >= 9);
+    assert!(set.len() >= 11);
     for policy in set.iter() {
         assert!(folder().join(format!("{}.toml", policy.tool)).is_file());
         assert!(!policy.description.is_empty());
@@ -59,6 +59,26 @@ fn the_worked_examples_reach_what_they_say() {
     assert!(passes("observe", "8.8.8.8:443"));
     assert!(!passes("observe", "169.254.169.254:80"));
     assert!(!passes("strict", "8.8.8.8:443"));
+    let named = |tool: &str, destination: &str| {
+        let policy = set.get(&ToolName::parse(tool).unwrap()).unwrap();
+        let model = Model::new(policy, std::collections::BTreeSet::new());
+        let Asked::Name(destination) = destination.parse().unwrap() else {
+            panic!("{destination} is no name");
+        };
+        explain_name(policy, &model, destination, &[]).verdict
+    };
+    assert!(matches!(
+        named("names", "https://api.github.com/zen"),
+        Verdict::AllowNamed(_)
+    ));
+    assert!(matches!(named("names", "github.com:22"), Verdict::Allow(_)));
+    assert!(!named("names", "https://gist.github.com/").passes());
+    assert!(named("wildcard", "https://files.pythonhosted.org/").passes());
+    assert!(!named("wildcard", "https://pythonhosted.org/").passes());
+    assert!(matches!(
+        named("observe", "https://elsewhere.example/"),
+        Verdict::Observe(_)
+    ));
     let python = set
         .get(&ToolName::parse("python-fetcher").unwrap())
         .unwrap();

@@ -127,6 +127,10 @@ fn destinations_are_read_or_refused_with_the_reason() {
         Err(DestinationError::Name(_))
     ));
     assert!(matches!(
+        parse("localhost:443"),
+        Err(DestinationError::Domain(_))
+    ));
+    assert!(matches!(
         parse("::1:443"),
         Err(DestinationError::Address(_))
     ));
