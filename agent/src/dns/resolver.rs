@@ -2,19 +2,16 @@
 //! sockets: bytes in, bytes out.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use common::{
-    decide::Mode,
-    verdict::{Outcome, Reason},
-};
+use common::verdict::{Outcome, Reason};
 
 use super::{
     answer::Records,
-    asker::{Answered, Asker, Askers, QueryEvent, Witness},
+    asker::{Asker, Askers, QueryEvent, Witness},
     cache::{Cache, Kept},
     gate::{self, Admitted, Ruling},
     lease::{Granter, Leased, Lessee},
@@ -22,7 +19,7 @@ use super::{
     reply::{self, Code},
     session::{Place, Session, Sessions, lock},
     settings::{Refusal, Settings},
-    stats::{Counters, Served, Stats},
+    stats::{Counters, Stats},
 };
 use crate::{clock::BootTime, policy::compiled::CompiledPolicy};
 
@@ -139,7 +136,7 @@ impl Resolver {
         };
         let limits = &self.settings.limits;
         if case.session.lock().take_query(limits, now.0).is_err() {
-            self.served(&case, Served::Limited);
+            self.counters.limited.add();
             self.report(&case, read.as_ref().ok(), denied(Reason::QueryLimit), None);
             return refuse(&read, Code::Refused, out);
         }
@@ -148,11 +145,11 @@ impl Resolver {
                 self.judge(case, query, source.protocol, out)
             }
             Ok(_) => {
-                self.served(&case, Served::Malformed);
+                self.counters.malformed.add();
                 refuse(&read, Code::BadVers, out)
             }
             Err(_) => {
-                self.served(&case, Served::Malformed);
+                self.counters.malformed.add();
                 self.report(&case, None, denied(Reason::QueryMalformed), None);
                 refuse(&read, Code::FormErr, out)
             }
@@ -166,7 +163,7 @@ impl Resolver {
             Ruling::NoRecord(reason) => (Code::NoError, reason),
             Ruling::Nothing => (Code::NxDomain, None),
         };
-        self.served(&case, Served::Refused);
+        self.counters.refused.add();
         if let Some(reason) = reason {
             self.report(&case, Some(&query), denied(reason), None);
         }
@@ -184,7 +181,7 @@ impl Resolver {
     ) -> Taken {
         let limits = &self.settings.limits;
         let over = |reason, code, out: &mut Vec<u8>| {
-            self.served(&case, Served::Limited);
+            self.counters.limited.add();
             self.report(&case, Some(&query), denied(reason), None);
             reply::empty(&query, code, out);
             Taken::Replied
@@ -204,7 +201,7 @@ impl Resolver {
         };
         let Some(shared) = self.waiting.take(limits.waiting) else {
             // Not this session's fault alone: no event blames it.
-            self.served(&case, Served::Failed);
+            self.counters.failed.add();
             reply::empty(&query, Code::ServFail, out);
             return Taken::Replied;
         };
@@ -229,7 +226,7 @@ impl Resolver {
         match kept {
             Some(kept) => self.answer(case, query, admitted, kept, *protocol, out),
             None => {
-                self.served(case, Served::Failed);
+                self.counters.failed.add();
                 reply::empty(query, Code::ServFail, out);
             }
         }
@@ -255,7 +252,7 @@ impl Resolver {
             query.udp_bytes_max()
         };
         let Records::Addresses(addresses) = &kept.answer.records else {
-            self.told(case, admitted, &[], kept.answer.records.is_empty());
+            self.count(kept.answer.records.is_empty());
             reply::answer(
                 query,
                 &kept.answer,
@@ -274,11 +271,11 @@ impl Resolver {
         };
         let is_local = &self.settings.is_local;
         let leased = lessee.lease(addresses, ttl, &*self.granter, is_local, now);
-        let addresses = match leased {
-            Leased::Addresses(addresses) => addresses,
-            Leased::None => Vec::new(),
+        let records = match leased {
+            Leased::Addresses(addresses) => Records::Addresses(addresses),
+            Leased::None => Records::Addresses(Vec::new()),
             Leased::Private(address) => {
-                self.served(case, Served::Private);
+                self.counters.private.add();
                 self.report(
                     case,
                     Some(query),
@@ -289,42 +286,22 @@ impl Resolver {
                 return;
             }
             Leased::Full(address) => {
-                self.served(case, Served::GrantsFull);
+                self.counters.grants_full.add();
                 self.report(case, Some(query), denied(Reason::GrantsFull), Some(address));
                 reply::empty(query, Code::ServFail, out);
                 return;
             }
         };
-        self.told(case, admitted, &addresses, addresses.is_empty());
-        let records = Records::Addresses(addresses);
+        self.count(records.is_empty());
         reply::answer(query, &kept.answer, &records, ttl, bytes_max, out);
     }
 
-    /// Counts an answer, and tells the witness of it where the worker is only observed.
-    fn told(&self, case: &Case, admitted: &Admitted, addresses: &[IpAddr], nothing: bool) {
-        let served = if nothing {
-            Served::Nothing
+    fn count(&self, nothing: bool) {
+        if nothing {
+            self.counters.nothing.add();
         } else {
-            Served::Answered
-        };
-        self.served(case, served);
-        if case.asker.policy.mode == Mode::Observe {
-            self.witness.answered(Answered {
-                session: case.asker.session,
-                policy: &case.asker.policy,
-                question: &admitted.question,
-                observed: admitted.observed,
-                addresses,
-            });
+            self.counters.answered.add();
         }
-    }
-
-    fn served(&self, case: &Case, served: Served) {
-        self.counters.of(served).add();
-        let took = BootTime::now().0.saturating_sub(case.now.0);
-        let tool = case.asker.policy.tool.as_str();
-        self.witness
-            .served(tool, served, Duration::from_nanos(took));
     }
 
     fn refusal(&self) -> Code {
@@ -339,7 +316,7 @@ impl Resolver {
         case: &Case,
         query: Option<&Query<'_>>,
         (outcome, reason): (Outcome, Reason),
-        address: Option<IpAddr>,
+        address: Option<std::net::IpAddr>,
     ) {
         let now = BootTime::now();
         if !case.session.lock().may_report(now.0) {

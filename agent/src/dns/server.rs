@@ -176,6 +176,3 @@ impl Outlet for Datagram {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -255,6 +255,3 @@ fn client(roots: &Path) -> Result<ClientConfig, Error> {
         .with_root_certificates(store)
         .with_no_client_auth())
 }
-
-#[cfg(test)]
-mod tests;
