@@ -27,3 +27,8 @@ pub(crate) fn flows() -> u32 {
 pub(crate) fn sessions() -> u32 {
     times(200, 2_000)
 }
+
+/// Names resolved and dialled at once.
+pub(crate) fn rounds() -> u32 {
+    times(10_000, 100_000)
+}

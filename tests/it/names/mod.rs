@@ -3,5 +3,7 @@
 mod answers;
 mod channel;
 mod clients;
+mod failures;
+mod grants;
 mod scene;
 mod tls;
