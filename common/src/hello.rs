@@ -50,6 +50,9 @@ pub trait Bytes {
     fn length(&self) -> u32;
     /// Some of them; `None` where that many are not there.
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
+    /// Zero. In the kernel it comes from memory: the verifier follows every number that it can work
+    /// out, and would walk the list of extensions once for each outcome so far.
+    fn zero(&self) -> u32;
 }
 
 /// What the bytes are. Plain fields and no `Option`: the verifier of the kernel refuses to see absent
@@ -118,7 +121,7 @@ impl Hello {
             };
         }
         let found = Extensions::read(bytes, extensions, end);
-        let whole = found.all && length >= end;
+        let whole = found.unseen == 0 && length >= end;
         found.hello(bytes, whole)
     }
 
@@ -247,36 +250,40 @@ fn extensions(bytes: &impl Bytes, end: u32) -> (u32, Reason) {
 
 /// What the list of extensions holds.
 struct Extensions {
-    malformed: bool,
-    /// Whether the head of every one of them was there.
-    all: bool,
+    /// Not 0 where they do not fit.
+    malformed: u32,
+    /// Not 0 where the head of one was not there.
+    unseen: u32,
+    /// How many are `server_name`.
     names: u32,
     name_at: u32,
     name_length: u32,
-    hidden: bool,
+    /// Not 0 where one hides a name.
+    hidden: u32,
 }
 
 impl Extensions {
     #[inline(always)]
     fn read(bytes: &impl Bytes, begin: u32, end: u32) -> Self {
+        let zero = bytes.zero();
         let mut found = Self {
-            malformed: false,
-            all: true,
-            names: 0,
-            name_at: 0,
-            name_length: 0,
-            hidden: false,
+            malformed: zero,
+            unseen: zero,
+            names: zero,
+            name_at: zero,
+            name_length: zero,
+            hidden: zero,
         };
         let mut at = begin;
         let mut left = EXTENSIONS_MAX;
         while at != end {
             if left == 0 || at + 4 > end {
-                found.malformed = true;
+                found.malformed += 1;
                 break;
             }
             left -= 1;
             let Some([t1, t0, l1, l0]) = bytes.load::<4>(at) else {
-                found.all = false;
+                found.unseen += 1;
                 break;
             };
             let kind = u32::from(u16::from_be_bytes([t1, t0]));
@@ -287,12 +294,11 @@ impl Extensions {
                 found.name_at = at;
                 found.name_length = length;
             }
-            found.hidden |= kind.wrapping_sub(ENCRYPTED_HELLO_DRAFT)
-                <= ENCRYPTED_HELLO - ENCRYPTED_HELLO_DRAFT
-                || kind == ENCRYPTED_NAME;
+            let hides = kind >= ENCRYPTED_HELLO_DRAFT && kind <= ENCRYPTED_HELLO;
+            found.hidden += u32::from(hides || kind == ENCRYPTED_NAME);
             at += length;
             if at > end {
-                found.malformed = true;
+                found.malformed += 1;
                 break;
             }
         }
@@ -301,12 +307,12 @@ impl Extensions {
 
     #[inline(always)]
     fn hello(&self, bytes: &impl Bytes, whole: bool) -> Hello {
-        if self.malformed || self.names > 1 {
+        if self.malformed != 0 || self.names > 1 {
             return Hello::MALFORMED;
         }
         let beginning = Hello {
             whole,
-            hidden: self.hidden,
+            hidden: self.hidden != 0,
             ..Hello::BEGINNING
         };
         if self.names == 0 {

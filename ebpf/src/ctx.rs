@@ -53,6 +53,15 @@ macro_rules! field {
     }};
 }
 
+macro_rules! set_field {
+    ($self:ident . $field:ident = $value:expr) => {{
+        // SAFETY: the context outlives the program.
+        let field = unsafe { &raw mut (*$self.0).$field };
+        // SAFETY: a field that programs of this kind may write, in its own width.
+        unsafe { field.write_volatile($value) };
+    }};
+}
+
 use field;
 
 /// Nanoseconds since boot.
@@ -132,7 +141,8 @@ impl Creation {
     }
 }
 
-/// The context of `connect`, `sendmsg` and `bind`.
+/// The context of the hooks on a call that gives or takes an address: `connect`, `sendmsg`, `bind`,
+/// `recvmsg`, `getpeername`.
 pub(crate) struct Call(*mut bpf_sock_addr, Family);
 
 impl Call {
@@ -172,6 +182,46 @@ impl Call {
     #[inline(always)]
     pub(crate) fn port(&self) -> u16 {
         u16::from_be(field!(self.user_port) as u16)
+    }
+
+    /// Puts 127.0.0.1 or `::1` and a port in the place of the address that was given. An IPv6 socket
+    /// that speaks IPv4 gets the mapped form.
+    #[inline(always)]
+    pub(crate) fn send_to_loopback(&self, is_v4: bool, port: u16) {
+        let address = if is_v4 {
+            Address::from_v4([127, 0, 0, 1])
+        } else {
+            let mut bytes = [0; 16];
+            bytes[15] = 1;
+            Address(bytes)
+        };
+        self.set(address, port);
+    }
+
+    /// Whether this variant has room for the address. An IPv4 address fits both, mapped in IPv6.
+    #[inline(always)]
+    pub(crate) fn takes(&self, address: &Address) -> bool {
+        self.1 == Family::V6 || address.v4().is_some()
+    }
+
+    /// Puts another address and port in the place of those that are there. An IPv4 variant takes
+    /// IPv4 addresses only.
+    #[inline(always)]
+    pub(crate) fn set(&self, address: Address, port: u16) {
+        let [a, b, c, d] = words(address);
+        if self.1 == Family::V4 {
+            set_field!(self.user_ip4 = d);
+        } else {
+            // SAFETY: the context outlives the program.
+            let fields = unsafe { &raw mut (*self.0).user_ip6 }.cast::<u32>();
+            for (word, value) in [a, b, c, d].into_iter().enumerate() {
+                // SAFETY: one of the four words of the field.
+                let field = unsafe { fields.add(word) };
+                // SAFETY: written in its own width.
+                unsafe { field.write_volatile(value) };
+            }
+        }
+        set_field!(self.user_port = u32::from(port.to_be()));
     }
 
     /// The socket's own port, host order.
@@ -239,6 +289,18 @@ fn storage(sock: *mut bpf_sock, flags: u64) -> Option<State> {
     // SAFETY: the map is a socket storage, the socket is the context's and not null.
     let entry = unsafe { bpf_sk_storage_get(maps::sockets(), sock.cast(), ptr::null_mut(), flags) };
     State::new(entry.cast::<SocketState>())
+}
+
+/// The address in four words, each in network order.
+#[inline(always)]
+fn words(address: Address) -> [u32; 4] {
+    let word = |at: u64| (at as u32).to_be();
+    [
+        word(address.high() >> 32),
+        word(address.high()),
+        word(address.low() >> 32),
+        word(address.low()),
+    ]
 }
 
 #[inline(always)]

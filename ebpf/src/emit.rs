@@ -13,7 +13,7 @@ use common::{
 
 use crate::{ctx, maps, rules::Kernel};
 
-const NANOSECONDS: u64 = 1_000_000_000;
+pub(crate) const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Whose flow it was.
 pub(crate) struct Who {

@@ -39,6 +39,10 @@ mod table {
     #[cgroup_sock_addr(sendmsg6)] fn sendmsg6(c: SockAddrContext) -> i32 { hook::sendmsg::run(&Call::new(&c, Family::V6)) }
     #[cgroup_sock_addr(bind4)] fn bind4(c: SockAddrContext) -> i32 { hook::bind::run(&Call::new(&c, Family::V4)) }
     #[cgroup_sock_addr(bind6)] fn bind6(c: SockAddrContext) -> i32 { hook::bind::run(&Call::new(&c, Family::V6)) }
+    #[cgroup_sock_addr(recvmsg4)] fn recvmsg4(c: SockAddrContext) -> i32 { hook::original::run(&Call::new(&c, Family::V4)) }
+    #[cgroup_sock_addr(recvmsg6)] fn recvmsg6(c: SockAddrContext) -> i32 { hook::original::run(&Call::new(&c, Family::V6)) }
+    #[cgroup_sock_addr(getpeername4)] fn getpeername4(c: SockAddrContext) -> i32 { hook::original::run(&Call::new(&c, Family::V4)) }
+    #[cgroup_sock_addr(getpeername6)] fn getpeername6(c: SockAddrContext) -> i32 { hook::original::run(&Call::new(&c, Family::V6)) }
     #[cgroup_skb(egress)] fn egress(c: SkBuffContext) -> i32 { hook::egress::run(&Packet::new(&c)) }
     #[cgroup_skb(ingress)] fn ingress(c: SkBuffContext) -> i32 { hook::ingress::run(&Packet::new(&c)) }
 }

@@ -5,7 +5,10 @@
 
 mod names;
 
-use core::ptr::{self, NonNull};
+use core::{
+    arch::asm,
+    ptr::{self, NonNull},
+};
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
@@ -18,18 +21,19 @@ use common::{
     flow::{Address, Flow},
     id::{Generation, PolicyId, RuleId, SessionId},
     layout::{
-        CONFIGS, Config, CounterKey, ExactKey, Limits, LimitsKey, LiveKey, PolicyWord, PrefixData,
-        SocketState, TALLIES, Tally, Usage, Worker,
+        CONFIGS, Client, ClientKey, Config, CounterKey, ExactKey, GrantKey, Limits, LimitsKey,
+        LiveKey, PolicyWord, PrefixData, SocketState, TALLIES, Tally, Usage, Worker,
     },
     limits::{
-        COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_RING_BYTES, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX,
-        POLICIES_MAX, PREFIXES_MAX, SESSIONS_MAX,
+        CLIENTS_MAX, COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_RING_BYTES, GRANTS_MAX,
+        GRANTS_PER_ADDRESS_MAX, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX, POLICIES_MAX, PREFIXES_MAX,
+        SESSIONS_MAX,
     },
-    rule::{Match, RuleSet},
+    rule::{GrantSet, Match, RuleSet, TLS},
 };
 
 pub(crate) use self::names::Name;
-use crate::atomic::Counter;
+use crate::{atomic::Counter, ctx};
 
 /// Cgroup id to worker. Twice the sessions: a closing one keeps its entry.
 #[map]
@@ -51,6 +55,15 @@ static LIVE: HashMap<LiveKey, u32> = HashMap::with_max_entries(LIVE_RULES_MAX, B
 /// `[egress.limits]`, in both generations of a push.
 #[map]
 static LIMITS: HashMap<LimitsKey, Limits> = HashMap::with_max_entries(2 * POLICIES_MAX, 0);
+/// Addresses that DNS returned to a session for a name of a rule. Elements are replaced, never
+/// changed in place.
+#[map]
+static GRANTS: HashMap<GrantKey, GrantSet> =
+    HashMap::with_max_entries(GRANTS_MAX, BPF_F_NO_PREALLOC);
+/// Sockets on their way to the resolver.
+#[map]
+static CLIENTS: HashMap<ClientKey, Client> =
+    HashMap::with_max_entries(CLIENTS_MAX, BPF_F_NO_PREALLOC);
 /// What each session has used. Entry 0 counts the events of sockets without a session.
 #[map]
 static USAGE: HashMap<SessionId, Usage> = HashMap::with_max_entries(2 * SESSIONS_MAX, 0);
@@ -101,9 +114,17 @@ pub(crate) fn word(policy: PolicyId) -> PolicyWord {
     }
 }
 
-/// What the longest prefix that covers the flow's address opens for its protocol and port.
-#[inline(always)]
-pub(crate) fn find(policy: PolicyId, generation: Generation, flow: &Flow) -> Option<Match> {
+/// No rule. Functions that are not inlined return it in the place of an `Option`, whose absent content
+/// is undefined: the verifier refuses to see that moved about.
+pub(crate) const NOTHING: Match = Match {
+    rule: RuleId(0),
+    flags: 0,
+};
+
+/// What the longest prefix that covers the flow's address opens for its protocol and port, or
+/// [`NOTHING`].
+#[inline(never)]
+pub(crate) fn find(policy: PolicyId, generation: Generation, flow: &Flow) -> Match {
     let exact = ExactKey {
         policy,
         generation,
@@ -113,16 +134,23 @@ pub(crate) fn find(policy: PolicyId, generation: Generation, flow: &Flow) -> Opt
     // the agent never changes one in place.
     let set = match unsafe { EXACT.get(exact) } {
         Some(set) => set,
-        None => PREFIXES.get(Key::new(
+        None => match PREFIXES.get(Key::new(
             PrefixData::SCOPE_BITS + 128,
             PrefixData::new(policy, generation, flow.address),
-        ))?,
+        )) {
+            Some(set) => set,
+            None => return NOTHING,
+        },
     };
-    set.find(flow.protocol, flow.port)
+    match set.find(flow.protocol, flow.port) {
+        Some(found) => found,
+        None => NOTHING,
+    }
 }
 
-/// Whether a rule is part of a generation.
-#[inline(always)]
+/// Whether a rule is part of a generation. A function of its own, as [`count`] is: inlined, each call
+/// takes room for a key, and a program has 512 bytes of stack.
+#[inline(never)]
 pub(crate) fn lives(policy: PolicyId, generation: Generation, rule: RuleId) -> bool {
     LIVE.get_ptr(LiveKey {
         policy,
@@ -130,6 +158,94 @@ pub(crate) fn lives(policy: PolicyId, generation: Generation, rule: RuleId) -> b
         rule,
     })
     .is_some()
+}
+
+/// What a grant of the session opens for the flow: one that has not ended, of a rule that is part of
+/// the generation; or [`NOTHING`]. One that demands no name comes first.
+///
+/// The grants are compared without a branch, into a mask: with branches the verifier would follow
+/// each way through eight of them. Only what the mask names is asked for its rule.
+#[inline(never)]
+pub(crate) fn granted(
+    session: SessionId,
+    policy: PolicyId,
+    generation: Generation,
+    flow: &Flow,
+) -> Match {
+    let now = ctx::now();
+    let key = GrantKey {
+        session,
+        address: flow.address,
+    };
+    // SAFETY: elements of a table without preallocation are freed after an RCU grace period, and
+    // the agent replaces them whole.
+    let Some(set) = (unsafe { GRANTS.get(key) }) else {
+        return NOTHING;
+    };
+    let mut open = 0_u32;
+    let mut slot = 0;
+    while slot < GRANTS_PER_ADDRESS_MAX {
+        if let Some(grant) = set.grants.get(slot) {
+            let range = &grant.range;
+            let covers = (u16::from(range.protocol) == flow.protocol)
+                & (range.low <= flow.port)
+                & (flow.port <= range.high)
+                & (grant.expires_ns > now);
+            let named = u32::from(range.flags & TLS != 0);
+            // The lower half of the mask demands no name.
+            open |= u32::from(covers) << (slot as u32 + named * GRANTS_PER_ADDRESS_MAX as u32);
+        }
+        slot = unknown(slot + 1);
+    }
+    let mut place = 0;
+    while place < 2 * GRANTS_PER_ADDRESS_MAX {
+        if open & (1 << place) != 0
+            && let Some(grant) = set.grants.get(place % GRANTS_PER_ADDRESS_MAX)
+            && lives(policy, generation, grant.range.rule)
+        {
+            return Match {
+                rule: grant.range.rule,
+                flags: grant.range.flags,
+            };
+        }
+        place = unknown(place + 1);
+    }
+    NOTHING
+}
+
+/// The same number, of which the compiler knows nothing: a loop over it is not unrolled, which would
+/// put a key for each turn on the stack.
+#[inline(always)]
+fn unknown(number: usize) -> usize {
+    let mut number = number;
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {number} */", number = inout(reg) number, options(nomem, nostack)) };
+    number
+}
+
+/// Writes down who turns to the resolver; `false` where there is no room.
+#[inline(always)]
+pub(crate) fn write_client(key: &ClientKey, client: &Client) -> bool {
+    CLIENTS.insert(key, client, 0).is_ok()
+}
+
+/// Renews a client, if this source is known as the session's.
+#[inline(always)]
+pub(crate) fn renew_client(key: &ClientKey, client: &Client) -> bool {
+    let Some(known) = CLIENTS.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: the map gave the entry, and the program holds the RCU read lock.
+    let session = unsafe { &raw const (*known).session };
+    // SAFETY: as above; written once, before the entry is in the map.
+    if unsafe { session.read_volatile() } != client.session {
+        return false;
+    }
+    // SAFETY: the map gave the entry, and the program holds the RCU read lock.
+    let seen = unsafe { &raw mut (*known).seen_ns };
+    // SAFETY: as above; one store of 64 bits does not tear.
+    unsafe { seen.write_volatile(client.seen_ns) };
+    true
 }
 
 /// The limits of a generation.
@@ -152,7 +268,7 @@ pub(crate) fn config(slot: Config) -> u64 {
 }
 
 /// Counts a decision.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn count(key: &CounterKey) {
     if let Some(count) = COUNTERS.get_ptr_mut(key) {
         // SAFETY: this processor's slot of a preallocated entry; aligned, as all map values are.
@@ -221,5 +337,5 @@ macro_rules! counters {
 }
 
 impl UsageEntry {
-    counters! { connections bytes_out event_second event_count suppressed }
+    counters! { connections bytes_out event_second event_count suppressed client_second client_count }
 }

@@ -2,23 +2,40 @@
 
 use common::{
     decide::{Quota, Rules, Scope},
-    flow::Flow,
+    flow::{Address, DNS_PORT, Flow, Place},
     id::{PolicyId, SessionId},
-    layout::PolicyWord,
+    layout::{Config, PolicyWord},
     rule::Match,
 };
 
-use crate::maps::{self, UsageEntry};
+use crate::{
+    maps::{self, UsageEntry},
+    state::State,
+};
 
-/// What a decision is charged with.
+/// What a decision is charged with, which also says where it is made.
 #[derive(Clone, Copy)]
 pub(crate) enum Charge {
     /// A connection: connect, and a new destination of sendmsg.
     Connection,
-    /// The bytes of a packet.
+    /// The bytes of a packet that goes out.
     Bytes(u32),
     /// Nothing: a packet that comes in.
     Nothing,
+}
+
+/// The port of the resolver; 0 while there is none.
+#[inline(always)]
+pub(crate) fn resolver_port() -> u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "the agent writes a port")]
+    let port = maps::config(Config::ResolverPort) as u16;
+    port
+}
+
+/// Whether this is an address on which the resolver listens: 127.0.0.1 or `::1`.
+#[inline(always)]
+pub(crate) fn is_resolver_address(address: &Address) -> bool {
+    (address.high() == 0) & ((address.low() == 1) | (address.low() == 0xffff_7f00_0001))
 }
 
 /// One decision's view of the maps. The policy's word is read when it is made, and only then.
@@ -28,6 +45,8 @@ pub(crate) struct Kernel {
     pub(crate) word: PolicyWord,
     usage: Option<UsageEntry>,
     charge: Charge,
+    /// Cookie of the socket's network namespace, 0 where it is not known.
+    netns: u64,
 }
 
 impl Kernel {
@@ -39,7 +58,24 @@ impl Kernel {
             word: maps::word(policy),
             usage: maps::usage(session),
             charge,
+            netns: 0,
         }
+    }
+
+    /// The view for a socket that has a state.
+    #[inline(always)]
+    pub(crate) fn of(state: State, charge: Charge) -> Self {
+        Self {
+            netns: state.netns(),
+            ..Self::new(state.session(), state.policy(), charge)
+        }
+    }
+
+    /// Whether the resolver's endpoint is where the socket would find it. In another network
+    /// namespace somebody else may listen there.
+    #[inline(always)]
+    fn has_resolver(&self) -> bool {
+        self.netns != 0 && self.netns == maps::config(Config::AgentNetns)
     }
 }
 
@@ -57,17 +93,33 @@ impl Rules for Kernel {
 
     #[inline(always)]
     fn find(&self, scope: Scope, flow: &Flow) -> Option<Match> {
-        maps::find(scope.policy, scope.generation, flow)
+        found(maps::find(scope.policy, scope.generation, flow))
     }
 
     #[inline(always)]
-    fn goes_to_resolver(&self, _flow: &Flow) -> bool {
-        false
+    fn goes_to_resolver(&self, flow: &Flow) -> bool {
+        match self.charge {
+            Charge::Connection => {
+                flow.port == DNS_PORT && resolver_port() != 0 && self.has_resolver()
+            }
+            Charge::Bytes(_) => {
+                flow.place == Place::Host
+                    && is_resolver_address(&flow.address)
+                    && flow.port == resolver_port()
+                    && self.has_resolver()
+            }
+            Charge::Nothing => false,
+        }
     }
 
     #[inline(always)]
-    fn granted(&self, _scope: Scope, _flow: &Flow) -> Option<Match> {
-        None
+    fn granted(&self, scope: Scope, flow: &Flow) -> Option<Match> {
+        found(maps::granted(
+            self.session,
+            scope.policy,
+            scope.generation,
+            flow,
+        ))
     }
 
     #[inline(always)]
@@ -81,6 +133,11 @@ impl Rules for Kernel {
             Charge::Nothing => Quota::Left,
         }
     }
+}
+
+#[inline(always)]
+fn found(rule: Match) -> Option<Match> {
+    (rule.rule != maps::NOTHING.rule).then_some(rule)
 }
 
 /// Charges the bytes of a packet. Strict: what is refused is counted too, so that a session that

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use common::{
     flow::Address,
     id::{Generation, PolicyId, RuleId, SessionId},
-    layout::{STATE_ORDERED, SocketState},
+    layout::{STATE_ORDERED, STATE_SYN_SEEN, SocketState},
 };
 
 use crate::atomic::Counter;
@@ -110,7 +110,8 @@ impl State {
         (Seen(sequence), verified)
     }
 
-    /// Writes a destination from zero. Skipped while another hook writes.
+    /// Writes a destination from zero, but for what the socket asked the resolver. Skipped while
+    /// another hook writes.
     #[inline(always)]
     pub(crate) fn verify(&self, verified: &Verified) {
         let sequence = read!(self.sequence);
@@ -119,21 +120,49 @@ impl State {
 
     /// Carries what was read over into another generation, unless it was changed meanwhile.
     #[inline(always)]
-    pub(crate) fn renew(&self, seen: Seen, verified: &Verified, generation: Generation) {
-        let renewed = Verified {
-            generation,
-            ..*verified
-        };
-        self.write_from(seen.0, &renewed);
+    pub(crate) fn renew(&self, seen: Seen, generation: Generation) {
+        self.change(seen.0, || write!(self.generation = generation));
     }
 
-    /// Notes with which number the stream begins, and that no piece of it was held back yet. Says
-    /// whether it did, and the sequence from then on.
+    /// Notes whom the socket wanted to ask when it was sent to the resolver; port 0 is nobody. It
+    /// outlives other destinations of an unconnected socket, whose answers may still come. Skipped
+    /// while another hook writes.
+    #[inline(always)]
+    pub(crate) fn set_original(&self, address: Address, port: u16) {
+        let sequence = read!(self.sequence);
+        self.change(sequence, || {
+            write!(self.original = address);
+            write!(self.original_port = port);
+        });
+    }
+
+    /// Whether the socket was sent to the resolver since it was connected last.
+    #[inline(always)]
+    pub(crate) fn has_asked(&self) -> bool {
+        read!(self.original_port) != 0
+    }
+
+    /// Whom the socket wanted to ask; port 0 is nobody, or somebody is writing it.
+    #[inline(always)]
+    pub(crate) fn original(&self) -> (Address, u16) {
+        let sequence = read!(self.sequence);
+        self.order_reads();
+        let address = read!(self.original);
+        let mut port = read!(self.original_port);
+        self.order_reads();
+        if read!(self.sequence) != sequence || sequence & 1 != 0 {
+            port = 0;
+        }
+        (address, port)
+    }
+
+    /// Notes with which number the stream begins. Says whether it did, and the sequence from then on.
     #[inline(always)]
     pub(crate) fn begin(&self, seen: Seen, verified: &Verified, initial: u32) -> (bool, Seen) {
-        let noted = self.write_all(seen.0, verified, || {
+        let flags = verified.flags | STATE_SYN_SEEN;
+        let noted = self.change(seen.0, || {
             write!(self.initial_sequence = initial);
-            write!(self.hello_pieces = 0);
+            write!(self.flags = flags);
         });
         (noted, Seen(seen.0 + 2))
     }
@@ -152,15 +181,18 @@ impl State {
 
     /// Notes how many pieces were held back.
     #[inline(always)]
-    pub(crate) fn hold(&self, seen: Seen, verified: &Verified, pieces: u16) {
-        self.write_all(seen.0, verified, || write!(self.hello_pieces = pieces));
+    pub(crate) fn hold(&self, seen: Seen, pieces: u16) {
+        self.change(seen.0, || write!(self.hello_pieces = pieces));
     }
 
-    /// Writes what was changed in what was read, unless another hook wrote meanwhile; says whether
-    /// it did.
+    /// Notes that a flow owes its name no more, by which rule, and how. Says whether it did: not
+    /// where another hook wrote meanwhile.
     #[inline(always)]
-    pub(crate) fn settle(&self, seen: Seen, verified: &Verified) -> bool {
-        self.write_all(seen.0, verified, || ())
+    pub(crate) fn settle(&self, seen: Seen, rule: RuleId, flags: u32) -> bool {
+        self.change(seen.0, || {
+            write!(self.rule = rule);
+            write!(self.flags = flags);
+        })
     }
 
     /// Whether the order to destroy this socket was given.
@@ -186,11 +218,20 @@ impl State {
 
     #[inline(always)]
     fn write_from(&self, sequence: u64, verified: &Verified) {
-        self.write_all(sequence, verified, || ());
+        self.change(sequence, || {
+            write!(self.address = verified.address);
+            write!(self.port = verified.port);
+            write!(self.protocol = verified.protocol);
+            write!(self.generation = verified.generation);
+            write!(self.rule = verified.rule);
+            write!(self.flags = verified.flags);
+            write!(self.hello_pieces = 0);
+        });
     }
 
+    /// Writes, if nobody else writes and the sequence is what it was; says whether it did.
     #[inline(always)]
-    fn write_all(&self, sequence: u64, verified: &Verified, rest: impl FnOnce()) -> bool {
+    fn change(&self, sequence: u64, write: impl FnOnce()) -> bool {
         if sequence & 1 != 0 {
             return false;
         }
@@ -198,13 +239,7 @@ impl State {
         if !lock.exchange(sequence, sequence + 1) {
             return false;
         }
-        write!(self.address = verified.address);
-        write!(self.port = verified.port);
-        write!(self.protocol = verified.protocol);
-        write!(self.generation = verified.generation);
-        write!(self.rule = verified.rule);
-        write!(self.flags = verified.flags);
-        rest();
+        write();
         // A swap and not a store: an atomic operation that returns a value is a full barrier in
         // the kernel's memory model, on every processor.
         let _odd = lock.swap(sequence + 2);

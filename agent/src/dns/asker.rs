@@ -11,6 +11,7 @@ use common::{
     verdict::{Outcome, Reason},
 };
 
+use super::{gate::Question, stats::Served};
 use crate::policy::compiled::CompiledPolicy;
 
 /// The worker behind a source address.
@@ -52,8 +53,29 @@ pub struct QueryEvent {
     pub took: Duration,
 }
 
-/// Is told of each refusal. Called on the way of a query: it must not wait.
+/// A query that a policy in `observe` mode let through, and what it was told.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// Its policy.
+    pub policy: &'a CompiledPolicy,
+    /// What was asked.
+    pub question: &'a Question,
+    /// Why it would have been refused, where it would.
+    pub observed: Option<Reason>,
+    /// The addresses of the answer.
+    pub addresses: &'a [IpAddr],
+}
+
+/// Is told of queries. Called on their way: it must not wait.
 pub trait Witness: Send + Sync + 'static {
-    /// Takes an event.
+    /// Takes an event: a refusal, or what only `observe` mode let through.
     fn saw(&self, event: QueryEvent);
+
+    /// Takes an answer to a worker that is only observed.
+    fn answered(&self, _answered: Answered<'_>) {}
+
+    /// Counts a query of a worker, by what it got.
+    fn served(&self, _tool: &str, _result: Served, _took: Duration) {}
 }

@@ -26,11 +26,11 @@ mod tcp;
 mod tests;
 mod upstream;
 
-pub use asker::{Asker, Askers, QueryEvent, Witness};
+pub use asker::{Answered, Asker, Askers, QueryEvent, Witness};
 pub use error::{AnswerError, AskError, Error};
 pub use lease::{GRACE, GrantRefused, Granter, TTL_MIN};
 pub use server::{Server, serve};
 pub use settings::{IsLocal, Limits, RESOLV_CONF, ROOTS, Refusal, Settings, TlsServer, Upstream};
 pub use sockets::{PORT_MAX, Sockets};
-pub use stats::Stats;
+pub use stats::{Served, Stats};
 pub use upstream::PATIENCE;

@@ -2,16 +2,19 @@
 //! sockets: bytes in, bytes out.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use common::verdict::{Outcome, Reason};
+use common::{
+    decide::Mode,
+    verdict::{Outcome, Reason},
+};
 
 use super::{
     answer::Records,
-    asker::{Asker, Askers, QueryEvent, Witness},
+    asker::{Answered, Asker, Askers, QueryEvent, Witness},
     cache::{Cache, Kept},
     gate::{self, Admitted, Ruling},
     lease::{Granter, Leased, Lessee},
@@ -19,7 +22,7 @@ use super::{
     reply::{self, Code},
     session::{Place, Session, Sessions, lock},
     settings::{Refusal, Settings},
-    stats::{Counters, Stats},
+    stats::{Counters, Served, Stats},
 };
 use crate::{clock::BootTime, policy::compiled::CompiledPolicy};
 
@@ -136,7 +139,7 @@ impl Resolver {
         };
         let limits = &self.settings.limits;
         if case.session.lock().take_query(limits, now.0).is_err() {
-            self.counters.limited.add();
+            self.served(&case, Served::Limited);
             self.report(&case, read.as_ref().ok(), denied(Reason::QueryLimit), None);
             return refuse(&read, Code::Refused, out);
         }
@@ -145,11 +148,11 @@ impl Resolver {
                 self.judge(case, query, source.protocol, out)
             }
             Ok(_) => {
-                self.counters.malformed.add();
+                self.served(&case, Served::Malformed);
                 refuse(&read, Code::BadVers, out)
             }
             Err(_) => {
-                self.counters.malformed.add();
+                self.served(&case, Served::Malformed);
                 self.report(&case, None, denied(Reason::QueryMalformed), None);
                 refuse(&read, Code::FormErr, out)
             }
@@ -163,7 +166,7 @@ impl Resolver {
             Ruling::NoRecord(reason) => (Code::NoError, reason),
             Ruling::Nothing => (Code::NxDomain, None),
         };
-        self.counters.refused.add();
+        self.served(&case, Served::Refused);
         if let Some(reason) = reason {
             self.report(&case, Some(&query), denied(reason), None);
         }
@@ -181,7 +184,7 @@ impl Resolver {
     ) -> Taken {
         let limits = &self.settings.limits;
         let over = |reason, code, out: &mut Vec<u8>| {
-            self.counters.limited.add();
+            self.served(&case, Served::Limited);
             self.report(&case, Some(&query), denied(reason), None);
             reply::empty(&query, code, out);
             Taken::Replied
@@ -201,7 +204,7 @@ impl Resolver {
         };
         let Some(shared) = self.waiting.take(limits.waiting) else {
             // Not this session's fault alone: no event blames it.
-            self.counters.failed.add();
+            self.served(&case, Served::Failed);
             reply::empty(&query, Code::ServFail, out);
             return Taken::Replied;
         };
@@ -226,7 +229,7 @@ impl Resolver {
         match kept {
             Some(kept) => self.answer(case, query, admitted, kept, *protocol, out),
             None => {
-                self.counters.failed.add();
+                self.served(case, Served::Failed);
                 reply::empty(query, Code::ServFail, out);
             }
         }
@@ -252,7 +255,7 @@ impl Resolver {
             query.udp_bytes_max()
         };
         let Records::Addresses(addresses) = &kept.answer.records else {
-            self.count(kept.answer.records.is_empty());
+            self.told(case, admitted, &[], kept.answer.records.is_empty());
             reply::answer(
                 query,
                 &kept.answer,
@@ -271,11 +274,11 @@ impl Resolver {
         };
         let is_local = &self.settings.is_local;
         let leased = lessee.lease(addresses, ttl, &*self.granter, is_local, now);
-        let records = match leased {
-            Leased::Addresses(addresses) => Records::Addresses(addresses),
-            Leased::None => Records::Addresses(Vec::new()),
+        let addresses = match leased {
+            Leased::Addresses(addresses) => addresses,
+            Leased::None => Vec::new(),
             Leased::Private(address) => {
-                self.counters.private.add();
+                self.served(case, Served::Private);
                 self.report(
                     case,
                     Some(query),
@@ -286,22 +289,42 @@ impl Resolver {
                 return;
             }
             Leased::Full(address) => {
-                self.counters.grants_full.add();
+                self.served(case, Served::GrantsFull);
                 self.report(case, Some(query), denied(Reason::GrantsFull), Some(address));
                 reply::empty(query, Code::ServFail, out);
                 return;
             }
         };
-        self.count(records.is_empty());
+        self.told(case, admitted, &addresses, addresses.is_empty());
+        let records = Records::Addresses(addresses);
         reply::answer(query, &kept.answer, &records, ttl, bytes_max, out);
     }
 
-    fn count(&self, nothing: bool) {
-        if nothing {
-            self.counters.nothing.add();
+    /// Counts an answer, and tells the witness of it where the worker is only observed.
+    fn told(&self, case: &Case, admitted: &Admitted, addresses: &[IpAddr], nothing: bool) {
+        let served = if nothing {
+            Served::Nothing
         } else {
-            self.counters.answered.add();
+            Served::Answered
+        };
+        self.served(case, served);
+        if case.asker.policy.mode == Mode::Observe {
+            self.witness.answered(Answered {
+                session: case.asker.session,
+                policy: &case.asker.policy,
+                question: &admitted.question,
+                observed: admitted.observed,
+                addresses,
+            });
         }
+    }
+
+    fn served(&self, case: &Case, served: Served) {
+        self.counters.of(served).add();
+        let took = BootTime::now().0.saturating_sub(case.now.0);
+        let tool = case.asker.policy.tool.as_str();
+        self.witness
+            .served(tool, served, Duration::from_nanos(took));
     }
 
     fn refusal(&self) -> Code {
@@ -316,7 +339,7 @@ impl Resolver {
         case: &Case,
         query: Option<&Query<'_>>,
         (outcome, reason): (Outcome, Reason),
-        address: Option<std::net::IpAddr>,
+        address: Option<IpAddr>,
     ) {
         let now = BootTime::now();
         if !case.session.lock().may_report(now.0) {

@@ -45,6 +45,44 @@ pub struct Stats {
     pub cache_bytes: usize,
 }
 
+/// What a query of a worker got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Served {
+    /// Records.
+    Answered,
+    /// There is nothing.
+    Nothing,
+    /// The policy does not allow it.
+    Refused,
+    /// It was over a limit or budget.
+    Limited,
+    /// It was malformed.
+    Malformed,
+    /// Every address was special-purpose.
+    Private,
+    /// No grant could be written.
+    GrantsFull,
+    /// Upstream did not answer, or there was no room.
+    Failed,
+}
+
+impl Served {
+    /// Metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Nothing => "nothing",
+            Self::Refused => "refused",
+            Self::Limited => "limited",
+            Self::Malformed => "malformed",
+            Self::Private => "private",
+            Self::GrantsFull => "grants_full",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// One number.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
@@ -79,6 +117,20 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// The counter of what a query got.
+    pub(super) fn of(&self, served: Served) -> &Counter {
+        match served {
+            Served::Answered => &self.answered,
+            Served::Nothing => &self.nothing,
+            Served::Refused => &self.refused,
+            Served::Limited => &self.limited,
+            Served::Malformed => &self.malformed,
+            Served::Private => &self.private,
+            Served::GrantsFull => &self.grants_full,
+            Served::Failed => &self.failed,
+        }
+    }
+
     /// The counters, with everything that is not counted at zero.
     pub(super) fn read(&self) -> Stats {
         Stats {

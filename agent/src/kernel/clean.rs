@@ -15,13 +15,14 @@ const GRACE: Duration = Duration::from_millis(200);
 pub(in crate::kernel) struct Cleaning {
     thread: thread::JoinHandle<()>,
     entries: usize,
+    names: usize,
     rules: usize,
 }
 
 impl Cleaning {
-    /// Elements of the tables of addresses and of rules that are still there.
-    pub(in crate::kernel) fn sizes(&self) -> (usize, usize) {
-        (self.entries, self.rules)
+    /// Elements of the tables of addresses, of names and of rules that are still there.
+    pub(in crate::kernel) fn sizes(&self) -> (usize, usize, usize) {
+        (self.entries, self.names, self.rules)
     }
 
     pub(in crate::kernel) fn is_over(&self) -> bool {
@@ -43,6 +44,7 @@ pub(in crate::kernel) fn later(
 ) -> Result<Cleaning, Error> {
     let egress = || retired.iter().map(|(_, _, policy)| &policy.egress);
     let entries = egress().map(|egress| egress.table.len()).sum();
+    let names = egress().map(|egress| egress.names.entries().len()).sum();
     let rules = egress().map(|egress| egress.rules.len()).sum();
     let inner = Arc::clone(inner);
     let thread = thread::Builder::new()
@@ -63,6 +65,7 @@ pub(in crate::kernel) fn later(
     Ok(Cleaning {
         thread,
         entries,
+        names,
         rules,
     })
 }
@@ -104,8 +107,9 @@ pub(in crate::kernel) fn purge(inner: &Inner) -> Result<(), Error> {
         inner.word(policy).generation() != Some(generation)
     };
     let (exact, live, limits) = (maps.exact.keys()?, maps.live.keys()?, maps.limits.keys()?);
-    let prefixes = maps.prefixes.keys()?;
-    if exact.is_empty() && live.is_empty() && limits.is_empty() && prefixes.is_empty() {
+    let (prefixes, names) = (maps.prefixes.keys()?, maps.names.keys()?);
+    let tables_are_empty = exact.is_empty() && prefixes.is_empty() && names.is_empty();
+    if tables_are_empty && live.is_empty() && limits.is_empty() {
         return Ok(());
     }
     wait_for_readers();
@@ -117,6 +121,13 @@ pub(in crate::kernel) fn purge(inner: &Inner) -> Result<(), Error> {
         let generation = Generation(u32::from_be_bytes(key.data.generation));
         if dead(policy, generation) {
             maps.prefixes.remove(&key)?;
+        }
+    }
+    for key in names {
+        let policy = PolicyId(u32::from_be_bytes(key.data.policy));
+        let generation = Generation(u32::from_be_bytes(key.data.generation));
+        if dead(policy, generation) {
+            maps.names.remove(&key)?;
         }
     }
     for key in live.iter().filter(|k| dead(k.policy, k.generation)) {

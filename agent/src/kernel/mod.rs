@@ -223,10 +223,11 @@ impl Kernel {
     pub fn map_fill(&self) -> Result<Vec<MapFill>, Error> {
         let maps = &self.inner.maps;
         let published = self.inner.published();
-        let (mut exact, mut prefixes, mut live, mut limits) = (0, 0, 0, 0);
+        let (mut exact, mut prefixes, mut names, mut live, mut limits) = (0, 0, 0, 0, 0);
         for sizes in published.sizes() {
             exact += sizes.exact;
             prefixes += sizes.prefixes;
+            names += sizes.names;
             live += sizes.live;
             limits += usize::from(sizes.limited);
         }
@@ -271,6 +272,7 @@ impl Kernel {
             fill("counters", counted.len(), counters.capacity()),
             fill("exact", exact, maps.exact.table.capacity()),
             fill("prefixes", prefixes, maps.prefixes.table.capacity()),
+            fill("names", names, maps.names.table.capacity()),
             fill("live", live, maps.live.table.capacity()),
             fill("limits", limits, maps.limits.table.capacity()),
             fill("policies", policies, POLICIES_MAX - 1),

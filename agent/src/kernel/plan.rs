@@ -6,12 +6,16 @@ use std::collections::BTreeSet;
 use common::{
     id::{Generation, PolicyId, RuleId},
     layout::{ExactKey, Limits, LimitsKey, LiveKey, PrefixData, PrefixKey},
+    name::NameKey,
     rule::RuleSet,
 };
 
 use super::{error::Error, maps::Maps};
 use crate::{
-    policy::compiled::{Egress, TableEntry},
+    policy::{
+        compiled::{Egress, TableEntry},
+        names::NameEntry,
+    },
     sys::bpf_map::Write,
 };
 
@@ -23,6 +27,7 @@ const ADDRESS_BITS: u8 = 128;
 pub(in crate::kernel) struct Sizes {
     pub(in crate::kernel) exact: usize,
     pub(in crate::kernel) prefixes: usize,
+    pub(in crate::kernel) names: usize,
     pub(in crate::kernel) live: usize,
     pub(in crate::kernel) limited: bool,
 }
@@ -34,6 +39,7 @@ pub(in crate::kernel) struct MapPlan<'a> {
     pub(in crate::kernel) generation: Generation,
     exact: Vec<&'a TableEntry>,
     prefixes: Vec<&'a TableEntry>,
+    names: &'a [NameEntry],
     live: BTreeSet<RuleId>,
     limits: Option<Limits>,
 }
@@ -48,7 +54,10 @@ impl<'a> MapPlan<'a> {
             .table
             .iter()
             .partition(|entry| entry.prefix.length == ADDRESS_BITS);
+        let domains = egress.rules.iter().filter(|rule| rule.domain().is_some());
         let live = egress.table.iter().flat_map(|entry| rules_of(&entry.set));
+        // A grant and a verified name are worth something while their rule lives.
+        let live = live.chain(domains.map(|rule| rule.id));
         let limits = Limits {
             connections: egress.limits.connections,
             bytes_out: egress.limits.bytes_out,
@@ -58,6 +67,7 @@ impl<'a> MapPlan<'a> {
             generation,
             exact,
             prefixes,
+            names: egress.names.entries(),
             live: live.collect(),
             limits: is_limited(egress).then_some(limits),
         }
@@ -71,6 +81,9 @@ impl<'a> MapPlan<'a> {
         for entry in &self.prefixes {
             maps.prefixes
                 .write(&self.prefix_key(entry), &entry.set, Write::New)?;
+        }
+        for (key, entry) in self.names() {
+            maps.names.write(&key, &entry.set, Write::New)?;
         }
         for rule in &self.live {
             maps.live.write(&self.live_key(*rule), &1, Write::New)?;
@@ -88,6 +101,9 @@ impl<'a> MapPlan<'a> {
         for entry in &self.prefixes {
             maps.prefixes.remove(&self.prefix_key(entry))?;
         }
+        for (key, _) in self.names() {
+            maps.names.remove(&key)?;
+        }
         for rule in &self.live {
             maps.live.remove(&self.live_key(*rule))?;
         }
@@ -99,6 +115,7 @@ impl<'a> MapPlan<'a> {
         Sizes {
             exact: self.exact.len(),
             prefixes: self.prefixes.len(),
+            names: self.names.len(),
             live: self.live.len(),
             limited: self.limits.is_some(),
         }
@@ -117,6 +134,15 @@ impl<'a> MapPlan<'a> {
             length: PrefixData::SCOPE_BITS + u32::from(entry.prefix.length),
             data: PrefixData::new(self.policy, self.generation, entry.prefix.network),
         }
+    }
+
+    /// Names with their keys. One without a place in the table is not written: no handshake is ever
+    /// for it.
+    fn names(&self) -> impl Iterator<Item = (NameKey, &NameEntry)> {
+        self.names.iter().filter_map(|entry| {
+            let key = entry.key(self.policy, self.generation)?;
+            Some((key, entry))
+        })
     }
 
     fn live_key(&self, rule: RuleId) -> LiveKey {

@@ -1,11 +1,55 @@
 //! Readers of the programs' rings.
 
+use std::ops::Deref;
+
 use aya::maps::{MapData, RingBuf};
-use common::{event::Event, pod::Pod};
+use common::{
+    event::{Event, NamedEvent},
+    pod::Pod,
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::error::Error;
 use crate::sys::readiness;
+
+/// An event, and the name that a refused TLS handshake was for.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The decision.
+    pub event: Event,
+    /// The name as it was sent, in lower case; of what is no printing ASCII, the escaped form.
+    pub name: Option<String>,
+}
+
+impl Told {
+    /// Reads a record of the ring: the longer kind has a name. `None` where it is too short for
+    /// either.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        if let Some(NamedEvent {
+            event,
+            length,
+            name,
+            ..
+        }) = NamedEvent::read(bytes)
+        {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let name: Vec<u8> = name.get(..length)?.iter().rev().copied().collect();
+            let name = (!name.is_empty()).then(|| name.escape_ascii().to_string());
+            return Some(Self { event, name });
+        }
+        let event = Event::read(bytes)?;
+        Some(Self { event, name: None })
+    }
+}
+
+impl Deref for Told {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
 
 /// The events, in the order in which the programs sent them.
 pub struct Events {
@@ -20,13 +64,13 @@ impl Events {
     }
 
     /// Waits for the next event. Safe to drop: no event is lost by it.
-    pub async fn next(&mut self) -> Result<Event, Error> {
-        self.ring.next().await
+    pub async fn next(&mut self) -> Result<Told, Error> {
+        self.ring.next_as(Told::read).await
     }
 
     /// The next event, if one is there already.
-    pub fn try_next(&mut self) -> Option<Event> {
-        self.ring.try_next()
+    pub fn try_next(&mut self) -> Option<Told> {
+        self.ring.try_next_as(Told::read)
     }
 }
 
@@ -52,14 +96,18 @@ impl Reader {
         Ok(Self { ring, name })
     }
 
-    pub(in crate::kernel) fn try_next<T: Pod>(&mut self) -> Option<T> {
+    fn try_next_as<T>(&mut self, read: fn(&[u8]) -> Option<T>) -> Option<T> {
         // A record too short for its type can only be a bug; it is skipped.
-        self.ring.get_mut().next().and_then(|item| T::read(&item))
+        self.ring.get_mut().next().and_then(|item| read(&item))
     }
 
     pub(in crate::kernel) async fn next<T: Pod>(&mut self) -> Result<T, Error> {
+        self.next_as(T::read).await
+    }
+
+    async fn next_as<T>(&mut self, read: fn(&[u8]) -> Option<T>) -> Result<T, Error> {
         loop {
-            if let Some(record) = self.try_next() {
+            if let Some(record) = self.try_next_as(read) {
                 return Ok(record);
             }
             let mut ready = self
@@ -72,7 +120,7 @@ impl Reader {
                 })?;
             // The kernel wakes a reader that was up to date: clear first, then look again.
             ready.clear_ready();
-            if let Some(record) = ready.get_inner_mut().next().and_then(|item| T::read(&item)) {
+            if let Some(record) = ready.get_inner_mut().next().and_then(|item| read(&item)) {
                 return Ok(record);
             }
         }

@@ -9,9 +9,9 @@ use std::{
 };
 
 use common::{
-    id::{Generation, PolicyId},
+    id::{Generation, PolicyId, RuleId},
     layout::{Config, PolicyWord},
-    limits::{LIVE_RULES_MAX, POLICIES_MAX, PREFIXES_MAX},
+    limits::{LIVE_RULES_MAX, NAMES_MAX, POLICIES_MAX, PREFIXES_MAX},
 };
 
 use super::{
@@ -207,23 +207,36 @@ fn same_rules(old: &CompiledPolicy, new: &CompiledPolicy) -> bool {
     old.mode == new.mode
         && old.egress.limits == new.egress.limits
         && old.egress.table == new.egress.table
+        && old.egress.names.entries() == new.egress.names.entries()
+        && domain_rules(old).eq(domain_rules(new))
+}
+
+/// The domain rules, which stand in no table of addresses: a grant is worth something while its rule
+/// is part of a generation.
+fn domain_rules(policy: &CompiledPolicy) -> impl Iterator<Item = RuleId> + '_ {
+    let rules = policy.egress.rules.iter();
+    rules.filter(|rule| rule.domain().is_some()).map(|r| r.id)
 }
 
 /// Waits for generations that are still being removed where a new one might not fit beside them.
 fn make_room(published: &mut Published, plans: &[MapPlan<'_>]) {
     published.cleaning.retain(|old| !old.is_over());
     let sizes = published.sizes().chain(plans.iter().map(MapPlan::sizes));
-    let (mut entries, mut rules) = (0, 0);
+    let (mut entries, mut names, mut rules) = (0, 0, 0);
     for size in sizes {
         entries += size.exact + size.prefixes;
+        names += size.names;
         rules += size.live;
     }
     for old in &published.cleaning {
-        let (old_entries, old_rules) = old.sizes();
+        let (old_entries, old_names, old_rules) = old.sizes();
         entries += old_entries;
+        names += old_names;
         rules += old_rules;
     }
-    let fits = entries <= PREFIXES_MAX as usize && rules <= LIVE_RULES_MAX as usize;
+    let fits = entries <= PREFIXES_MAX as usize
+        && names <= NAMES_MAX as usize
+        && rules <= LIVE_RULES_MAX as usize;
     if fits && published.cleaning.len() < CLEANING_MAX {
         return;
     }

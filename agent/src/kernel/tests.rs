@@ -14,3 +14,4 @@ mod lifecycle;
 mod packets;
 mod sockets;
 mod swaps;
+mod tls;

@@ -20,6 +20,10 @@ impl Bytes for Slice<'_> {
         let at = usize::try_from(at).expect("short");
         self.0.get(at..at.checked_add(N)?)?.try_into().ok()
     }
+
+    fn zero(&self) -> u32 {
+        0
+    }
 }
 
 fn read(bytes: &[u8]) -> Hello {

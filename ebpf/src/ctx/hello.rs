@@ -5,10 +5,6 @@ use common::hello::Bytes;
 
 use super::packet::{Header, Packet};
 
-/// `AF_INET`
-const V4: u16 = 2;
-/// Bytes of an IPv6 header.
-const V6_HEADER: u32 = 40;
 /// Bytes of a TCP header without options.
 const TCP_HEADER: u32 = 20;
 
@@ -85,24 +81,23 @@ impl Packet {
     /// cut up later, and all of it counts.
     #[inline(always)]
     fn declared_length(&self, header: &Header) -> Option<u32> {
-        let at = if header.family == V4 { 2 } else { 4 };
-        let declared = u32::from(u16::from_be_bytes(self.load::<[u8; 2]>(at)?));
         let all = self.length();
-        let declared = match (declared, header.family) {
-            (0, _) => all,
-            (declared, V4) => declared,
-            (declared, _) => declared + V6_HEADER,
+        let declared = if header.length == 0 {
+            all
+        } else {
+            header.length + header.uncounted
         };
         (declared <= all).then_some(declared)
     }
 
-    /// The payload of a segment.
+    /// The payload of a segment. `zero` is 0, out of memory that the verifier knows nothing about.
     #[inline(always)]
-    pub(crate) fn payload(&self, segment: &Segment) -> Payload<'_> {
+    pub(crate) fn payload(&self, segment: &Segment, zero: u32) -> Payload<'_> {
         Payload {
             packet: self,
             at: segment.payload,
             length: segment.length,
+            zero,
         }
     }
 }
@@ -112,6 +107,7 @@ pub(crate) struct Payload<'a> {
     packet: &'a Packet,
     at: u32,
     length: u32,
+    zero: u32,
 }
 
 impl Bytes for Payload<'_> {
@@ -126,6 +122,11 @@ impl Bytes for Payload<'_> {
             return None;
         }
         self.packet.load(self.at + at)
+    }
+
+    #[inline(always)]
+    fn zero(&self) -> u32 {
+        self.zero
     }
 }
 

@@ -21,17 +21,22 @@ const SYN_SENT: u32 = 2;
 /// `TCP_LISTEN`
 const LISTEN: u32 = 10;
 
-/// What a packet's first bytes say.
+/// What a packet's first bytes say. The shape comes first: an `Option` of this keeps its tag there, and
+/// the kernel refuses the description (BTF) of one that keeps it further back.
+#[repr(C)]
 pub(crate) struct Header {
+    pub(crate) shape: Shape,
     pub(crate) family: u16,
     pub(crate) protocol: u16,
-    pub(crate) shape: Shape,
     pub(crate) source: Address,
     pub(crate) source_port: u16,
     pub(crate) destination: Address,
     pub(crate) destination_port: u16,
     /// Where the transport header begins.
     pub(super) transport: u32,
+    /// Bytes of the packet as the header counts them, and those that it does not count.
+    pub(super) length: u32,
+    pub(super) uncounted: u32,
 }
 
 /// The context of `egress` and `ingress`.
@@ -72,7 +77,7 @@ impl Packet {
     }
 
     /// The headers; `None` for what is neither IPv4 nor IPv6 or too short to be either.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn header(&self) -> Option<Header> {
         let head: [u32; 6] = self.load(0)?;
         let [first, _, _, ..] = head;
@@ -208,7 +213,7 @@ fn header4(head: [u32; 6]) -> Header {
     const NO_OPTIONS: u8 = 0x45;
     const FRAGMENT: u16 = 0x3fff;
     let [first, fragment, third, source, destination, ports] = head;
-    let [version_length, ..] = first.to_ne_bytes();
+    let [version_length, _, l1, l0] = first.to_ne_bytes();
     let [_, _, flags, offset] = fragment.to_ne_bytes();
     let [_, protocol, ..] = third.to_ne_bytes();
     let plain = version_length == NO_OPTIONS && u16::from_be_bytes([flags, offset]) & FRAGMENT == 0;
@@ -222,6 +227,8 @@ fn header4(head: [u32; 6]) -> Header {
         destination: Address::from_v4(destination.to_ne_bytes()),
         destination_port,
         transport: u32::from(version_length & 0x0f) * 4,
+        length: u32::from(u16::from_be_bytes([l1, l0])),
+        uncounted: 0,
     }
 }
 
@@ -230,7 +237,7 @@ fn header4(head: [u32; 6]) -> Header {
 fn header6(head: [u32; 6], rest: [u32; 5]) -> Header {
     let [_, lengths, s0, s1, s2, s3] = head;
     let [d0, d1, d2, d3, ports] = rest;
-    let [_, _, next, _] = lengths.to_ne_bytes();
+    let [l1, l0, next, _] = lengths.to_ne_bytes();
     let protocol = u16::from(next);
     let (source_port, destination_port) = split_ports(ports);
     let destination = address6([d0, d1, d2, d3]);
@@ -245,6 +252,8 @@ fn header6(head: [u32; 6], rest: [u32; 5]) -> Header {
         destination,
         destination_port,
         transport: 40,
+        length: u32::from(u16::from_be_bytes([l1, l0])),
+        uncounted: 40,
     }
 }
 

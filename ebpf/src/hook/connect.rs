@@ -5,9 +5,9 @@
 use common::{
     decide::decide,
     event::Hook,
-    flow::{Flow, Place, Shape},
+    flow::{Address, Flow, Place, Shape, TCP},
     id::RuleId,
-    layout::{Config, STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED},
+    layout::{Config, STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_RESOLVER},
     special::{self, Special},
     verdict::{Reason, Verdict},
 };
@@ -17,7 +17,7 @@ use crate::{
     ctx::Call,
     emit::{self, What, Who},
     maps,
-    rules::{Charge, Kernel},
+    rules::{self, Charge, Kernel},
     state::{State, Verified},
 };
 
@@ -26,17 +26,23 @@ pub(crate) fn run(call: &Call) -> i32 {
     let Some(state) = call.state() else {
         return refuse_unknown(call, Hook::Connect);
     };
+    // Who was asked before is not asked any more.
+    state.set_original(Address([0; 16]), 0);
     judge(call, Hook::Connect, state)
 }
 
 /// Decides, reports, and writes the state of what passes. Connect and sendmsg share it.
 #[inline(always)]
 pub(crate) fn judge(call: &Call, hook: Hook, state: State) -> i32 {
-    let kernel = Kernel::new(state.session(), state.policy(), Charge::Connection);
+    let kernel = Kernel::of(state, Charge::Connection);
     let flow = flow(call, state);
     let verdict = decide(&kernel, &flow);
     let who = Who::of(&kernel);
     emit::count(&who, hook, flow.protocol, &verdict);
+    if matches!(verdict, Verdict::Resolver) {
+        // The resolver itself tells what is worth telling.
+        return redirect(call, state, &flow, &kernel);
+    }
     emit::tell(&who, &what(call, hook), &verdict);
     if !verdict.passes() {
         return REFUSE;
@@ -44,6 +50,28 @@ pub(crate) fn judge(call: &Call, hook: Hook, state: State) -> i32 {
     if let Some(generation) = kernel.word.generation() {
         state.verify(&verified(&flow, verdict, generation));
     }
+    PASS
+}
+
+/// Sends a flow of port 53 to the resolver, whatever server it was meant for.
+#[inline(always)]
+fn redirect(call: &Call, state: State, flow: &Flow, kernel: &Kernel) -> i32 {
+    let (Some(generation), port) = (kernel.word.generation(), rules::resolver_port()) else {
+        return REFUSE;
+    };
+    if port == 0 {
+        return REFUSE;
+    }
+    state.set_original(flow.address, flow.port);
+    call.send_to_loopback(flow.address.v4().is_some(), port);
+    state.verify(&Verified {
+        address: call.address(),
+        port,
+        protocol: flow.protocol,
+        generation,
+        rule: RuleId(0),
+        flags: STATE_RESOLVER,
+    });
     PASS
 }
 
@@ -58,10 +86,10 @@ pub(crate) fn verified(
     if flow.place == Place::Host || special::classify(&flow.address) != Special::No {
         flags |= STATE_DOOR;
     }
-    if verdict.rule() == RuleId(0) {
+    if matches!(verdict, Verdict::Observe(_)) {
         flags |= STATE_OBSERVED;
     }
-    if matches!(verdict, Verdict::AllowNamed(_)) {
+    if is_owed(flow, &verdict) {
         flags |= STATE_NAME_OWED;
     }
     Verified {
@@ -72,6 +100,12 @@ pub(crate) fn verified(
         rule: verdict.rule(),
         flags,
     }
+}
+
+/// Whether the flow passes on the promise of a TLS handshake.
+#[inline(always)]
+pub(crate) fn is_owed(flow: &Flow, verdict: &Verdict) -> bool {
+    flow.protocol == TCP && matches!(verdict, Verdict::AllowNamed(_))
 }
 
 /// Refuses a socket that carries no tag: not made through `sock_create` in a session's cgroup.

@@ -8,12 +8,12 @@ use common::{
     event::{DestroyOrder, Hook},
     flow::{Flow, Place, Shape, TCP, UDP},
     id::{Generation, SessionId},
-    layout::{STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, Tally},
+    layout::{STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_RESOLVER, Tally},
     verdict::{Reason, Verdict},
 };
 
 use super::{
-    PASS, REFUSE, connect,
+    PASS, REFUSE, client, connect,
     tls::{self, Fate},
 };
 use crate::{
@@ -24,25 +24,67 @@ use crate::{
     state::State,
 };
 
-/// No reason that a packet is refused for: the full decision is still to come.
-const UNDECIDED: Reason = Reason::NotAllowed;
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ruling {
+    /// It passes.
+    Pass,
+    /// It passes on the promise of a TLS handshake.
+    Owed,
+    /// It goes to the resolver.
+    Resolver,
+    /// The full decision is still to come.
+    Undecided,
+    /// It does not pass.
+    Refuse(Reason),
+}
 
+/// The steps after the quick one are functions of their own, called one after the other: a program
+/// has 512 bytes of stack, and those that are called in turn share them.
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
-    let state = packet.state();
-    let Some(header) = packet.header() else {
-        return refuse_shapeless(state);
+    let header = packet.header();
+    let Some(header) = &header else {
+        return refuse_shapeless(packet.state());
     };
-    if let Some(state) = state
-        && is_verified(packet, &header, state)
-    {
-        return PASS;
+    let state = match packet.state() {
+        Some(state) => {
+            if is_verified(packet, header, state) {
+                return PASS;
+            }
+            state
+        }
+        None => match adopt(packet, header) {
+            Some(state) => state,
+            None => return REFUSE,
+        },
+    };
+    let mut ruling = judge(packet, header, state);
+    if ruling == Ruling::Resolver {
+        ruling = match client::note(header, state) {
+            Reason::Rule => Ruling::Pass,
+            reason => Ruling::Refuse(reason),
+        };
     }
-    judge(packet, &header, state)
+    if ruling == Ruling::Owed {
+        return match tls::judge(packet, header, state) {
+            Fate::Pass => PASS,
+            Fate::Hold => REFUSE,
+            Fate::Refused => {
+                order_destruction(packet, header, state);
+                REFUSE
+            }
+        };
+    }
+    match ruling {
+        Ruling::Pass => PASS,
+        Ruling::Refuse(reason) => refuse(packet, header, state, reason),
+        Ruling::Owed | Ruling::Resolver | Ruling::Undecided => REFUSE,
+    }
 }
 
 /// Whether the packet goes where its socket was verified to go, in the generation in force.
-#[inline(always)]
+#[inline(never)]
 fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
     let (_, verified) = state.verified();
     let word = maps::word(state.policy());
@@ -51,94 +93,75 @@ fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
         && verified.port == header.destination_port
         && verified.protocol == header.protocol
         && word.generation() == Some(verified.generation)
-        && verified.flags & STATE_NAME_OWED == 0
+        // The resolver is told of every packet, and the first ones of a TLS connection are read.
+        && verified.flags & (STATE_RESOLVER | STATE_NAME_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
         // Bytes are charged by the full decision.
         && !word.limited()
 }
 
-/// The full decision.
-#[inline(always)]
-fn judge(packet: &Packet, header: &Header, state: Option<State>) -> i32 {
-    let flow = flow(packet, header);
-    let mut state = state;
-    let (kernel, cgroup) = whose(packet, &mut state);
-    let (mut reason, mut owes) = carried_over(&kernel, &flow, state);
-    if reason == UNDECIDED {
-        (reason, owes) = decide_anew(&kernel, &flow, state);
-    }
-    let mut told = false;
-    if reason == Reason::Rule {
-        if !owes {
-            return PASS;
+/// Makes the state of a socket that no hook saw made: its cgroup says whose it is. Reports and returns
+/// nothing where it is nobody's, or where there is no memory for the state.
+#[inline(never)]
+fn adopt(packet: &Packet, header: &Header) -> Option<State> {
+    let (cgroup, worker) = ctx::nearest_worker(|level| packet.ancestor(level));
+    let mut reason = Reason::UnknownWorker;
+    if worker.session != SessionId(0) {
+        if let Some(state) = packet.make_state() {
+            state.tag(worker.session, worker.policy, 0);
+            return Some(state);
         }
-        match tls::judge(packet, header, &kernel, state, &what(packet, header)) {
-            Fate::Pass => return PASS,
-            Fate::Hold => return REFUSE,
-            Fate::Refuse(why) => reason = why,
-            Fate::Refused => told = true,
-        }
+        maps::tally(Tally::StateMissing);
+        reason = Reason::TableFull;
     }
     let verdict = Verdict::Deny(reason);
     let who = Who {
+        session: worker.session,
+        policy: worker.policy,
+        generation: Generation(0),
         cgroup,
-        ..Who::of(&kernel)
     };
-    if !told {
-        emit::count(&who, Hook::Egress, flow.protocol, &verdict);
-        emit::tell(&who, &what(packet, header), &verdict);
-    }
-    if let Some(state) = state {
-        order_destruction(packet, header, state, &who);
-    }
-    REFUSE
+    emit::count(&who, Hook::Egress, header.protocol, &verdict);
+    emit::tell(&who, &what(packet, header), &verdict);
+    None
 }
 
-/// The reason of a refusal, or [`Reason::Rule`] for what passes; and whether it owes a name.
-#[inline(always)]
-fn decide_anew(kernel: &Kernel, flow: &Flow, state: Option<State>) -> (Reason, bool) {
-    let verdict = decide(kernel, flow);
-    if !verdict.passes() {
-        return (verdict.reason(), false);
+/// What an earlier decision still says, else the full decision.
+#[inline(never)]
+fn judge(packet: &Packet, header: &Header, state: State) -> Ruling {
+    let flow = flow(packet, header);
+    let kernel = Kernel::of(state, Charge::Bytes(packet.length()));
+    match carried_over(&kernel, &flow, state) {
+        Ruling::Undecided => decide_anew(&kernel, &flow, state),
+        ruling => ruling,
     }
-    let owes = matches!(verdict, Verdict::AllowNamed(_));
+}
+
+/// The full decision, remembered where the packet passes.
+#[inline(always)]
+fn decide_anew(kernel: &Kernel, flow: &Flow, state: State) -> Ruling {
+    let verdict = decide(kernel, flow);
+    match verdict {
+        Verdict::Deny(reason) => return Ruling::Refuse(reason),
+        Verdict::Resolver => return Ruling::Resolver,
+        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::Observe(_) => {}
+    }
     emit::count(&Who::of(kernel), Hook::Egress, flow.protocol, &verdict);
-    if let (Some(state), Some(generation)) = (state, kernel.word.generation())
-        // One that was refused for its first bytes stays so.
-        && !(owes && state.is_ordered())
-    {
+    let owes = connect::is_owed(flow, &verdict);
+    // What was refused for its first bytes stays so.
+    let stays = owes && state.is_ordered();
+    if !stays && let Some(generation) = kernel.word.generation() {
         state.verify(&connect::verified(flow, verdict, generation));
     }
-    (Reason::Rule, owes)
-}
-
-/// The view of the maps for the packet's socket, and its cgroup where nobody's. A socket without a
-/// state is one that no hook saw made; its cgroup says whose it is.
-#[inline(always)]
-fn whose(packet: &Packet, state: &mut Option<State>) -> (Kernel, u64) {
-    let charge = Charge::Bytes(packet.length());
-    if let Some(state) = state {
-        return (Kernel::new(state.session(), state.policy(), charge), 0);
-    }
-    let (cgroup, worker) = ctx::nearest_worker(|level| packet.ancestor(level));
-    if worker.session == SessionId(0) {
-        return (Kernel::new(worker.session, worker.policy, charge), cgroup);
-    }
-    *state = packet.make_state();
-    match state {
-        Some(state) => state.tag(worker.session, worker.policy, 0),
-        None => maps::tally(Tally::StateMissing),
-    }
-    (Kernel::new(worker.session, worker.policy, charge), 0)
+    if owes { Ruling::Owed } else { Ruling::Pass }
 }
 
 /// What an earlier decision still says: the packet goes to the verified destination, and the rule
-/// that admitted it lives in the generation in force. Only the bytes are left to charge; and a name,
-/// where one is owed.
+/// that admitted it lives in the generation in force. Only the bytes are left to charge.
 #[inline(always)]
-fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> (Reason, bool) {
-    let (Some(state), Some(scope)) = (state, kernel.scope()) else {
-        return (UNDECIDED, false);
+fn carried_over(kernel: &Kernel, flow: &Flow, state: State) -> Ruling {
+    let Some(scope) = kernel.scope() else {
+        return Ruling::Undecided;
     };
     let (seen, verified) = state.verified();
     let same = flow.shape == Shape::Plain
@@ -146,22 +169,33 @@ fn carried_over(kernel: &Kernel, flow: &Flow, state: Option<State>) -> (Reason, 
         && verified.address == flow.address
         && verified.port == flow.port
         && verified.protocol == flow.protocol
-        && verified.flags & STATE_OBSERVED == 0
+        && verified.flags & (STATE_OBSERVED | STATE_RESOLVER) == 0
         && (verified.flags & STATE_DOOR != 0 || flow.place == Place::Remote);
     if !same {
-        return (UNDECIDED, false);
+        return Ruling::Undecided;
     }
-    let owes = verified.flags & STATE_NAME_OWED != 0;
     if verified.generation != scope.generation {
         if !maps::lives(scope.policy, scope.generation, verified.rule) {
-            return (UNDECIDED, false);
+            return Ruling::Undecided;
         }
-        state.renew(seen, &verified, scope.generation);
+        state.renew(seen, scope.generation);
     }
     match kernel.quota(scope, flow) {
-        Quota::Left => (Reason::Rule, owes),
-        Quota::ConnectionsSpent | Quota::BytesSpent => (Reason::LimitBytes, false),
+        Quota::Left if verified.flags & STATE_NAME_OWED != 0 => Ruling::Owed,
+        Quota::Left => Ruling::Pass,
+        Quota::ConnectionsSpent | Quota::BytesSpent => Ruling::Refuse(Reason::LimitBytes),
     }
+}
+
+/// Refuses a packet, reports it, and has its socket destroyed where that can be done.
+#[inline(never)]
+fn refuse(packet: &Packet, header: &Header, state: State, reason: Reason) -> i32 {
+    let verdict = Verdict::Deny(reason);
+    let who = Who::of(&Kernel::of(state, Charge::Nothing));
+    emit::count(&who, Hook::Egress, header.protocol, &verdict);
+    emit::tell(&who, &what(packet, header), &verdict);
+    order_destruction(packet, header, state);
+    REFUSE
 }
 
 #[inline(always)]
@@ -183,7 +217,7 @@ fn flow(packet: &Packet, header: &Header) -> Flow {
 }
 
 #[inline(always)]
-fn what(packet: &Packet, header: &Header) -> What {
+pub(super) fn what(packet: &Packet, header: &Header) -> What {
     What {
         hook: Hook::Egress,
         address: header.destination,
@@ -199,8 +233,8 @@ fn what(packet: &Packet, header: &Header) -> What {
 
 /// A refused packet makes TCP and connected UDP wait for answers that never come: the agent is told
 /// to destroy the socket, once.
-#[inline(always)]
-fn order_destruction(packet: &Packet, header: &Header, state: State, who: &Who) {
+#[inline(never)]
+fn order_destruction(packet: &Packet, header: &Header, state: State) {
     let Some((family, protocol)) = packet.socket_kind() else {
         return;
     };
@@ -212,7 +246,7 @@ fn order_destruction(packet: &Packet, header: &Header, state: State, who: &Who) 
     let sent = maps::send_order(|| DestroyOrder {
         cookie: packet.cookie(),
         netns: state.netns(),
-        session: who.session,
+        session: state.session(),
         local: header.source,
         remote: header.destination,
         local_port: header.source_port,
@@ -227,7 +261,7 @@ fn order_destruction(packet: &Packet, header: &Header, state: State, who: &Who) 
 }
 
 /// Refuses what is no IP packet with ports: too short, or of another version.
-#[inline(always)]
+#[inline(never)]
 fn refuse_shapeless(state: Option<State>) -> i32 {
     let who = match state {
         Some(state) => Who::of(&Kernel::new(

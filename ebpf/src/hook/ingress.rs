@@ -5,7 +5,7 @@ use common::{
     decide::decide,
     event::Hook,
     flow::{Flow, Place, Shape, TCP, UDP},
-    layout::STATE_DOOR,
+    layout::{STATE_DOOR, STATE_RESOLVER},
     verdict::{Reason, Verdict},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     ctx::{Header, Packet},
     emit::{self, What, Who},
     maps,
-    rules::{Charge, Kernel},
+    rules::{self, Charge, Kernel},
     state::State,
 };
 
@@ -37,10 +37,10 @@ fn judge(packet: &Packet, header: &Header) -> i32 {
     let Some(state) = packet.state() else {
         return refuse(packet, header, Reason::Inbound);
     };
-    if is_answer(packet, header, state) {
+    if is_answer(packet, header, state) || is_of_resolver(packet, header, state) {
         return PASS;
     }
-    let kernel = Kernel::new(state.session(), state.policy(), Charge::Nothing);
+    let kernel = Kernel::of(state, Charge::Nothing);
     let flow = Flow {
         protocol: UDP,
         address: header.source,
@@ -62,7 +62,18 @@ fn is_answer(packet: &Packet, header: &Header, state: State) -> bool {
         && verified.port == header.source_port
         && verified.protocol == UDP
         && maps::word(state.policy()).generation() == Some(verified.generation)
+        && verified.flags & STATE_RESOLVER == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
+}
+
+/// Whether the resolver answers a socket that was sent to it.
+#[inline(always)]
+fn is_of_resolver(packet: &Packet, header: &Header, state: State) -> bool {
+    packet.place() == Place::Host
+        && rules::is_resolver_address(&header.source)
+        && header.source_port != 0
+        && header.source_port == rules::resolver_port()
+        && state.has_asked()
 }
 
 #[inline(always)]

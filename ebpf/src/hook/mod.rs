@@ -1,9 +1,11 @@
 //! The hooks: each builds a flow from its context, asks `decide`, and carries the verdict out.
 
 pub(crate) mod bind;
+pub(crate) mod client;
 pub(crate) mod connect;
 pub(crate) mod egress;
 pub(crate) mod ingress;
+pub(crate) mod original;
 pub(crate) mod sendmsg;
 pub(crate) mod sock_create;
 pub(crate) mod tls;

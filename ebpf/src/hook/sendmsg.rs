@@ -1,7 +1,7 @@
 //! `cgroup/sendmsg4`, `sendmsg6`: datagrams with an address of their own. A datagram to the
 //! destination that was verified last goes on at once, is neither charged nor reported again.
 
-use common::event::Hook;
+use common::{event::Hook, layout::STATE_RESOLVER};
 
 use super::{PASS, connect};
 use crate::{ctx::Call, maps, state::State};
@@ -24,4 +24,6 @@ fn is_verified(call: &Call, state: State) -> bool {
         && verified.address == call.address()
         && verified.port == call.port()
         && verified.protocol == call.protocol()
+        // The resolver is not dialled by its own address.
+        && verified.flags & STATE_RESOLVER == 0
 }

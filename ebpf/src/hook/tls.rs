@@ -8,17 +8,19 @@ use common::{
     decide::Mode,
     event::Hook,
     flow::TCP,
-    hello::{Answer, Bytes, Covers, Hello},
+    hello::{Answer, Covers, Hello},
+    id::RuleId,
     layout::{STATE_NAME_OWED, STATE_OBSERVED, STATE_SYN_SEEN},
     limits::HELLO_PIECES_MAX,
     verdict::{Reason, Verdict},
 };
 
+use super::egress::what;
 use crate::{
     ctx::{Header, Packet, Payload, Segment},
     emit::{self, What, Who},
     maps::Name,
-    rules::Kernel,
+    rules::{Charge, Kernel},
     state::{Seen, State, Verified},
 };
 
@@ -29,9 +31,7 @@ pub(crate) enum Fate {
     Pass,
     /// It does not; TCP sends it again, with what was written meanwhile.
     Hold,
-    /// It does not, and its socket is to be destroyed. The reason is still to be told.
-    Refuse(Reason),
-    /// The same, and the agent has been told.
+    /// It does not, the agent was told why, and its socket is to be destroyed.
     Refused,
 }
 
@@ -44,20 +44,11 @@ struct Owing<'a> {
 }
 
 /// Judges a packet of a TCP flow that owes a name and is admitted otherwise.
-#[inline(always)]
-pub(crate) fn judge(
-    packet: &Packet,
-    header: &Header,
-    kernel: &Kernel,
-    state: Option<State>,
-    what: &What,
-) -> Fate {
-    let Some(state) = state else {
-        // Nothing would say where the stream began.
-        return Fate::Refuse(Reason::TableFull);
-    };
+#[inline(never)]
+pub(crate) fn judge(packet: &Packet, header: &Header, state: State) -> Fate {
     let Some(segment) = packet.segment(header) else {
-        return Fate::Refuse(Reason::TlsMalformed);
+        // The kernel makes no such header.
+        return Fate::Hold;
     };
     let silent = segment.length() == 0 && !segment.is_urgent();
     if state.is_ordered() {
@@ -65,8 +56,9 @@ pub(crate) fn judge(
         return if silent { Fate::Pass } else { Fate::Hold };
     }
     let (seen, verified) = state.verified();
+    let kernel = Kernel::of(state, Charge::Nothing);
     let mut owing = Owing {
-        kernel,
+        kernel: &kernel,
         state,
         seen,
         verified,
@@ -84,8 +76,13 @@ pub(crate) fn judge(
     let Some(name) = Name::take() else {
         return Fate::Hold;
     };
-    let answer = owing.answer(&segment, &packet.payload(&segment), &name, header);
-    let fate = owing.carry_out(answer, &name, what);
+    let answer = owing.answer(
+        &segment,
+        &packet.payload(&segment, name.zero()),
+        &name,
+        header,
+    );
+    let fate = owing.carry_out(answer, &name, || what(packet, header));
     name.release();
     fate
 }
@@ -116,35 +113,31 @@ impl Owing<'_> {
         if !begins || segment.is_urgent() {
             return Answer::Refuse(Reason::TlsMalformed);
         }
-        let mut hello = Hello::read(payload);
-        let mut covers = Covers::default();
-        if hello.name_at != 0 {
-            if name.fold(payload, hello.name_at, hello.name_length) {
-                let generation = self.verified.generation;
-                covers = name.covers(self.kernel.policy, generation, header.destination_port);
-            } else {
-                hello.reason = Reason::TlsMalformed;
-            }
+        let hello = Hello::read(payload);
+        if hello.name_at == 0 {
+            return hello.answer(Covers::default());
         }
+        let hello = name.hello(hello);
+        if !name.fold(payload, hello.name_at, hello.name_length) {
+            return Answer::Refuse(Reason::TlsMalformed);
+        }
+        let generation = self.verified.generation;
+        let covers = name.covers(self.kernel.policy, generation, header.destination_port);
         hello.answer(covers)
     }
 
     #[inline(always)]
-    fn carry_out(&self, answer: Answer, name: &Name, what: &What) -> Fate {
+    fn carry_out(&self, answer: Answer, name: &Name, what: impl Fn() -> What) -> Fate {
         let observes = self.kernel.word.mode() == Mode::Observe;
         let reason = match answer {
             Answer::Pass(rule) => {
-                let paid = Verified {
-                    rule,
-                    flags: self.verified.flags & !(STATE_NAME_OWED | STATE_SYN_SEEN),
-                    ..self.verified
-                };
-                return self.settle(&paid);
+                let flags = self.verified.flags & !(STATE_NAME_OWED | STATE_SYN_SEEN);
+                return self.settle(rule, flags);
             }
             Answer::Hold => {
                 let pieces = self.state.hello_pieces();
                 if !observes && pieces < HELLO_PIECES_MAX {
-                    self.state.hold(self.seen, &self.verified, pieces + 1);
+                    self.state.hold(self.seen, pieces + 1);
                     return Fate::Hold;
                 }
                 Reason::TlsIncomplete
@@ -158,22 +151,19 @@ impl Owing<'_> {
         };
         let who = Who::of(self.kernel);
         emit::count(&who, Hook::Egress, TCP, &verdict);
-        emit::tell_named(&who, what, &verdict, name);
+        emit::tell_named(&who, &what(), &verdict, name);
         if !observes {
             return Fate::Refused;
         }
         // Passed by no rule: no later generation may carry it on.
-        let paid = Verified {
-            flags: (self.verified.flags & !(STATE_NAME_OWED | STATE_SYN_SEEN)) | STATE_OBSERVED,
-            ..self.verified
-        };
-        self.settle(&paid)
+        let flags = self.verified.flags & !(STATE_NAME_OWED | STATE_SYN_SEEN);
+        self.settle(self.verified.rule, flags | STATE_OBSERVED)
     }
 
     /// Owes the name no more. Where another hook writes, the packet waits.
     #[inline(always)]
-    fn settle(&self, paid: &Verified) -> Fate {
-        if self.state.settle(self.seen, paid) {
+    fn settle(&self, rule: RuleId, flags: u32) -> Fate {
+        if self.state.settle(self.seen, rule, flags) {
             Fate::Pass
         } else {
             Fate::Hold

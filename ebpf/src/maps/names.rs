@@ -4,7 +4,7 @@
 //! another on the same processor, for another socket; so a place is taken before it is written, and
 //! nobody decides by what somebody else wrote.
 
-use core::ptr::NonNull;
+use core::{mem::offset_of, ptr::NonNull};
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -14,12 +14,13 @@ use aya_ebpf::{
 };
 use common::{
     event::{Event, NamedEvent},
-    hello::{Covers, Fold},
+    hello::{Covers, Fold, Hello},
     id::{Generation, PolicyId},
     layout::Tally,
     limits::NAMES_MAX,
     name::{NAME_KEY_BYTES, NameData, NameKey, TLS_NAME_BYTES_MAX},
     rule::RuleSet,
+    verdict::Reason,
 };
 
 use super::{EVENTS, tally};
@@ -46,6 +47,12 @@ struct Place {
     sent: [u8; SENT_BYTES],
     key: NameKey,
     length: u32,
+    /// 0, which the verifier does not know.
+    zero: u32,
+    name_at: u32,
+    name_length: u32,
+    whole: u32,
+    hidden: u32,
 }
 
 const _: () = assert!(TLS_NAME_BYTES_MAX < SENT_BYTES);
@@ -170,6 +177,38 @@ impl Name {
         entry.submit(0);
     }
 
+    /// The same hello with a name, out of memory: the verifier forgets by which way it came, and
+    /// follows what comes next once.
+    #[inline(always)]
+    pub(crate) fn hello(&self, hello: Hello) -> Hello {
+        Hello {
+            reason: Reason::Rule,
+            whole: self.through(offset_of!(Place, whole), u32::from(hello.whole)) != 0,
+            hidden: self.through(offset_of!(Place, hidden), u32::from(hello.hidden)) != 0,
+            name_at: self.through(offset_of!(Place, name_at), hello.name_at),
+            name_length: self.through(offset_of!(Place, name_length), hello.name_length),
+        }
+    }
+
+    #[inline(always)]
+    fn through(&self, offset: usize, value: u32) -> u32 {
+        // SAFETY: the offset of a field of the place.
+        let field = unsafe { self.0.as_ptr().byte_add(offset) }.cast::<u32>();
+        // SAFETY: in the place.
+        unsafe { field.write_volatile(value) };
+        // SAFETY: as above; nobody else writes while it is taken.
+        unsafe { field.read_volatile() }
+    }
+
+    /// 0, which the verifier does not know.
+    #[inline(always)]
+    pub(crate) fn zero(&self) -> u32 {
+        // SAFETY: the array's memory lives as long as the program.
+        let zero = unsafe { &raw const (*self.0.as_ptr()).zero };
+        // SAFETY: in the place; never written.
+        unsafe { zero.read_volatile() }
+    }
+
     /// Gives the place back.
     #[inline(always)]
     pub(crate) fn release(self) {
@@ -217,5 +256,4 @@ impl Name {
 }
 
 /// Where the name stands in its key.
-const NAME_OFFSET: usize =
-    core::mem::offset_of!(NameKey, data) + core::mem::offset_of!(NameData, name);
+const NAME_OFFSET: usize = offset_of!(NameKey, data) + offset_of!(NameData, name);

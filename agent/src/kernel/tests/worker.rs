@@ -115,6 +115,18 @@ impl Kept {
             "hello" => {}
             "tcp" => drop(TcpStream::connect_timeout(&address(), WAIT)?),
             "tcp-keep" => self.stream = Some(TcpStream::connect_timeout(&address(), WAIT)?),
+            // Bytes in hexadecimal digits, each word in a write of its own.
+            "stream-write" => return self.stream_write(rest),
+            "stream-urgent" => {
+                use std::os::fd::AsRawFd;
+                let stream = self.stream.as_ref().unwrap();
+                nix::sys::socket::send(
+                    stream.as_raw_fd(),
+                    &bytes(rest),
+                    nix::sys::socket::MsgFlags::MSG_OOB,
+                )?;
+            }
+            "stream-end" => return self.stream_end(),
             "stream-echo" => return self.stream_echo(),
             "stream-local" => {
                 return Ok(self.stream.as_ref().unwrap().local_addr()?.to_string());
@@ -163,6 +175,26 @@ impl Kept {
         Ok("ok".to_owned())
     }
 
+    fn stream_write(&mut self, pieces: &str) -> std::io::Result<String> {
+        let stream = self.stream.as_mut().unwrap();
+        stream.set_nodelay(true)?;
+        for (n, piece) in pieces.split(' ').enumerate() {
+            if n > 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            stream.write_all(&bytes(piece))?;
+        }
+        Ok("ok".to_owned())
+    }
+
+    /// Waits until the other side or somebody else ends the stream.
+    fn stream_end(&mut self) -> std::io::Result<String> {
+        let stream = self.stream.as_mut().unwrap();
+        stream.set_read_timeout(Some(WAIT))?;
+        while stream.read(&mut [0; 4096])? > 0 {}
+        Ok("closed".to_owned())
+    }
+
     fn stream_echo(&mut self) -> std::io::Result<String> {
         let stream = self.stream.as_mut().unwrap();
         stream.set_read_timeout(Some(WAIT))?;
@@ -171,6 +203,20 @@ impl Kept {
         stream.read_exact(&mut back)?;
         Ok("ok".to_owned())
     }
+}
+
+/// The bytes of hexadecimal digits.
+fn bytes(digits: &str) -> Vec<u8> {
+    let digit = |at| {
+        char::to_digit(at, 16)
+            .and_then(|d| u8::try_from(d).ok())
+            .unwrap()
+    };
+    let digits: Vec<u8> = digits.chars().map(digit).collect();
+    digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
 }
 
 /// Sends many datagrams that are refused; the answer is the last error.
