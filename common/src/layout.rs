@@ -244,7 +244,7 @@ pub enum Tally {
     DestroyLost = 2,
     /// Counter keys that found the counter table full.
     CountersFull = 3,
-    /// Sockets that got no state because no memory was left: each packet is decided anew.
+    /// Sockets that got no state because no memory was left: their packets are refused.
     StateMissing = 4,
 }
 

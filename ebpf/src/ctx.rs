@@ -237,6 +237,21 @@ impl Call {
         (unsafe { port.read_volatile() }) as u16
     }
 
+    /// Whether the socket is connected.
+    #[inline(always)]
+    pub(crate) fn is_connected(&self) -> bool {
+        /// `TCP_ESTABLISHED`: also the state of a connected UDP socket.
+        const ESTABLISHED: u32 = 1;
+        let sock = self.sock();
+        if sock.is_null() {
+            return false;
+        }
+        // SAFETY: checked above; the socket outlives the program.
+        let state = unsafe { &raw const (*sock).state };
+        // SAFETY: a field that programs may read.
+        (unsafe { state.read_volatile() }) == ESTABLISHED
+    }
+
     #[inline(always)]
     pub(crate) fn pid(&self) -> u32 {
         thread_group()

@@ -7,5 +7,6 @@ mod config;
 mod control;
 mod dns;
 mod event;
+mod hello;
 mod mutator;
 mod policy;

@@ -205,4 +205,45 @@ mod tests {
         "]],
         );
     }
+
+    fn check_name(event: Event, expected: &Expect) {
+        let ended = Ended {
+            code: 0,
+            note: None,
+            refused: vec![explained(Refusal { event, times: 1 })],
+            missing: 0,
+        };
+        expected.assert_eq(&page(&ended));
+    }
+
+    fn event(reason: Reason, hook: Hook, port: u16) -> Event {
+        let raw = event::Event {
+            address: Address::from_v4([8, 8, 4, 4]),
+            protocol: 6,
+            port,
+            outcome: Outcome::Deny as u8,
+            reason: reason as u8,
+            hook: hook as u8,
+            ..event::Event::default()
+        };
+        Event::decode(&raw, &Names::default(), Timestamp::now()).expect("event")
+    }
+
+    #[test]
+    fn names_have_lines_with_a_domain() {
+        let mut query = event(Reason::NameNotAllowed, Hook::Resolver, 53);
+        query.name = Some("tracker.example".to_owned());
+        query.record = Some("A".to_owned());
+        check_name(query, &expect![[""]]);
+        let mut handshake = event(Reason::TlsName, Hook::Egress, 8_443);
+        handshake.name = Some("other.example".to_owned());
+        check_name(handshake, &expect![[""]]);
+        let mut port = event(Reason::NotAllowed, Hook::Connect, 80);
+        port.granted_for = Some("*.cdn.example".to_owned());
+        check_name(port, &expect![[""]]);
+        let mut hostile = event(Reason::NameNotAllowed, Hook::Resolver, 53);
+        hostile.name = Some(r"a\027[2J.example".to_owned());
+        check_name(hostile, &expect![[""]]);
+        check_name(event(Reason::TlsMalformed, Hook::Egress, 443), &expect![[""]]);
+    }
 }

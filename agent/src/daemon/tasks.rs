@@ -14,7 +14,11 @@ use tokio::{
 
 use super::{Engine, error::chain};
 use crate::{
-    kernel::{LocalAddresses, flows::Destroyer, ring::Events},
+    kernel::{
+        LocalAddresses,
+        flows::Destroyer,
+        ring::{Events, Told},
+    },
     observe::event::Event,
     timestamp::Timestamp,
 };
@@ -61,7 +65,7 @@ pub(super) async fn events(
 }
 
 impl Engine {
-    fn hand_out(&self, raw: &common::event::Event) {
+    fn hand_out(&self, raw: &Told) {
         let set = self.policies.current();
         let mut event = match Event::decode(raw, &set.names, Timestamp::now()) {
             Ok(event) => event,
@@ -70,6 +74,7 @@ impl Engine {
                 return;
             }
         };
+        event.name.clone_from(&raw.name);
         if event.outcome != Outcome::Allow && event.reason == Reason::NotAllowed {
             event.granted_for = self.granted_for(raw);
         }

@@ -107,10 +107,6 @@ pub fn read(bytes: &[u8]) -> Result<Query<'_>, Malformed> {
 }
 
 /// The header and the counts of the four sections. `None`: too short.
-#[expect(
-    clippy::type_complexity,
-    reason = "an inner result that the caller passes on"
-)]
 fn read_header(reader: &mut Reader<'_>) -> Option<Result<(Header, [u16; 4]), Malformed>> {
     let id = reader.u16()?;
     let flags = reader.u16()?;

@@ -8,21 +8,24 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     fs::{self, File},
     io,
+    net::IpAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use common::{
     event::DestroyOrder,
     flow::Address,
-    id::{PolicyId, SessionId},
-    layout::{SocketState, Tally, Worker},
+    id::{Generation, PolicyId, RuleId, SessionId},
+    layout::{GrantKey, LiveKey, SocketState, Tally, Worker},
     pod::Pod,
+    rule::TLS,
 };
 
-use super::{Inner, cgroup, error::Error, ring::Reader};
+use super::{Inner, cgroup, error::Error, grant::grants_of, ring::Reader};
 use crate::{
-    policy::model::Model,
+    clock::BootTime,
+    policy::{compiled::CompiledPolicy, model::Model},
     sys::{
         netns,
         sock_diag::{Diag, Socket},
@@ -165,6 +168,10 @@ impl Destroyer {
                 if allowed || !socket.is_connected() {
                     continue;
                 }
+                let policy = policies.get(&owned.policy);
+                if policy.is_some_and(|policy| inner.carries(policy, &owned)) {
+                    continue;
+                }
                 if destroy(diag, socket)? {
                     done.sockets += 1;
                 } else {
@@ -191,6 +198,61 @@ impl Destroyer {
             source,
         })?;
         Ok(lost.unwrap_or(0))
+    }
+}
+
+impl Inner {
+    /// Whether a flow that no prefix allows goes on by what names have opened: it goes to the resolver,
+    /// the rule that admitted it lives, or a grant that demands no handshake covers it.
+    fn carries(&self, policy: &CompiledPolicy, owned: &OwnedSocket) -> bool {
+        let socket = &owned.socket;
+        let resolver = self.resolver.load(Ordering::Relaxed);
+        if socket.remote_port == resolver && IpAddr::from(socket.remote).is_loopback() {
+            return true;
+        }
+        let Some(state) = socket.storage.as_deref().and_then(SocketState::read) else {
+            // The kernel lists UDP sockets without their state. Egress has it, and refuses the next
+            // datagram of one whose rule is gone.
+            let mut names = policy.egress.rules.iter().filter(|r| r.domain().is_some());
+            return names.any(|rule| rule.opens(socket.protocol, socket.remote_port));
+        };
+        let is_admitted = state.generation != Generation(0)
+            && state.address == socket.remote
+            && state.port == socket.remote_port
+            && state.protocol == socket.protocol
+            && self.lives(owned.policy, state.rule);
+        is_admitted || self.is_granted(owned)
+    }
+
+    fn is_granted(&self, owned: &OwnedSocket) -> bool {
+        let socket = &owned.socket;
+        let key = GrantKey {
+            session: owned.session,
+            address: socket.remote,
+        };
+        let set = self.maps.grants.read(&key).ok().flatten();
+        let now = BootTime::now();
+        set.is_some_and(|set| {
+            grants_of(&set).any(|grant| {
+                let range = &grant.range;
+                BootTime(grant.expires_ns) > now
+                    && u16::from(range.protocol) == socket.protocol
+                    && (range.low..=range.high).contains(&socket.remote_port)
+                    && range.flags & TLS == 0
+                    && self.lives(owned.policy, range.rule)
+            })
+        })
+    }
+
+    /// Whether a rule is part of the generation in force.
+    fn lives(&self, policy: PolicyId, rule: RuleId) -> bool {
+        let generation = self.word(policy).generation().unwrap_or_default();
+        let key = LiveKey {
+            policy,
+            generation,
+            rule,
+        };
+        matches!(self.maps.live.read(&key), Ok(Some(_)))
     }
 }
 

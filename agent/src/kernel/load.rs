@@ -115,30 +115,3 @@ fn chain(error: &dyn std::error::Error) -> String {
     let kept = lines.get(skipped..).unwrap_or_default();
     format!("[{skipped} lines left out]\n{}", kept.join("\n"))
 }
-
-#[cfg(test)]
-mod temporary {
-    #[test]
-    fn verifier() {
-        let mut ebpf = aya::EbpfLoader::new()
-            .verifier_log_level(aya::VerifierLogLevel::STATS)
-            .load(super::OBJECT)
-            .unwrap();
-        for hook in super::HOOKS {
-            let begin = std::time::Instant::now();
-            match super::load_program(&mut ebpf, hook) {
-                Ok(_) => {
-                    let info = ebpf.program(hook.name).unwrap().info().unwrap();
-                    println!(
-                        "{}: {:?} verified, {:?} bytes, {:?}",
-                        hook.name,
-                        info.verified_instruction_count(),
-                        info.size_translated(),
-                        begin.elapsed()
-                    );
-                }
-                Err(error) => println!("{}: {error} {:?}", hook.name, begin.elapsed()),
-            }
-        }
-    }
-}

@@ -10,8 +10,10 @@ mod policies;
 mod worker;
 
 mod cgroups;
+mod grants;
 mod lifecycle;
 mod packets;
+mod resolver;
 mod sockets;
 mod swaps;
 mod tls;

@@ -1,3 +1,5 @@
+//! Hellos built in parts, and every way to break them.
+
 use std::{string::String, vec, vec::Vec};
 
 use super::{Answer, Bytes, Covers, Fold, Hello};

@@ -4,14 +4,14 @@
 use common::{event::Hook, layout::STATE_RESOLVER};
 
 use super::{PASS, connect};
-use crate::{ctx::Call, maps, state::State};
+use crate::{ctx::Call, maps, rules, state::State};
 
 #[inline(always)]
 pub(crate) fn run(call: &Call) -> i32 {
     let Some(state) = call.state() else {
         return connect::refuse_unknown(call, Hook::Sendmsg);
     };
-    if is_verified(call, state) {
+    if is_verified(call, state) || goes_on_to_resolver(call, state) {
         return PASS;
     }
     connect::judge(call, Hook::Sendmsg, state)
@@ -26,4 +26,16 @@ fn is_verified(call: &Call, state: State) -> bool {
         && verified.protocol == call.protocol()
         // The resolver is not dialled by its own address.
         && verified.flags & STATE_RESOLVER == 0
+}
+
+/// A datagram of an IPv6 socket that was connected to a name server by its mapped IPv4 address: the
+/// kernel asks here again, with the address of the resolver.
+#[inline(always)]
+fn goes_on_to_resolver(call: &Call, state: State) -> bool {
+    let (_, verified) = state.verified();
+    verified.flags & STATE_RESOLVER != 0
+        && call.is_connected()
+        && verified.address == call.address()
+        && verified.port == call.port()
+        && verified.port == rules::resolver_port()
 }

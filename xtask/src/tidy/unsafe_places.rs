@@ -11,6 +11,7 @@ const PLACES: &[&str] = &[
     "ebpf/src/ctx.rs",
     "ebpf/src/ctx/",
     "ebpf/src/maps.rs",
+    "ebpf/src/maps/",
     "ebpf/src/state.rs",
     "tests/lab/sys/",
     "tests/prober/sys.rs",

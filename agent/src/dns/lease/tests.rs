@@ -31,15 +31,14 @@ const POLICY: &str = r#"
 version = 1
 tool = "t"
 [[egress.allow]]
-domain = "www.example"
+domain = "www.site.example"
 ports = [443]
 [[egress.allow]]
-domain = "*.example"
-ports = [53, 8443]
+domain = "*.site.example"
+ports = [54, 8443]
 protocol = "udp"
 [[egress.allow]]
-domain = "www.example"
-ports = [9443]
+domain = "www.site.example"
 records = ["TXT"]
 [[egress.allow_private]]
 cidr = "10.20.0.0/24"
@@ -120,7 +119,7 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn a_grant_opens_what_the_rules_of_the_name_and_type_open() {
     let case = Case::new();
-    let leased = case.lease("www.example", &["8.8.8.8"], 300, NOW);
+    let leased = case.lease("www.site.example", &["8.8.8.8"], 300, NOW);
     assert_eq!(leased, Leased::Addresses(vec![ip("8.8.8.8")]));
     let given = lock(&case.fake.given);
     let (address, ranges, expires) = &given[0];
@@ -130,7 +129,7 @@ fn a_grant_opens_what_the_rules_of_the_name_and_type_open() {
         .iter()
         .map(|range| (range.protocol, range.low, range.flags & TLS != 0))
         .collect();
-    assert_eq!(ports, [(6, 443, true), (17, 53, false), (17, 8443, false)]);
+    assert_eq!(ports, [(6, 443, true), (17, 54, false), (17, 8443, false)]);
 }
 
 #[test]
@@ -143,7 +142,7 @@ fn times_of_grants_have_a_floor_and_a_ceiling() {
         (u32::MAX, 86_400),
     ] {
         let case = Case::new();
-        case.lease("www.example", &["8.8.8.8"], ttl, NOW);
+        case.lease("www.site.example", &["8.8.8.8"], ttl, NOW);
         let expires = lock(&case.fake.given)[0].2;
         assert_eq!(expires, NOW + Duration::from_secs(seconds) + GRACE, "{ttl}");
     }
@@ -174,16 +173,16 @@ fn special_addresses_are_left_out_unless_a_door_names_them() {
         "2002:0a00:0001::1",
         "::10.0.0.1",
     ] {
-        let leased = case.lease("www.example", &[hidden], 300, NOW);
+        let leased = case.lease("www.site.example", &[hidden], 300, NOW);
         assert_eq!(leased, Leased::Private(ip(hidden)), "{hidden}");
     }
     assert_eq!(case.given(), 0);
     let mixed = ["10.0.0.1", "8.8.8.8", "10.20.0.5", "127.0.0.1"];
-    let leased = case.lease("www.example", &mixed, 300, NOW);
+    let leased = case.lease("www.site.example", &mixed, 300, NOW);
     let seen = vec![ip("8.8.8.8"), ip("10.20.0.5"), ip("127.0.0.1")];
     assert_eq!(leased, Leased::Addresses(seen));
     assert_eq!(case.given(), 1, "a door needs no grant");
-    assert_eq!(case.lease("www.example", &[], 300, NOW), Leased::None);
+    assert_eq!(case.lease("www.site.example", &[], 300, NOW), Leased::None);
 }
 
 #[test]
@@ -191,7 +190,7 @@ fn a_grant_is_written_again_only_near_its_end() {
     let case = Case::new();
     let ask = |ttl, after| {
         case.lease(
-            "www.example",
+            "www.site.example",
             &["8.8.8.8"],
             ttl,
             NOW + Duration::from_secs(after),
@@ -204,7 +203,7 @@ fn a_grant_is_written_again_only_near_its_end() {
     assert_eq!(ask(0, 301), 2);
     assert_eq!(ask(3_600, 302), 3, "a longer answer");
     // Another name on the same address opens other ports.
-    case.lease("other.example", &["8.8.8.8"], 300, NOW);
+    case.lease("other.site.example", &["8.8.8.8"], 300, NOW);
     assert_eq!(case.given(), 4);
 }
 
@@ -212,9 +211,9 @@ fn a_grant_is_written_again_only_near_its_end() {
 fn an_address_without_its_grant_is_not_told() {
     let mut case = Case::new();
     case.fake.refuses = vec![Address::from_v4([8, 8, 8, 8])];
-    let leased = case.lease("www.example", &["8.8.8.8", "8.8.4.4"], 300, NOW);
+    let leased = case.lease("www.site.example", &["8.8.8.8", "8.8.4.4"], 300, NOW);
     assert_eq!(leased, Leased::Addresses(vec![ip("8.8.4.4")]));
-    let leased = case.lease("www.example", &["10.0.0.1", "8.8.8.8"], 300, NOW);
+    let leased = case.lease("www.site.example", &["10.0.0.1", "8.8.8.8"], 300, NOW);
     assert_eq!(leased, Leased::Full(ip("8.8.8.8")));
 }
 

@@ -133,7 +133,7 @@ async fn thousands_of_records_give_a_bounded_answer() {
             short.metadata.truncation = true;
             return vec![short.to_vec().expect("wire")];
         }
-        let many: Vec<IpAddr> = (0..3_000_u16)
+        let many: Vec<IpAddr> = (0..1_000_u16)
             .map(|number| {
                 let [high, low] = number.to_be_bytes();
                 IpAddr::from([8, 8, high, low])
@@ -143,6 +143,7 @@ async fn thousands_of_records_give_a_bounded_answer() {
     });
     let case = Case::new(upstream.address);
     let reply = case.ask("api.example.", RecordType::A).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
     assert!(reply.metadata.truncation, "more than 512 bytes over UDP");
     assert!(reply.answers.is_empty());
     assert_eq!(case.given().len(), 64);
@@ -195,7 +196,7 @@ async fn hostile_queries_get_a_code_or_nothing() {
     edns[11] = 1;
     edns.extend_from_slice(&[0, 0, 41, 4, 0, 0, 7, 0, 0, 0, 0]);
     let reply = case.send(&edns).await.expect("a reply");
-    assert_eq!(reply.metadata.response_code, ResponseCode::BADVERS);
+    assert_eq!(u16::from(reply.metadata.response_code), 16, "BADVERS");
     assert!(upstream.asked().is_empty());
     assert_eq!(case.reasons(), ["query_malformed"; 4]);
     // A reply and a fragment are passed over; what comes after them on the socket is not.

@@ -9,9 +9,13 @@ use common::{
     rule::{DOOR, PortRange, RuleSet},
 };
 
-use crate::policy::compiled::{
-    CompiledPolicy, Digest, Egress, EgressLimits, Filesystem, Limits, Prefix, Profile, Syscalls,
-    TableEntry, ToolName, Worker, WorkerProtocol,
+use crate::policy::{
+    compiled::{
+        CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits, Prefix,
+        Profile, Record, Rule, RuleKind, Syscalls, TableEntry, Target, Tls, ToolName, Worker,
+        WorkerProtocol,
+    },
+    domain::DomainPattern,
 };
 
 /// What a rule opens.
@@ -117,3 +121,29 @@ pub(super) const LIMITS: Limits = Limits {
     cpus_milli: 1_000,
     open_files: 64,
 };
+
+/// The same policy with domain rules of these ids, each for one protocol and port.
+pub(super) fn with_names(
+    policy: &Arc<CompiledPolicy>,
+    rules: &[(u64, u16, u16)],
+) -> Arc<CompiledPolicy> {
+    let mut policy = (**policy).clone();
+    for (id, protocol, port) in rules {
+        policy.egress.rules.push(Rule {
+            id: RuleId(*id),
+            kind: RuleKind::Allow,
+            target: Target::Domain(DomainRule {
+                pattern: DomainPattern::parse("api.example").unwrap(),
+                tls: Tls::Off,
+                ech: Ech::Refuse,
+                records: vec![Record::A, Record::Aaaa],
+            }),
+            protocol: *protocol,
+            ports: vec![(*port, *port)],
+            reason: String::new(),
+            line: 1,
+            text: String::new(),
+        });
+    }
+    Arc::new(policy)
+}

@@ -11,7 +11,9 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
+    sys::socket::{
+        AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt::Ipv6V6Only,
+    },
 };
 
 const CGROUP: &str = "STOCKADE_TEST_CGROUP";
@@ -131,6 +133,18 @@ impl Kept {
             "stream-local" => {
                 return Ok(self.stream.as_ref().unwrap().local_addr()?.to_string());
             }
+            "stream-peer" => {
+                return Ok(self.stream.as_ref().unwrap().peer_addr()?.to_string());
+            }
+            "udp-peer" => {
+                return Ok(self.datagrams.as_ref().unwrap().peer_addr()?.to_string());
+            }
+            "udp-bind" => {
+                let socket = UdpSocket::bind(address())?;
+                socket.set_read_timeout(Some(WAIT))?;
+                self.datagrams = Some(socket);
+            }
+            "udp-bind-v6only" => self.datagrams = Some(v6_only()?),
             "udp" => drop(unconnected(address())?.send_to(b"ping", address())?),
             "udp-keep" => self.datagrams = Some(unconnected(address())?),
             "udp-to" => {
@@ -227,6 +241,19 @@ fn flood(to: SocketAddr) -> std::io::Result<String> {
         last = socket.send_to(b"ping", to);
     }
     last.map(|_| "ok".to_owned())
+}
+
+fn v6_only() -> std::io::Result<UdpSocket> {
+    let socket = socket(
+        AddressFamily::Inet6,
+        SockType::Datagram,
+        SockFlag::empty(),
+        None,
+    )?;
+    setsockopt(&socket, Ipv6V6Only, &true)?;
+    let socket = UdpSocket::from(socket);
+    socket.set_read_timeout(Some(WAIT))?;
+    Ok(socket)
 }
 
 fn unconnected(to: SocketAddr) -> std::io::Result<UdpSocket> {

@@ -274,31 +274,29 @@ fn what_no_line_opens_is_said() {
     check(
         &learned,
         &expect![[r##"
-        # Proposed for `web` from 1 session(s) in `observe` mode.
-        # No event is missing.
-        # Read each line before it goes into the policy; then `mode = "enforce"`.
+            # Proposed for `web` from 1 session(s) in `observe` mode.
+            # No event is missing.
+            # Read each line before it goes into the policy; then `mode = "enforce"`.
 
-        # asked (TXT): 1 query, 1970-01-01T00:00:02.000000Z
-        # only these records were asked for: no address is granted, and the port opens nothing
-        [[egress.allow]]
-        domain = "_dmarc.mail.example"
-        ports = [443]
-        records = ["TXT"]
+            # asked (TXT): 1 query, 1970-01-01T00:00:02.000000Z
+            [[egress.allow]]
+            domain = "_dmarc.mail.example"
+            records = ["TXT"]
 
-        # Not opened by the lines above:
-        # * tcp 127.0.0.1 port 80: the destination is this host: 1 flow, 1970-01-01T00:00:01.000000Z
-        #     [[local.allow]]
-        #     tcp = "127.0.0.1:80"
-        # * tcp 10.0.0.1 port 5432: the destination is a private, special-purpose or metadata address: 1 flow, 1970-01-01T00:00:01.000000Z
-        #     [[egress.allow_private]]
-        #     cidr = "10.0.0.1/32"
-        #     protocol = "tcp"
-        #     ports = [5432]
-        #     reason = "..."
-        # * `asked-only.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
-        # * `bad\027[2Jname.example` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
-        # * `localname` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
-    "##]],
+            # Not opened by the lines above:
+            # * tcp 127.0.0.1 port 80: the destination is this host: 1 flow, 1970-01-01T00:00:01.000000Z
+            #     [[local.allow]]
+            #     tcp = "127.0.0.1:80"
+            # * tcp 10.0.0.1 port 5432: the destination is a private, special-purpose or metadata address: 1 flow, 1970-01-01T00:00:01.000000Z
+            #     [[egress.allow_private]]
+            #     cidr = "10.0.0.1/32"
+            #     protocol = "tcp"
+            #     ports = [5432]
+            #     reason = "..."
+            # * `asked-only.example` (A): 1 query, 1970-01-01T00:00:01.000000Z, and no flow led to it: a rule needs a port
+            # * `bad\027[2Jname.example` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
+            # * `localname` (A): 1 query, 1970-01-01T00:00:01.000000Z: no name that a rule takes
+        "##]],
     );
 }
 
