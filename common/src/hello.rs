@@ -294,6 +294,10 @@ impl Extensions {
                 found.name_at = at;
                 found.name_length = length;
             }
+            #[expect(
+                clippy::manual_range_contains,
+                reason = "two comparisons, as the verifier has seen them"
+            )]
             let hides = kind >= ENCRYPTED_HELLO_DRAFT && kind <= ENCRYPTED_HELLO;
             found.hidden += u32::from(hides || kind == ENCRYPTED_NAME);
             at += length;

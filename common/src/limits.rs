@@ -38,6 +38,11 @@ pub const CLIENTS_PER_SECOND: u32 = 2_048;
 /// Pieces of a client hello that are held back (dropped, to be sent again in one piece) before the
 /// connection is refused.
 pub const HELLO_PIECES_MAX: u16 = 8;
+/// How long the event of an allowed flow may lie in the ring unannounced after one that woke the
+/// agent, milliseconds. The agent looks again by itself within that time.
+pub const EVENT_PAUSE_MS: u32 = 50;
+/// Unread bytes of the event ring from which on every event wakes the agent.
+pub const EVENT_RING_BUSY_BYTES: u32 = EVENT_RING_BYTES / 4;
 /// Distinct (policy, verdict, reason, protocol, hook) counters.
 pub const COUNTERS_MAX: u32 = 16_384;
 

@@ -8,7 +8,7 @@ use common::{
     id::{Generation, PolicyId, SessionId},
     layout::{CounterKey, Tally},
     limits::EVENTS_PER_SECOND,
-    verdict::Verdict,
+    verdict::{Outcome, Verdict},
 };
 
 use crate::{ctx, maps, rules::Kernel};
@@ -82,7 +82,11 @@ pub(crate) fn tell(who: &Who, what: &What, verdict: &Verdict) {
         maps::tally(Tally::EventsSuppressed);
         return;
     };
-    maps::send_event(|| event(who, what, verdict, time_ns, suppressed));
+    // What is allowed can wait a moment; a refusal is what somebody waits for.
+    let urgent = verdict.outcome() != Outcome::Allow;
+    maps::send_event(time_ns, urgent, || {
+        event(who, what, verdict, time_ns, suppressed)
+    });
 }
 
 /// The same, with the name of a refused handshake.

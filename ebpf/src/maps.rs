@@ -11,7 +11,10 @@ use core::{
 };
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    bindings::{
+        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP,
+        BPF_RB_NO_WAKEUP,
+    },
     btf_maps::SkStorage,
     macros::{btf_map, map},
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
@@ -25,9 +28,9 @@ use common::{
         LiveKey, PolicyWord, PrefixData, SocketState, TALLIES, Tally, Usage, Worker,
     },
     limits::{
-        CLIENTS_MAX, COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_RING_BYTES, GRANTS_MAX,
-        GRANTS_PER_ADDRESS_MAX, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX, POLICIES_MAX, PREFIXES_MAX,
-        SESSIONS_MAX,
+        CLIENTS_MAX, COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_PAUSE_MS, EVENT_RING_BUSY_BYTES,
+        EVENT_RING_BYTES, GRANTS_MAX, GRANTS_PER_ADDRESS_MAX, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX,
+        POLICIES_MAX, PREFIXES_MAX, SESSIONS_MAX,
     },
     rule::{GrantSet, Match, RuleSet, TLS},
 };
@@ -85,6 +88,10 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 /// [`DestroyOrder`]s: a queue of their own, so that a flood of events can not displace them.
 #[map]
 static DESTROY: RingBuf = RingBuf::with_byte_size(DESTROY_RING_BYTES, 0);
+/// When an event last woke the agent, by processor. Not pinned: the first event of new programs
+/// wakes.
+#[map]
+static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// State of each socket.
 #[btf_map]
 static SOCKETS: SkStorage<SocketState> = SkStorage::new();
@@ -289,14 +296,40 @@ pub(crate) fn tally(slot: Tally) {
 
 /// Hands an event to the agent, or counts it as lost. Never waits. The event is made in the ring:
 /// on the stack there is no room for it.
+///
+/// An urgent one wakes the agent at once. Others do so once in a while: a wake-up for each costs the
+/// worker more than its whole decision, and the agent looks again by itself after each wake-up.
 #[inline(always)]
-pub(crate) fn send_event(event: impl FnOnce() -> Event) {
+pub(crate) fn send_event(time_ns: u64, urgent: bool, event: impl FnOnce() -> Event) {
     if let Some(mut entry) = EVENTS.reserve::<Event>(0) {
         entry.write(event());
-        entry.submit(0);
+        entry.submit(if wakes(time_ns, urgent) {
+            u64::from(BPF_RB_FORCE_WAKEUP)
+        } else {
+            u64::from(BPF_RB_NO_WAKEUP)
+        });
     } else {
         tally(Tally::EventsLost);
     }
+}
+
+#[inline(always)]
+fn wakes(time_ns: u64, urgent: bool) -> bool {
+    const PAUSE_NS: u64 = EVENT_PAUSE_MS as u64 * 1_000_000;
+    let Some(woken) = WOKEN.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: this processor's slot of an array that lives as long as the program; aligned, as all
+    // map values are.
+    let woken = unsafe { Counter::new(woken) };
+    // A program that interrupts this one between load and store wakes the agent once more.
+    let wakes = urgent
+        || time_ns.wrapping_sub(woken.load()) >= PAUSE_NS
+        || EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(EVENT_RING_BUSY_BYTES);
+    if wakes {
+        woken.store(time_ns);
+    }
+    wakes
 }
 
 /// Orders a socket's destruction; `false` when the ring is full.

@@ -18,7 +18,7 @@ const LISTENERS: &[Listener] = &[
     Listener::UdpSink(9000),
 ];
 const TARGET: &str = "93.184.216.34";
-const RULES: [usize; 3] = [10, 10_000, 100_000];
+pub(crate) const RULES: [usize; 3] = [10, 10_000, 100_000];
 const ROUNDS: usize = 25;
 const BULK_ROUNDS: usize = 7;
 
@@ -56,12 +56,15 @@ pub(crate) fn run() -> Result<Vec<Row>> {
             rows.extend(calls(&mut bare, &mut fenced, metric, step, rules)?);
         }
         rows.extend(bulk(&mut bare, &mut fenced, rules)?);
+        // By its end, not by a kill: only so does the run remove its instance.
+        let status = fenced.end()?;
+        ensure!(status.success(), "the fenced run ended with {status}");
     }
     Ok(rows)
 }
 
 /// Half the rules name single addresses, half name prefixes; the target is one of the addresses.
-fn policy(scratch: &Scratch, rules: usize) -> String {
+pub(crate) fn policy(scratch: &Scratch, rules: usize) -> String {
     let mut text = format!(
         "version = 1\ntool = \"bench\"\ndescription = \"What is measured\"\n\
          [worker]\ncommand = [\"{0}/prober\"]\nprotocol = \"exec\"\n\

@@ -27,7 +27,7 @@ const REACH: &[(&str, &str, &str)] = &[
     ("network", "udp_send_connected", "≤ 1.05 × bare"),
     ("network", "udp_send_unconnected", "≤ 1.15 × bare"),
     ("network", "bulk_tcp", "≥ 0.97 × bare"),
-    ("network", "packet_path", "≤ 40 ns over bare"),
+    ("packet", "packet_path", "≤ 40 ns over empty"),
     (
         "launch",
         "to_first_instruction",
@@ -78,19 +78,25 @@ impl Row {
     }
 }
 
-/// Prints the rows; those of a metric that `bare` was measured for get a ratio.
+/// Prints the rows; those of a metric that `bare` was measured for get a ratio, those that `empty` was
+/// measured for a difference.
 pub(crate) fn print(rows: &[Row]) {
     println!(
         "{:<8} {:<32} {:<11} {:>13} {:>13} {:>7} {:<6} {:>7}  to reach",
         "bench", "metric", "subject", "median", "p99", "n", "unit", "ratio"
     );
     for row in rows {
-        let bare = rows.iter().find(|other| {
-            other.bench == row.bench && other.metric == row.metric && other.subject == "bare"
-        });
-        let ratio = match bare {
-            Some(bare) if row.subject != "bare" && bare.median > 0.0 => {
+        let beside = |subject| {
+            rows.iter().find(|other| {
+                other.bench == row.bench && other.metric == row.metric && other.subject == subject
+            })
+        };
+        let ratio = match (beside("bare"), beside("empty")) {
+            (Some(bare), _) if row.subject != "bare" && bare.median > 0.0 => {
                 format!("{:.3}", row.median / bare.median)
+            }
+            (_, Some(empty)) if row.subject != "empty" => {
+                format!("{:+.1}", row.median - empty.median)
             }
             _ => String::new(),
         };

@@ -16,7 +16,7 @@ fn main() -> Result<ExitCode> {
     let before = namespaces::of_the_network()?;
     let mut wrong = Vec::new();
     let instance = scene::play(&mut wrong)?;
-    let left = lab::leftovers::after(&instance, lab::agent::PATIENCE)?;
+    let left = lab::leftovers::after(&instance, lab::agent::patience())?;
     wrong.extend(left.into_iter().map(|what| format!("left behind: {what}")));
     if namespaces::settle(&before)? {
         println!("\nClean: no process, cgroup, namespace, pin or mount is left.");

@@ -8,5 +8,6 @@ mod control;
 mod dns;
 mod event;
 mod hello;
+mod launcher;
 mod mutator;
 mod policy;

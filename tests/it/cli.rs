@@ -4,7 +4,6 @@ use std::{
     io::Write as _,
     path::PathBuf,
     process::{Command, Output, Stdio},
-    time::Duration,
 };
 
 use lab::{
@@ -180,7 +179,7 @@ fn a_signal_reaches_the_worker() {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("the signal is sent");
     assert_eq!(lines.next().expect("a line").expect("text"), "caught");
-    let status = agent::wait(child, Duration::from_secs(10)).expect("it ends");
+    let status = agent::wait(child, agent::patience()).expect("it ends");
     assert_eq!(status.code(), Some(42));
 }
 
@@ -205,7 +204,7 @@ fn a_run_leaves_nothing_behind_even_when_it_is_killed() {
     child.wait().expect("it ends");
     // The next run sweeps what a killed one could not.
     assert!(scene.shell("true").status.success());
-    let left = leftovers::after(&instance, agent::PATIENCE).expect("they can be listed");
+    let left = leftovers::after(&instance, agent::patience()).expect("they can be listed");
     assert_eq!(left, Vec::<String>::new());
 }
 

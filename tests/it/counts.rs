@@ -23,6 +23,16 @@ pub(crate) fn flows() -> u32 {
     times(150, 1_000)
 }
 
+/// Random policies that packets are held against.
+pub(crate) fn packet_policies() -> u32 {
+    times(40, 400)
+}
+
+/// Random packets for each of them.
+pub(crate) fn packets() -> u32 {
+    times(200, 1_000)
+}
+
 /// Sessions launched in parallel.
 pub(crate) fn sessions() -> u32 {
     times(200, 2_000)

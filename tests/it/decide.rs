@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Public blocks that rules are made in.
-const PUBLIC: &[(&str, u8)] = &[
+pub(crate) const PUBLIC: &[(&str, u8)] = &[
     ("93.184.0.0", 16),
     ("185.199.108.0", 22),
     ("1.2.3.0", 24),
@@ -31,14 +31,14 @@ const PUBLIC: &[(&str, u8)] = &[
     ("64:ff9b::102:300", 120),
 ];
 /// Special-purpose blocks that doors are made in.
-const PRIVATE: &[(&str, u8)] = &[
+pub(crate) const PRIVATE: &[(&str, u8)] = &[
     ("10.20.0.0", 16),
     ("192.168.1.0", 24),
     ("100.64.1.0", 24),
     ("fd00:1::", 64),
 ];
 /// Blocks that flows go to beside these.
-const ELSEWHERE: &[(&str, u8)] = &[
+pub(crate) const ELSEWHERE: &[(&str, u8)] = &[
     ("169.254.169.254", 32),
     ("127.0.0.0", 8),
     ("172.16.0.0", 12),
@@ -56,9 +56,9 @@ const ELSEWHERE: &[(&str, u8)] = &[
     ("fe80::", 64),
     ("2a00::", 12),
 ];
-const PORTS: &[u16] = &[22, 53, 80, 443, 444, 8443, 9000, 9005, 9010, 9011];
+pub(crate) const PORTS: &[u16] = &[22, 53, 80, 443, 444, 8443, 9000, 9005, 9010, 9011];
 
-fn address(blocks: &'static [(&'static str, u8)]) -> impl Strategy<Value = IpAddr> {
+pub(crate) fn address(blocks: &'static [(&'static str, u8)]) -> impl Strategy<Value = IpAddr> {
     (
         proptest::sample::select(blocks),
         any::<u128>(),
@@ -126,7 +126,7 @@ fn rule(
     )
 }
 
-fn policies() -> impl Strategy<Value = String> {
+pub(crate) fn policies() -> impl Strategy<Value = String> {
     let rules = proptest::collection::vec(rule("egress.allow", PUBLIC), 1..12);
     let doors = proptest::collection::vec(rule("egress.allow_private", PRIVATE), 0..4);
     (rules, doors, any::<bool>()).prop_map(|(rules, doors, observe)| {
@@ -194,7 +194,7 @@ fn kernel_and_model_agree_on_random_flows() {
     );
 }
 
-fn generate<S: Strategy>(runner: &mut TestRunner, strategy: &S) -> S::Value {
+pub(crate) fn generate<S: Strategy>(runner: &mut TestRunner, strategy: &S) -> S::Value {
     strategy.new_tree(runner).expect("a value").current()
 }
 

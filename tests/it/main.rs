@@ -23,7 +23,11 @@ mod metrics;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod parallel;
+#[cfg(test)]
+mod probe;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

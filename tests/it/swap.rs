@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::prober::{Answer, Prober};
+use lab::{
+    patience::scaled,
+    prober::{Answer, Prober},
+};
 
 use crate::{
     counts,
@@ -165,7 +168,7 @@ fn a_dropped_connection_ends_at_its_next_packet() {
                 break answer;
             }
             assert!(
-                began.elapsed() < Duration::from_secs(1),
+                began.elapsed() < scaled(Duration::from_secs(1)),
                 "{socket} lives on"
             );
             std::thread::sleep(Duration::from_millis(5));

@@ -21,18 +21,24 @@ use crate::{
     binary::{self, Scratch},
     leftovers,
     netns::Netns,
+    patience,
 };
 
 /// Where every agent of a lab serves its metrics: each lab has a loopback of its own.
 pub const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 /// The configuration file in the folder of [`Agent::start_in`].
 pub const CONFIGURATION: &str = "stockade.toml";
-/// How long a start or an end may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a start or an end may take, on an ordinary machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(5);
 
 static INSTANCES: AtomicU32 = AtomicU32::new(0);
+
+/// How long a start or an end may take on this machine.
+pub fn patience() -> Duration {
+    patience::scaled(PATIENCE)
+}
 
 /// An instance name that no other test of this host has.
 pub fn instance_name() -> String {
@@ -85,7 +91,7 @@ impl Agent {
             );
         let child = self.netns.enter(|| command.spawn())??;
         self.child = Some(child);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         while !self.command(&["status", "--json"])?.status.success() {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait()?
@@ -198,7 +204,7 @@ impl Agent {
     pub fn stop(&mut self) -> Result<ExitStatus> {
         let child = self.child.take().context("no agent runs")?;
         kill(pid(&child)?, Signal::SIGTERM)?;
-        wait(child, PATIENCE)
+        wait(child, patience())
     }
 
     /// Kills the agent at once.
@@ -249,7 +255,7 @@ impl Agent {
     /// Ends it, has the product remove its traces, and gives what is left all the same.
     pub fn end(mut self) -> Result<Vec<String>> {
         self.clean()?;
-        leftovers::after(&self.instance, PATIENCE)
+        leftovers::after(&self.instance, patience())
     }
 
     fn log_file(&self) -> PathBuf {
@@ -271,7 +277,7 @@ impl Agent {
             .stderr(File::create(self.scratch.path().join("clean.log"))?);
         let child = self.netns.enter(|| command.spawn())??;
         self.child = Some(child);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         while Instant::now() < until && !self.command(&["status", "--json"])?.status.success() {
             std::thread::sleep(POLL);
         }

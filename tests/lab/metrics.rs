@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::netns::Netns;
+use crate::{netns::Netns, patience::scaled};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,9 +26,9 @@ pub struct Sample {
 /// The body that a path answers with.
 pub fn get(netns: &Netns, address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = netns
-        .enter(|| TcpStream::connect_timeout(&address, PATIENCE))?
+        .enter(|| TcpStream::connect_timeout(&address, scaled(PATIENCE)))?
         .with_context(|| format!("nobody listens on {address}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(scaled(PATIENCE)))?;
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"

@@ -14,6 +14,7 @@ use nix::{
 
 use crate::{
     netns::Netns,
+    patience,
     recorder::{Packet, Recorder},
     server::Servers,
 };
@@ -164,8 +165,8 @@ impl Lab {
         let began = Instant::now();
         for marker in markers {
             while recorder.count_of(marker) == 0 {
-                if began.elapsed() > BARRIER_WAIT {
-                    bail!("the recorder has not seen the marker in {BARRIER_WAIT:?}");
+                if began.elapsed() > patience::scaled(BARRIER_WAIT) {
+                    bail!("the recorder does not see the marker");
                 }
                 std::thread::sleep(Duration::from_micros(200));
             }

@@ -54,7 +54,8 @@ pub struct TlsServers {
 
 impl TlsServers {
     /// Makes an authority (its certificate goes to `folder/world.crt`) and a certificate for each name,
-    /// and serves all of them on these ports of every address.
+    /// and serves all of them on these ports of every address. Names (and addresses) joined by commas
+    /// share a certificate.
     pub fn start(world: &Netns, folder: &Path, ports: &[u16], names: &[&str]) -> Result<Self> {
         let authority = folder.join("world.crt");
         let chosen = Arc::new(Certificates::make(&authority, names)?);
@@ -142,18 +143,20 @@ impl Certificates {
             .push(DnType::CommonName, "the world of the lab");
         fs::write(authority, params.self_signed(&key)?.pem())?;
         let issuer = Issuer::new(params, key);
-        let mut by_name = BTreeMap::new();
+        let (mut by_name, mut first) = (BTreeMap::new(), None);
         for name in names {
             let key = KeyPair::generate()?;
-            let params = CertificateParams::new(vec![(*name).to_owned()])?;
+            let all: Vec<_> = name.split(',').map(ToOwned::to_owned).collect();
+            let params = CertificateParams::new(all.clone())?;
             let certificate = params.signed_by(&key, &issuer)?;
             let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
             let signer = ring::sign::any_supported_type(&secret)?;
             let certified = CertifiedKey::new(vec![certificate.der().clone()], signer);
-            by_name.insert((*name).to_owned(), Arc::new(certified));
+            let certified = Arc::new(certified);
+            first.get_or_insert_with(|| Arc::clone(&certified));
+            by_name.extend(all.into_iter().map(|name| (name, Arc::clone(&certified))));
         }
-        let first = names.first().and_then(|name| by_name.get(*name));
-        let first = Arc::clone(first.context("no name")?);
+        let first = first.context("no name")?;
         Ok(Self { by_name, first })
     }
 }
@@ -208,6 +211,17 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// The address that was dialled.
+    fn address(&self) -> String {
+        let local = self.stream.local_addr();
+        local.map_or_else(
+            |error| error.to_string(),
+            |local| local.ip().to_canonical().to_string(),
+        )
+    }
+}
+
 impl Read for Guest {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.stream.read(buffer)?;
@@ -254,7 +268,8 @@ fn serve(guest: Guest, config: Arc<ServerConfig>) -> io::Result<()> {
         }
         let host = header(&request, "host:");
         stream.sock.note(|visit| visit.host.clone_from(&host));
-        let body = format!("hello from {}\n", name.as_deref().unwrap_or("nobody"));
+        let address = stream.sock.address();
+        let body = format!("hello from {}\n", name.unwrap_or(address));
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()

@@ -16,7 +16,7 @@ use lab::sys::{RawAddress, ring, socket};
 
 use crate::{address, hello, names, payload};
 
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_millis(lab::prober::PATIENCE_MS as u64);
 
 /// Why a script ended early.
 pub(crate) enum Refused {

@@ -1,4 +1,5 @@
-//! Writes the files that are made from code: the policy's JSON Schema and the table of reasons.
+//! Writes the files that are made from code and records: the policy's JSON Schema, the table of
+//! reasons, the table of hooks.
 
 use std::{fmt::Write as _, fs, process::Command};
 
@@ -6,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use common::verdict::Reason;
 
 use crate::{
-    build, process,
+    build, hook_table, process,
     setup::{self, Scope},
     tree,
 };
@@ -43,7 +44,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write() -> anyhow::Result<()> {
+/// Writes the files. The workspace is built already.
+pub(crate) fn write() -> anyhow::Result<()> {
     for file in files()? {
         let path = tree::root().join(file.path);
         if let Some(parent) = path.parent() {
@@ -56,7 +58,7 @@ fn write() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn files() -> anyhow::Result<[File; 2]> {
+fn files() -> anyhow::Result<[File; 3]> {
     Ok([
         File {
             path: "policies/policy.schema.json",
@@ -65,6 +67,10 @@ fn files() -> anyhow::Result<[File; 2]> {
         File {
             path: "docs/reasons.md",
             content: reasons()?,
+        },
+        File {
+            path: "docs/hooks.md",
+            content: hook_table::page()?,
         },
     ])
 }

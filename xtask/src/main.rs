@@ -10,6 +10,8 @@ mod demo;
 mod deny;
 mod doctor;
 mod generate;
+mod hook_table;
+mod hooks;
 mod lint;
 mod needs;
 mod phase;
@@ -59,9 +61,9 @@ enum Verb {
         /// With one of them only
         #[arg(long, requires = "vm")]
         kernel: Option<vm::Kernel>,
-        /// Only tests whose names contain this
+        /// Only tests whose names contain this; may be said several times
         #[arg(long, requires = "vm")]
-        filter: Option<String>,
+        filter: Vec<String>,
     },
     /// Run a command in emulated machines with the kernels of Debian 12; without one, `doctor`
     Vm {
@@ -71,6 +73,12 @@ enum Verb {
         /// The command, run at the root of a copy of this tree
         #[arg(last = true)]
         command: Vec<OsString>,
+    },
+    /// Record what becomes of every row of the hook table, kernel by kernel, in docs/hooks
+    Hooks {
+        /// On this kernel only
+        #[arg(long)]
+        only: Option<hooks::Where>,
     },
     /// Show the main job in a lab made for it
     Demo {
@@ -109,9 +117,10 @@ fn main() -> ExitCode {
             kernel,
             filter,
             ..
-        } => return said(vm::test(kernel, filter.as_deref())),
+        } => return said(vm::test(kernel, &filter)),
         Verb::Test { long, .. } => return test::run(long),
         Verb::Vm { kernel, command } => return said(vm::run(kernel, &command)),
+        Verb::Hooks { only } => hooks::run(only),
         Verb::Demo { arguments } => demo::run(&arguments),
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Lint => lint::run(),

@@ -244,6 +244,9 @@ mod tests {
         let mut hostile = event(Reason::NameNotAllowed, Hook::Resolver, 53);
         hostile.name = Some(r"a\027[2J.example".to_owned());
         check_name(hostile, &expect![[""]]);
-        check_name(event(Reason::TlsMalformed, Hook::Egress, 443), &expect![[""]]);
+        check_name(
+            event(Reason::TlsMalformed, Hook::Egress, 443),
+            &expect![[""]],
+        );
     }
 }

@@ -151,7 +151,12 @@ impl Engine {
         engine.spawn(tasks::local_addresses(local_addresses));
         engine.spawn(names::sweep(Arc::clone(&engine)));
         // Before the first session: a worker's first query has an answer.
-        engine.answer_names(sockets)?;
+        if let Err(error) = engine.answer_names(sockets) {
+            // They hold the engine.
+            let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.abort_all();
+            return Err(error);
+        }
         Ok(engine)
     }
 

@@ -45,7 +45,6 @@ pub(super) async fn events(
     mut drains: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     loop {
-        // In this order: a drain is answered only when the ring is empty.
         tokio::select! {
             biased;
             event = events.next() => match event {
@@ -56,8 +55,14 @@ pub(super) async fn events(
                 }
             },
             asked = drains.recv() => match asked {
-                // Whoever asked may have waited too long.
-                Some(tell) => drop(tell.send(())),
+                Some(tell) => {
+                    // What the programs did not wake us for is in the ring all the same.
+                    while let Some(raw) = events.try_next() {
+                        engine.hand_out(&raw);
+                    }
+                    // Whoever asked may have waited too long.
+                    tell.send(()).ok();
+                }
                 None => return,
             },
         }

@@ -4,9 +4,11 @@
 //! The kernel reads them at every decision; this side bounds them and takes out what has ended. It
 //! knows rule ids and port ranges, no names.
 
+mod error;
+
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
 };
 
 use common::{
@@ -17,56 +19,11 @@ use common::{
     rule::{Grant, GrantSet, PortRange},
 };
 
+pub use self::error::{GrantError, Scope};
 use super::{Inner, error::Error, maps::Maps};
 use crate::{clock::BootTime, sys::bpf_map::Write};
 
 const _: () = assert!(GRANTS_PER_SESSION_MAX <= GRANTS_MAX);
-
-/// Of what there are as many as there may be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// Grants of one address in one session.
-    Address,
-    /// Addresses of one session.
-    Session,
-    /// Addresses of all sessions.
-    Agent,
-}
-
-/// Why a grant was not given.
-#[derive(Debug, thiserror::Error)]
-pub enum GrantError {
-    /// No room.
-    #[error("grants: {} (at most {})", scope.sentence(), scope.limit())]
-    Full {
-        /// Of what there are too many.
-        scope: Scope,
-    },
-    /// The session has ended.
-    #[error("grants: session {0} is not there")]
-    NoSession(SessionId),
-    /// The kernel refused.
-    #[error(transparent)]
-    Map(#[from] Error),
-}
-
-impl Scope {
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::Address => "too many living grants for one address of a session",
-            Self::Session => "too many addresses in one session",
-            Self::Agent => "too many addresses in all sessions",
-        }
-    }
-
-    fn limit(self) -> usize {
-        match self {
-            Self::Address => GRANTS_PER_ADDRESS_MAX,
-            Self::Session => GRANTS_PER_SESSION_MAX as usize,
-            Self::Agent => GRANTS_MAX as usize,
-        }
-    }
-}
 
 /// The grants of every session. A clone is the same.
 #[derive(Clone, Debug)]
@@ -95,9 +52,6 @@ struct Held {
     /// The generation in which addresses of dropped rules were taken out last.
     cleared: Generation,
 }
-
-/// The lock on a [`Index`].
-pub(in crate::kernel) type Locked = Mutex<Index>;
 
 /// What a grant goes into: the kernel's maps and the words of policies.
 struct Place<'a> {
@@ -158,7 +112,7 @@ impl Grants {
         self.inner.maps.grants.read(&key)
     }
 
-    /// Takes out all that a session holds. From here on it is given nothing.
+    /// Takes out all that a session holds; it is given nothing any more.
     pub fn forget(&self, session: SessionId) {
         self.inner.forget_grants(session);
     }

@@ -68,7 +68,7 @@ struct Inner {
     /// Folder of the parent cgroup.
     parent: PathBuf,
     published: Mutex<sync::Published>,
-    grants: grant::Locked,
+    grants: Mutex<grant::Index>,
     /// Cookie of the agent's network namespace.
     netns: u64,
     /// Port of the resolver, as the programs have it.
@@ -295,6 +295,24 @@ impl Kernel {
             action: "a test run",
             source,
         })
+    }
+
+    /// Runs a program that decides nothing on a frame, as [`Kernel::test_egress`] runs ours: the part
+    /// of its time that is the test run's own.
+    pub fn test_nothing(
+        frame: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<bpf::TestRunResult, Error> {
+        let failed = |action| {
+            move |source| Error::Attach {
+                hook: "nothing",
+                action,
+                source,
+            }
+        };
+        let program = bpf::load_passing().map_err(failed("loading"))?;
+        bpf::test_run(program.as_fd(), frame, ifindex, repeat).map_err(failed("a test run"))
     }
 
     /// Brings the table of this host's addresses up to date, once.

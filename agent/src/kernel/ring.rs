@@ -1,13 +1,21 @@
 //! Readers of the programs' rings.
+//!
+//! The programs do not wake the reader for every event: after one that does, those of allowed flows
+//! come in silence for [`EVENT_PAUSE_MS`]. So the reader looks again by itself once that time has
+//! passed since the last record it found; a reader that finds nothing then sleeps until it is woken.
 
-use std::ops::Deref;
+use std::{ops::Deref, time::Duration};
 
 use aya::maps::{MapData, RingBuf};
 use common::{
     event::{Event, NamedEvent},
+    limits::EVENT_PAUSE_MS,
     pod::Pod,
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::timeout,
+};
 
 use super::error::Error;
 use crate::sys::readiness;
@@ -51,6 +59,9 @@ impl Deref for Told {
     }
 }
 
+/// When the reader looks again. Longer than the silence: the last silent record is in by then.
+const LOOK_AGAIN: Duration = Duration::from_millis(EVENT_PAUSE_MS as u64 + 10);
+
 /// The events, in the order in which the programs sent them.
 pub struct Events {
     ring: Reader,
@@ -84,6 +95,8 @@ impl std::fmt::Debug for Events {
 pub(in crate::kernel) struct Reader {
     ring: AsyncFd<RingBuf<MapData>>,
     name: &'static str,
+    /// Nothing can have come in silence since the ring was found empty.
+    settled: bool,
 }
 
 impl Reader {
@@ -93,12 +106,21 @@ impl Reader {
             .map_err(|error| failed(error.to_string()))?;
         let ring = readiness::watch(ring, Interest::READABLE)
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { ring, name })
+        Ok(Self {
+            ring,
+            name,
+            // An earlier reader may have been woken for what comes in silence now.
+            settled: false,
+        })
     }
 
     fn try_next_as<T>(&mut self, read: fn(&[u8]) -> Option<T>) -> Option<T> {
         // A record too short for its type can only be a bug; it is skipped.
-        self.ring.get_mut().next().and_then(|item| read(&item))
+        let record = self.ring.get_mut().next().and_then(|item| read(&item));
+        if record.is_some() {
+            self.settled = false;
+        }
+        record
     }
 
     pub(in crate::kernel) async fn next<T: Pod>(&mut self) -> Result<T, Error> {
@@ -110,19 +132,27 @@ impl Reader {
             if let Some(record) = self.try_next_as(read) {
                 return Ok(record);
             }
-            let mut ready = self
-                .ring
-                .readable_mut()
-                .await
-                .map_err(|error| Error::Ring {
-                    name: self.name,
-                    message: error.to_string(),
-                })?;
-            // The kernel wakes a reader that was up to date: clear first, then look again.
-            ready.clear_ready();
-            if let Some(record) = ready.get_inner_mut().next().and_then(|item| read(&item)) {
+            if self.settled {
+                self.woken().await?;
+            } else if let Ok(woken) = timeout(LOOK_AGAIN, self.woken()).await {
+                woken?;
+            } else if let Some(record) = self.try_next_as(read) {
                 return Ok(record);
+            } else {
+                self.settled = true;
             }
         }
+    }
+
+    /// Waits for a wake-up. The kernel gives one for each record that asks for it: the readiness is
+    /// cleared first, and then the caller looks.
+    async fn woken(&mut self) -> Result<(), Error> {
+        let ready = self.ring.readable_mut().await;
+        let mut ready = ready.map_err(|error| Error::Ring {
+            name: self.name,
+            message: error.to_string(),
+        })?;
+        ready.clear_ready();
+        Ok(())
     }
 }

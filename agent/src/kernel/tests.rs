@@ -10,6 +10,7 @@ mod policies;
 mod worker;
 
 mod cgroups;
+mod events;
 mod grants;
 mod lifecycle;
 mod packets;

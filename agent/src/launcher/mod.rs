@@ -16,7 +16,7 @@ mod channel;
 mod client;
 mod error;
 mod init;
-mod protocol;
+pub mod protocol;
 mod running;
 mod server;
 mod streams;

@@ -11,30 +11,30 @@ use crate::sandbox::{Plan, error::StepError};
 pub(super) const SUBCOMMAND: &str = "launcher";
 
 /// Agent to launcher; with the template's socket.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Prepare {
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Prepare {
     /// The fence.
-    pub(super) plan: Plan,
+    pub plan: Plan,
 }
 
 /// Agent to template; with standard input, output and error, the status pipe and the session's
 /// cgroup, in this order.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Launch {
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Launch {
     /// User and group.
-    pub(super) uid: u32,
+    pub uid: u32,
     /// Absolute path of the program, and its arguments.
-    pub(super) command: Vec<OsString>,
+    pub command: Vec<OsString>,
     /// Whether a controller counts the session's memory.
-    pub(super) memory_counted: bool,
+    pub memory_counted: bool,
 }
 
 /// Descriptors of a `Launch`.
 pub(super) const LAUNCH_FDS: usize = 5;
 
 /// Template to agent.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Reply {
+#[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
     /// The root stands.
     Ready,
     /// Process 1 is there; with its descriptor.
@@ -45,7 +45,7 @@ pub(super) enum Reply {
 
 /// Init to agent, a line each, over the status pipe.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) enum Status {
+pub enum Status {
     /// The worker's program was executed.
     Started,
     /// A step failed; the session ends.
@@ -57,11 +57,19 @@ pub(super) enum Status {
 }
 
 /// Bytes of a value.
-pub(super) fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+///
+/// Where the value has no JSON form.
+pub fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(serde_json::to_vec(value)?)
 }
 
 /// A value from bytes.
-pub(super) fn decode<'bytes, T: Deserialize<'bytes>>(bytes: &'bytes [u8]) -> io::Result<T> {
+///
+/// # Errors
+///
+/// Where the bytes are not one whole value of this type.
+pub fn decode<'bytes, T: Deserialize<'bytes>>(bytes: &'bytes [u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(bytes)?)
 }

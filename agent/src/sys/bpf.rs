@@ -1,7 +1,7 @@
 //! `bpf(2)`: pins, cgroup links and test runs.
 //!
 //! aya loads the object; this file does what aya has no way to do: update a pinned cgroup link, read
-//! what a link is attached to. It knows no map and no hook by name.
+//! what a link is attached to, load a program that is no object. It knows no map and no hook by name.
 
 use std::{
     ffi::CString,
@@ -13,6 +13,7 @@ use std::{
     path::Path,
 };
 
+const PROG_LOAD: i64 = 5;
 const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
 const PROG_TEST_RUN: i64 = 10;
@@ -40,6 +41,10 @@ macro_rules! attributes {
 }
 
 attributes! {
+    struct Load {
+        kind: u32, count: u32, instructions: u64, license: u64, log_level: u32, log_size: u32,
+        log: u64, kernel_version: u32, flags: u32, name: [u8; 16], ifindex: u32, attach_type: u32,
+    }
     struct Pinned { path: u64, fd: u32, flags: u32, }
     struct Info { fd: u32, length: u32, out: u64, }
     struct LinkCreate { program: u32, target: u32, attach_type: u32, flags: u32, }
@@ -201,6 +206,33 @@ fn info<T: Copy + Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
     };
     call(OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(out)
+}
+
+/// Loads a packet program for egress that passes everything and does nothing else (`return 1`): what
+/// is left of a test run's time when there is nothing to decide.
+pub fn load_passing() -> io::Result<OwnedFd> {
+    /// `BPF_PROG_TYPE_CGROUP_SKB`
+    const CGROUP_SKB: u32 = 8;
+    /// `BPF_CGROUP_INET_EGRESS`
+    const EGRESS: u32 = 1;
+    /// `r0 = 1; exit` (RFC 9669: opcode, registers, offset, immediate).
+    const PASS: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let license = c"Dual MIT/GPL";
+    let mut attributes = Load {
+        kind: CGROUP_SKB,
+        count: length(PASS.len()),
+        instructions: address(&PASS),
+        license: address(license.to_bytes_with_nul()),
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+        name: *b"passing\0\0\0\0\0\0\0\0\0",
+        ifindex: 0,
+        attach_type: EGRESS,
+    };
+    call(PROG_LOAD, &mut attributes).map(owned)
 }
 
 /// Result of a test run.

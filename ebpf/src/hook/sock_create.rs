@@ -31,22 +31,22 @@ pub(crate) fn run(creation: &Creation) -> i32 {
     if worker.session == SessionId(0) {
         return refuse(creation, &Who::nobody(cgroup), Reason::UnknownWorker);
     }
-    let kernel = Kernel::new(worker.session, worker.policy, Charge::Nothing);
-    let who = Who::of(&kernel);
-    if worker.flags & WORKER_CLOSING != 0 {
-        return refuse(creation, &who, Reason::UnknownWorker);
-    }
-    if let Some(errno) = refused_kind(creation) {
+    let reason = if worker.flags & WORKER_CLOSING != 0 {
+        Reason::UnknownWorker
+    } else if let Some(errno) = refused_kind(creation) {
         ctx::set_errno(errno);
-        return refuse(creation, &who, Reason::SocketType);
-    }
-    let Some(state) = creation.make_state() else {
+        Reason::SocketType
+    } else if let Some(state) = creation.make_state() {
+        state.tag(worker.session, worker.policy, creation.netns());
+        return PASS;
+    } else {
         maps::tally(Tally::StateMissing);
         ctx::set_errno(ENOMEM);
-        return refuse(creation, &who, Reason::TableFull);
+        Reason::TableFull
     };
-    state.tag(worker.session, worker.policy, creation.netns());
-    PASS
+    // Looked up for refusals only.
+    let kernel = Kernel::new(worker.session, worker.policy, Charge::Nothing);
+    refuse(creation, &Who::of(&kernel), reason)
 }
 
 /// The error number for a kind of socket that no worker gets. Programs fall back to TCP on

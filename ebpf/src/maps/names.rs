@@ -7,7 +7,7 @@
 use core::{mem::offset_of, ptr::NonNull};
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP},
     helpers::generated::bpf_map_lookup_elem,
     macros::map,
     maps::{LpmTrie, PerCpuArray},
@@ -174,7 +174,8 @@ impl Name {
             unsafe { to.write_unaligned(bytes) };
             word += 1;
         }
-        entry.submit(0);
+        // Records that came in silence may be unread: without force nobody would be woken.
+        entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
     }
 
     /// The same hello with a name, out of memory: the verifier forgets by which way it came, and

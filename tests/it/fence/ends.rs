@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use agent::launcher::{Exit, LaunchError};
+use lab::patience::scaled;
 
 use super::room::{USR, policy, with_room};
 
@@ -87,7 +88,8 @@ fn sessions_end_with_the_launcher() {
             .await
             .expect("a session");
         room.launcher.kill_process();
-        let exit = tokio::time::timeout(Duration::from_secs(5), session.running.wait()).await;
+        let exit =
+            tokio::time::timeout(scaled(Duration::from_secs(5)), session.running.wait()).await;
         assert_eq!(exit.expect("in time").expect("an exit"), Exit::Signal(9));
         session.running.gone().await.expect("the end");
         assert_eq!(processes(session.cgroup.path()), 0);

@@ -42,6 +42,30 @@ pub(crate) fn compiled(text: &str, program: &Path) -> Arc<CompiledPolicy> {
     Arc::new(compiled.unwrap_or_else(|error| panic!("{error}")))
 }
 
+/// What stands of an instance on this host. It goes whatever becomes of a test, even of one whose
+/// fence can not be finished.
+struct Traces {
+    instance: Instance,
+    parent: cgroup::Parent,
+}
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        // Each step is tried whatever became of the one before; a test that fails says why itself.
+        for session in cgroup::leftovers(&self.parent).unwrap_or_default() {
+            drop(session.kill());
+            drop(session.remove());
+        }
+        drop(remove_pins(&self.instance));
+        for _ in 0..100 {
+            if fs::remove_dir(self.parent.path()).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 /// The hooks of an instance of their own, in a lab of their own.
 pub(crate) struct HookFence {
     pub(crate) lab: Lab,
@@ -52,9 +76,9 @@ pub(crate) struct HookFence {
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) parent_path: PathBuf,
     program: PathBuf,
-    instance: Instance,
     ended: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
+    _traces: Traces,
     _scratch: Scratch,
 }
 
@@ -68,15 +92,17 @@ impl HookFence {
         let policy = compiled(policy_text, scratch.path());
         let instance = Instance::new(&lab::agent::instance_name()).expect("a name");
         let parent = cgroup::Parent::create(&instance).expect("the parent cgroup");
+        let traces = Traces { instance, parent };
+        let Traces { instance, parent } = &traces;
         let kernel = lab
             .host()
-            .enter(|| Kernel::open(&instance, &parent))
+            .enter(|| Kernel::open(instance, parent))
             .expect("the namespace")
             .expect("the programs load");
         let synced = sync(&kernel, &policy);
         let attached = lab
             .host()
-            .enter(|| kernel.attach(&parent, &synced))
+            .enter(|| kernel.attach(parent, &synced))
             .expect("the namespace")
             .expect("the hooks attach");
         let session = parent
@@ -96,9 +122,9 @@ impl HookFence {
             session,
             events,
             program,
-            instance,
             ended,
             reader: Some(reader),
+            _traces: traces,
             _scratch: scratch,
         }
     }
@@ -154,16 +180,6 @@ impl Drop for HookFence {
         self.ended.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
             drop(reader.join());
-        }
-        // Each step is tried whatever became of the one before; a test that fails says why itself.
-        drop(self.session.kill());
-        drop(self.session.remove());
-        drop(remove_pins(&self.instance));
-        for _ in 0..100 {
-            if fs::remove_dir(&self.parent_path).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

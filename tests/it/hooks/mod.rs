@@ -4,8 +4,9 @@
 use std::{fs, net::SocketAddr, time::Duration};
 
 use common::verdict::Reason;
+use lab::patience::scaled;
 
-use crate::rows::{self, Outcome};
+use crate::rows::{self, Outcome, Under};
 
 pub(crate) mod fence;
 
@@ -15,14 +16,9 @@ use fence::HookFence;
 fn every_row_is_as_the_table_says() {
     let fence = HookFence::new(rows::POLICY);
     let mut prober = fence.prober();
-    let complaints = rows::complaints(
-        &fence.lab,
-        &fence.host,
-        rows::all(),
-        |row| row.hooks,
-        |script| prober.ask(script).expect("the prober answers"),
-    );
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    rows::check(&fence.lab, &fence.host, Under::Hooks, |script| {
+        prober.ask(script).expect("the prober answers")
+    });
     for reason in [
         Reason::SourceRouted,
         Reason::DnsNotRedirected,
@@ -45,7 +41,7 @@ fn observe_mode_opens_no_special_range() {
         &fence.lab,
         &fence.host,
         rows::special(),
-        |_| Outcome::Refused(&["EPERM"]),
+        Outcome::Refused(&["EPERM"]),
         |script| prober.ask(script).expect("the prober answers"),
     );
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
@@ -119,7 +115,7 @@ fn dial(fence: &HookFence, listener: &mut lab::prober::Prober, script: &str) -> 
         .and_then(|port| port.parse().ok())
         .unwrap_or_else(|| panic!("no port: {listening:?}"));
     let target = SocketAddr::from((lab::net::HOST_V4, port));
-    let patience = Duration::from_millis(700);
+    let patience = scaled(Duration::from_millis(700));
     let dialled = fence
         .lab
         .world()

@@ -167,7 +167,7 @@ fn the_resolver_answers_workers_only_and_not_by_its_own_address() {
     let scene = Scene::new();
     let (mut fenced, mut bare) = (scene.prober(), scene.world.bare_prober());
     let status = scene.agent.json("status").expect("the agent answers");
-    let port = &status["dns"]["port"];
+    let port = &status["resolver"]["port"];
     let port = port.as_u64().unwrap_or_else(|| panic!("no port: {status}"));
     for (script, what) in [
         (format!("ask udp 127.0.0.1:{port} site.example A"), "udp"),

@@ -1,5 +1,6 @@
 //! Names: what a tool reaches by them, and every way around them that is known.
 
+mod agree;
 mod answers;
 mod channel;
 mod clients;

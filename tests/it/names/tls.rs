@@ -92,7 +92,7 @@ const ROWS: &[Row] = &[
     refused(
         "a name with a dot at its end",
         "payload hello site.example.; send",
-        "tls_name",
+        "tls_malformed",
     ),
     refused(
         "the address as name",

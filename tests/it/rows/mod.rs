@@ -9,6 +9,7 @@ use lab::{Lab, prober::Answer, recorder::Packet};
 
 mod allowed;
 mod elsewhere;
+pub(crate) mod record;
 mod sockets;
 mod wire;
 
@@ -252,19 +253,76 @@ fn quiet(lab: &Lab, host: &lab::server::Servers, arrival: Arrival) -> u64 {
     }
 }
 
-/// The complaints about all rows, done by `ask`, with what `wanted` picks.
+/// What holds the prober.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Under {
+    /// Nothing: the control.
+    Nothing,
+    /// The kernel hooks alone.
+    Hooks,
+    /// The whole fence.
+    Fence,
+}
+
+impl Under {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Hooks => "hooks",
+            Self::Fence => "fence",
+        }
+    }
+
+    const fn wanted(self, row: &Row) -> Outcome {
+        match self {
+            Self::Nothing => row.bare,
+            Self::Hooks => row.hooks,
+            Self::Fence => row.fence,
+        }
+    }
+}
+
+/// Does every row by `ask`, writes down what came of it, and fails where one is not as it must be.
+pub(crate) fn check(
+    lab: &Lab,
+    host: &lab::server::Servers,
+    under: Under,
+    mut ask: impl FnMut(&str) -> Answer,
+) {
+    let mut complaints = Vec::new();
+    for row in all() {
+        let wanted = under.wanted(row);
+        let (answer, arrived) = done(lab, host, row, &mut ask);
+        let came = record::told(row, wanted, &answer, arrived);
+        record::note(under.name(), row.name, &came);
+        complaints.extend(judge(row, wanted, &answer, arrived).err());
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// The answer to a row's script, and how often it arrived.
+fn done(
+    lab: &Lab,
+    host: &lab::server::Servers,
+    row: &Row,
+    ask: &mut impl FnMut(&str) -> Answer,
+) -> (Answer, u64) {
+    let before = quiet(lab, host, row.arrival);
+    let answer = ask(row.script);
+    (answer, arrivals(lab, host, row.arrival) - before)
+}
+
+/// The complaints about some rows, done by `ask`, that must all end in the same way.
 pub(crate) fn complaints(
     lab: &Lab,
     host: &lab::server::Servers,
     rows: impl Iterator<Item = &'static Row>,
-    wanted: fn(&Row) -> Outcome,
+    wanted: Outcome,
     mut ask: impl FnMut(&str) -> Answer,
 ) -> Vec<String> {
     rows.filter_map(|row| {
-        let before = quiet(lab, host, row.arrival);
-        let answer = ask(row.script);
-        let arrived = arrivals(lab, host, row.arrival) - before;
-        judge(row, wanted(row), &answer, arrived).err()
+        let (answer, arrived) = done(lab, host, row, &mut ask);
+        judge(row, wanted, &answer, arrived).err()
     })
     .collect()
 }

@@ -141,6 +141,11 @@ impl Reply {
                 query.name = other.clone();
             }
         }
+        if self.how == How::PointerLoop {
+            // What is added below is all there is.
+            answer.answers.clear();
+            answer.edns = None;
+        }
         let mut bytes = answer.to_vec().ok()?;
         let room = question
             .edns

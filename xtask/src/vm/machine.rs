@@ -37,7 +37,9 @@ impl Machine<'_> {
         let ended = process::watch(&mut self.qemu(&console), self.limit, |text| {
             if let Some(mark) = text.strip_prefix(MARK) {
                 begun |= mark.starts_with("begin ");
-                code = mark.strip_prefix("end ").and_then(|code| code.parse().ok());
+                let end = mark.strip_prefix("end ");
+                // A sign of life may come after it.
+                code = end.and_then(|code| code.parse().ok()).or(code);
             }
             line(text);
         })?;
@@ -55,11 +57,14 @@ impl Machine<'_> {
         );
     }
 
+    /// It ends with the thread that has started it, however that one ends.
+    ///
     /// Emulated, even where there is `/dev/kvm`: a host that is a guest itself may offer one on
     /// which no machine ever comes up. No network; both disks forget what is written.
     fn qemu(&self, console: &Path) -> Command {
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "2048"])
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-nic", "none", "-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"])

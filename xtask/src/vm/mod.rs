@@ -15,10 +15,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::ValueEnum;
 
-use self::{image::Image, machine::Machine, programs::Programs};
+use self::{image::Image, machine::Machine};
+pub(crate) use self::{
+    programs::{Kind, Programs},
+    suite::quoted,
+};
 use crate::{
     phase::Tally,
     privileges,
@@ -58,7 +62,7 @@ impl Kernel {
 }
 
 /// How long a command may take, on a machine that is some ten times slower than its host.
-const COMMAND_LIMIT: Duration = Duration::from_mins(30);
+const COMMAND_LIMIT: Duration = Duration::from_hours(1);
 
 /// The verb: a command at the root of this tree, on each of the kernels, with its exit code.
 pub(crate) fn run(kernel: Option<Kernel>, command: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -89,10 +93,29 @@ pub(crate) fn run(kernel: Option<Kernel>, command: &[OsString]) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tests that ask the kernel, on each of the kernels. The last line is as that of `test`.
-pub(crate) fn test(kernel: Option<Kernel>, filter: Option<&str>) -> anyhow::Result<ExitCode> {
+/// Runs a script with these programs on one of the kernels and shows each line of its output.
+pub(crate) fn script(
+    kernel: Kernel,
+    programs: &Programs,
+    script: &str,
+    line: impl FnMut(&str),
+) -> anyhow::Result<()> {
     prepare()?;
-    let Tally { passed, failed } = suite::run(&chosen(kernel), filter)?;
+    let machine = Machine {
+        image: &Image::ensure()?,
+        kernel,
+        payload: &suite::payload(programs)?.disk(script)?,
+        limit: COMMAND_LIMIT,
+    };
+    let code = machine.run(line)?;
+    ensure!(code == 0, "the script ended with {code}");
+    Ok(())
+}
+
+/// The tests that ask the kernel, on each of the kernels. The last line is as that of `test`.
+pub(crate) fn test(kernel: Option<Kernel>, filters: &[String]) -> anyhow::Result<ExitCode> {
+    prepare()?;
+    let Tally { passed, failed } = suite::run(&chosen(kernel), filters)?;
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 {
         ExitCode::SUCCESS

@@ -14,6 +14,10 @@ use crate::{process, tree};
 /// Room beside the files, for what tests write. Sparse.
 const SPARE_MIB: u64 = 512;
 
+/// Before every script: the factor by which tests scale their waits, and a sign of life a minute.
+const PREAMBLE: &str = "export STOCKADE_SLOW=10\n\
+    (while sleep 60; do read -r up _ </proc/uptime; echo \"stockade-vm: on for $up s\"; done) &\n";
+
 /// What a machine gets to see of this tree, at the same absolute paths as here.
 pub(crate) struct Payload {
     folder: PathBuf,
@@ -68,7 +72,7 @@ impl Payload {
         let place = tree::root();
         let place = place.to_str().context("the workspace's path is no UTF-8")?;
         fs::write(self.folder.join("place"), place)?;
-        fs::write(self.folder.join("command"), script)?;
+        fs::write(self.folder.join("command"), format!("{PREAMBLE}{script}"))?;
         let disk = self.folder.with_extension("ext4");
         // Blocks, inodes and tables take a tenth at most.
         let mebibytes = self.bytes / (1 << 20) * 11 / 10 + SPARE_MIB;

@@ -14,8 +14,9 @@ use crate::{
     tree,
 };
 
-/// A machine without hardware's help is some ten times slower than its host.
-const MACHINE_LIMIT: Duration = Duration::from_mins(90);
+/// A machine without hardware's help is some ten times slower than its host, and its host may have
+/// other work.
+const MACHINE_LIMIT: Duration = Duration::from_hours(6);
 
 /// One program that is run in the machine.
 struct Step {
@@ -44,7 +45,7 @@ const STEPS: [Step; 3] = [
         program: "agent",
         package: "agent",
         arguments: &["kernel"],
-        seconds: 30 * 60,
+        seconds: 90 * 60,
     },
     Step {
         name: "integration",
@@ -52,7 +53,7 @@ const STEPS: [Step; 3] = [
         program: "it",
         package: "tests",
         arguments: &[],
-        seconds: 45 * 60,
+        seconds: 4 * 60 * 60,
     },
 ];
 
@@ -66,14 +67,14 @@ const _: () = {
     assert!(seconds < MACHINE_LIMIT.as_secs());
 };
 
-/// Runs the steps on each of the kernels. Tests are those that `filter` chooses, or the step's own.
-pub(crate) fn run(kernels: &[Kernel], filter: Option<&str>) -> anyhow::Result<Tally> {
+/// Runs the steps on each of the kernels. Tests are those that a filter chooses, or the step's own.
+pub(crate) fn run(kernels: &[Kernel], filters: &[String]) -> anyhow::Result<Tally> {
     let image = Image::ensure()?;
     let programs = Programs::build()?;
-    let disk = payload(&programs)?.disk(&script(&programs, filter)?)?;
+    let disk = payload(&programs)?.disk(&script(&programs, filters)?)?;
     let mut reports = Vec::new();
     for &kernel in kernels {
-        reports.extend(on(&image, kernel, &disk, filter.is_some()));
+        reports.extend(on(&image, kernel, &disk, !filters.is_empty()));
     }
     eprintln!(
         "\n{:<8}{:<32}{:>8}{:>8}",
@@ -106,14 +107,19 @@ pub(super) fn payload(programs: &Programs) -> anyhow::Result<Payload> {
 }
 
 /// Each step between two lines that say where it begins and how it ended.
-fn script(programs: &Programs, filter: Option<&str>) -> anyhow::Result<String> {
+fn script(programs: &Programs, filters: &[String]) -> anyhow::Result<String> {
     let mut script = String::new();
     for step in &STEPS {
         let program = quoted(programs.get(step.kind, step.program)?);
         let folder = quoted(&tree::root().join(step.package));
-        let arguments = match filter {
-            Some(filter) if step.kind != Kind::Program => quoted(Path::new(filter)),
-            _ => step.arguments.join(" "),
+        let words: Vec<_> = filters
+            .iter()
+            .map(|filter| quoted(Path::new(filter)))
+            .collect();
+        let arguments = if words.is_empty() || step.kind == Kind::Program {
+            step.arguments.join(" ")
+        } else {
+            words.join(" ")
         };
         write!(
             script,
@@ -132,7 +138,7 @@ const BEGIN: &str = "stockade-vm: step ";
 const END: &str = "stockade-vm: step ended ";
 
 /// As one word for the shell.
-pub(super) fn quoted(text: &Path) -> String {
+pub(crate) fn quoted(text: &Path) -> String {
     format!("'{}'", text.display().to_string().replace('\'', r"'\''"))
 }
 

@@ -45,7 +45,7 @@ fn a_session_is_killed_and_removed_with_all_below_it() {
 fn leftovers_are_found_and_limits_are_honest() {
     let _lab = Lab::new();
     let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
-    let parent = fence.parent.as_ref().unwrap();
+    let parent = &fence.remains.parent;
     let made = parent.session(SessionId(77), &LIMITS).unwrap();
     let controllers = fs::read_to_string(parent.path().join("cgroup.controllers")).unwrap();
     for measure in made.measures() {

@@ -24,7 +24,7 @@ use super::{policies, worker::Worker};
 use crate::{
     config::Instance,
     kernel::{
-        Admitted, Attached, Kernel, PolicyInForce, Synced,
+        Admitted, Attached, Error, Kernel, PolicyInForce, Synced,
         cgroup::{Parent, SessionCgroup, leftovers},
         remove_pins,
     },
@@ -105,7 +105,7 @@ impl Lab {
     pub(super) fn udp(&self, address: &str) -> UdpSocket {
         let socket = self.in_world(|| UdpSocket::bind(address).unwrap());
         socket
-            .set_read_timeout(Some(Duration::from_millis(500)))
+            .set_read_timeout(Some(scaled(Duration::from_millis(500))))
             .unwrap();
         socket
     }
@@ -140,25 +140,35 @@ pub(super) struct Fence {
     pub(super) attached: Attached,
     pub(super) synced: Synced,
     sessions: Vec<(SessionCgroup, Admitted)>,
-    pub(super) parent: Option<Parent>,
-    pub(super) instance: Instance,
-    remains: bool,
+    pub(super) remains: Remains,
 }
 
-/// An instance whose agent is gone: pins, links and cgroups stand until it is dropped.
+/// What stands of an instance without its agent: pins, links and cgroups, until it is dropped. Made
+/// first, so that a fence that can not be finished leaves nothing behind either.
 pub(super) struct Remains {
     pub(super) instance: Instance,
     pub(super) parent: Parent,
 }
 
+impl Remains {
+    fn clear(&self) -> Result<(), Error> {
+        for cgroup in leftovers(&self.parent)? {
+            cgroup.kill()?;
+            cgroup.remove()?;
+        }
+        remove_pins(&self.instance)
+    }
+}
+
 impl Drop for Remains {
     fn drop(&mut self) {
-        for cgroup in leftovers(&self.parent).unwrap_or_default() {
-            cgroup.kill().unwrap();
-            cgroup.remove().unwrap();
+        let cleared = self.clear();
+        let removed = fs::remove_dir(self.parent.path());
+        // A test that fails already says more than its traces would.
+        if !thread::panicking() {
+            cleared.unwrap();
+            removed.unwrap();
         }
-        remove_pins(&self.instance).unwrap();
-        fs::remove_dir(self.parent.path()).unwrap();
     }
 }
 
@@ -169,34 +179,32 @@ impl Fence {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let instance = Instance::new(&format!("kt-{}-{number}", process::id())).unwrap();
         let parent = Parent::create(&instance).unwrap();
-        let kernel = Kernel::open(&instance, &parent).unwrap();
+        let remains = Remains { instance, parent };
+        let kernel = Kernel::open(&remains.instance, &remains.parent).unwrap();
         let synced = kernel.sync(&in_force(policy)).unwrap();
-        let attached = kernel.attach(&parent, &synced).unwrap();
+        let attached = kernel.attach(&remains.parent, &synced).unwrap();
         Self {
-            instance,
-            parent: Some(parent),
             kernel,
             attached,
             synced,
             sessions: Vec::new(),
-            remains: false,
+            remains,
         }
     }
 
     /// Drops the agent's side, as a crash would.
-    pub(super) fn without_agent(mut self) -> Remains {
-        self.remains = true;
-        Remains {
-            instance: self.instance.clone(),
-            parent: self.parent.take().unwrap(),
-        }
+    pub(super) fn without_agent(self) -> Remains {
+        self.remains
     }
 
     /// Starts a worker in a session of its own.
     pub(super) fn worker(&mut self) -> (SessionId, Worker) {
         let session = SessionId(self.sessions.len() as u64 + 1);
-        let parent = self.parent.as_ref().unwrap();
-        let cgroup = parent.session(session, &policies::LIMITS).unwrap();
+        let cgroup = self
+            .remains
+            .parent
+            .session(session, &policies::LIMITS)
+            .unwrap();
         let admitted = self.attached.admit(session, cgroup.id(), POLICY).unwrap();
         let worker = Worker::start(cgroup.path());
         self.sessions.push((cgroup, admitted));
@@ -236,6 +244,13 @@ impl Fence {
     }
 }
 
+/// A wait that was chosen on an ordinary machine, on this one: `STOCKADE_SLOW` says how many times
+/// slower it is, as an emulated one is.
+pub(super) fn scaled(time: Duration) -> Duration {
+    let factor = std::env::var("STOCKADE_SLOW").map_or(1, |text| text.parse().unwrap());
+    time * factor
+}
+
 /// A runtime for the readers of rings.
 pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -249,20 +264,4 @@ pub(super) fn in_force(policy: &Arc<CompiledPolicy>) -> [PolicyInForce; 1] {
         id: POLICY,
         policy: Arc::clone(policy),
     }]
-}
-
-impl Drop for Fence {
-    fn drop(&mut self) {
-        if self.remains {
-            return;
-        }
-        for (cgroup, _) in &self.sessions {
-            cgroup.kill().unwrap();
-            cgroup.remove().unwrap();
-        }
-        remove_pins(&self.instance).unwrap();
-        if let Some(parent) = self.parent.take() {
-            parent.remove().unwrap();
-        }
-    }
 }

@@ -11,7 +11,7 @@ use common::{
 };
 
 use super::{
-    lab::{Fence, Lab, POLICY, in_force, runtime},
+    lab::{Fence, Lab, POLICY, in_force, runtime, scaled},
     policies::{LIMITS, NO_LIMITS, open, policy},
     worker::Worker,
 };
@@ -121,13 +121,32 @@ fn nothing_is_left_of_an_instance() {
     let _lab = Lab::new();
     let rules = policy(Mode::Enforce, NO_LIMITS, &[]);
     let fence = Fence::new(&rules);
-    let instance = fence.instance.clone();
+    let instance = fence.remains.instance.clone();
     assert!(instance.pin_folder().exists());
     drop(fence);
     assert!(!instance.pin_root().exists());
     remove_pins(&instance).unwrap();
     let mount = cgroup::mount_point().unwrap();
     assert!(!mount.join(instance.cgroup_name()).exists());
+}
+
+#[test]
+fn nothing_is_left_of_a_fence_that_is_not_finished() {
+    let _lab = Lab::new();
+    let rules = policy(Mode::Enforce, NO_LIMITS, &[]);
+    let fence = Fence::new(&rules);
+    let (instance, parent) = (
+        fence.remains.instance.clone(),
+        fence.remains.parent.path().to_owned(),
+    );
+    let unfinished = fence.without_agent();
+    let panicked = std::thread::spawn(move || {
+        let _unfinished = unfinished;
+        panic!("on purpose: the construction of a fence fails");
+    });
+    assert!(panicked.join().is_err());
+    assert!(!instance.pin_root().exists());
+    assert!(!parent.exists());
 }
 
 #[test]
@@ -177,7 +196,7 @@ fn a_session_that_ends_is_seen_off() {
     assert_eq!(worker.ask("stream-echo"), "ok");
     assert_eq!(worker.ask("tcp 93.184.216.34:443"), "EPERM");
     let begin = std::time::Instant::now();
-    let limit = Duration::from_secs(CLOSING_SECONDS_MAX) + WAIT;
+    let limit = Duration::from_secs(CLOSING_SECONDS_MAX) + scaled(WAIT);
     while fence.attached.usage(session).unwrap().is_some() {
         assert!(begin.elapsed() < limit);
         std::thread::sleep(Duration::from_millis(20));
@@ -192,7 +211,7 @@ fn a_session_that_ends_is_seen_off() {
     fence.attached.closing(session, id).unwrap();
     while fence.attached.usage(session).unwrap().is_some() {
         assert!(
-            begin.elapsed() < WAIT,
+            begin.elapsed() < scaled(WAIT),
             "a session without sockets goes at once"
         );
         std::thread::sleep(Duration::from_millis(5));
@@ -215,7 +234,7 @@ fn events_say_what_was_decided() {
     let (session, mut worker) = fence.worker();
     let mut next = || {
         runtime
-            .block_on(async { tokio::time::timeout(WAIT, events.next()).await })
+            .block_on(async { tokio::time::timeout(scaled(WAIT), events.next()).await })
             .unwrap()
             .unwrap()
     };

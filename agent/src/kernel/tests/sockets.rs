@@ -3,12 +3,13 @@
 use common::{
     decide::Mode,
     flow::{TCP, UDP},
+    id::SessionId,
     verdict::Reason,
 };
 
 use super::{
     lab::{Fence, Lab},
-    policies::{NO_LIMITS, door, open, policy},
+    policies::{LIMITS, NO_LIMITS, door, open, policy},
 };
 use crate::policy::compiled::EgressLimits;
 
@@ -134,7 +135,7 @@ fn nobody_dials_a_worker() {
     let mut fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
     let (_, mut worker) = fence.worker();
     let address: std::net::SocketAddr = worker.ask("listen 192.168.77.1:0").parse().unwrap();
-    let wait = std::time::Duration::from_millis(300);
+    let wait = super::lab::scaled(std::time::Duration::from_millis(300));
     let dialled = lab.in_world(|| std::net::TcpStream::connect_timeout(&address, wait));
     assert!(dialled.is_err());
     assert!(fence.count(Reason::Inbound) >= 1);
@@ -148,9 +149,10 @@ fn nobody_dials_a_worker() {
 fn a_socket_of_nobody_is_refused() {
     let _lab = Lab::new();
     let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
-    // In the parent cgroup, under the hooks, but in no session.
-    let parent = fence.parent.as_ref().unwrap().path().to_owned();
-    let mut stranger = super::worker::Worker::start(&parent);
+    // Under the hooks, but never admitted. Not the parent itself: where its children have
+    // controllers, it holds no process.
+    let nobody = fence.remains.parent.session(SessionId(99), &LIMITS);
+    let mut stranger = super::worker::Worker::start(nobody.unwrap().path());
     assert_eq!(stranger.ask("bind-tcp 0.0.0.0:0"), "EPERM");
     assert_eq!(fence.count(Reason::UnknownWorker), 1);
     drop(stranger);

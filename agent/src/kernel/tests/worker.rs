@@ -16,8 +16,11 @@ use nix::{
     },
 };
 
+use super::lab::scaled;
+
 const CGROUP: &str = "STOCKADE_TEST_CGROUP";
 const MARK: &str = "answer: ";
+/// On an ordinary machine.
 const WAIT: Duration = Duration::from_secs(2);
 
 /// A worker that carries out one line at a time and answers each with one line.
@@ -115,8 +118,8 @@ impl Kept {
         let address = || rest.parse::<SocketAddr>().unwrap();
         match verb {
             "hello" => {}
-            "tcp" => drop(TcpStream::connect_timeout(&address(), WAIT)?),
-            "tcp-keep" => self.stream = Some(TcpStream::connect_timeout(&address(), WAIT)?),
+            "tcp" => drop(TcpStream::connect_timeout(&address(), scaled(WAIT))?),
+            "tcp-keep" => self.stream = Some(TcpStream::connect_timeout(&address(), scaled(WAIT))?),
             // Bytes in hexadecimal digits, each word in a write of its own.
             "stream-write" => return self.stream_write(rest),
             "stream-urgent" => {
@@ -204,14 +207,14 @@ impl Kept {
     /// Waits until the other side or somebody else ends the stream.
     fn stream_end(&mut self) -> std::io::Result<String> {
         let stream = self.stream.as_mut().unwrap();
-        stream.set_read_timeout(Some(WAIT))?;
+        stream.set_read_timeout(Some(scaled(WAIT)))?;
         while stream.read(&mut [0; 4096])? > 0 {}
         Ok("closed".to_owned())
     }
 
     fn stream_echo(&mut self) -> std::io::Result<String> {
         let stream = self.stream.as_mut().unwrap();
-        stream.set_read_timeout(Some(WAIT))?;
+        stream.set_read_timeout(Some(scaled(WAIT)))?;
         stream.write_all(b"ping")?;
         let mut back = [0; 4];
         stream.read_exact(&mut back)?;
@@ -259,6 +262,6 @@ fn v6_only() -> std::io::Result<UdpSocket> {
 fn unconnected(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+    socket.set_read_timeout(Some(scaled(Duration::from_millis(300))))?;
     Ok(socket)
 }

@@ -1,0 +1,93 @@
+//! What agent, launcher, template and init say to each other. All are ours, but the last ones stand
+//! next to a worker: what one of them sends is foreign to the agent.
+
+use std::fmt::Debug;
+
+use agent::{
+    config::Instance,
+    launcher::protocol::{Launch, Prepare, Reply, Status, decode, encode},
+    policy,
+    sandbox::{
+        Plan,
+        error::{Step, StepError},
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::mutator::fuzz;
+
+const POLICY: &str = "version = 1\ntool = \"fuzz\"\ndescription = \"A plan to start from\"\n\
+    [worker]\ncommand = [\"/usr/bin/true\"]\nprotocol = \"exec\"\n\
+    [filesystem]\nread = [\"/usr\"]\nexecute = [\"/usr/bin\"]\n";
+
+/// Bytes of the good messages are a corpus; what is read from others is written and read again.
+fn taken_whole_or_refused<T>(name: &str, good: &[T])
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let corpus: Vec<_> = good
+        .iter()
+        .map(|message| encode(message).expect("a message can be written"))
+        .collect();
+    for (message, bytes) in good.iter().zip(&corpus) {
+        assert_eq!(&decode::<T>(bytes).expect("a good message"), message);
+    }
+    let corpus: Vec<_> = corpus.iter().map(Vec::as_slice).collect();
+    fuzz(name, &corpus, |bytes| {
+        let Ok(message) = decode::<T>(bytes) else {
+            return;
+        };
+        let again = encode(&message).expect("what was read can be written");
+        let again: T = decode(&again).expect("what was written can be read");
+        assert_eq!(message, again);
+    });
+}
+
+fn failure() -> StepError {
+    StepError {
+        errno: libc::EINVAL,
+        ..StepError::new(Step::Supervise, "the worker's report")
+    }
+}
+
+#[test]
+fn a_status_of_any_bytes_is_taken_whole_or_refused() {
+    let all = [
+        Status::Started,
+        Status::Failed(failure()),
+        Status::Exited(3),
+        Status::Signalled(9),
+    ];
+    taken_whole_or_refused("status", &all);
+}
+
+#[test]
+fn a_reply_of_any_bytes_is_taken_whole_or_refused() {
+    let all = [Reply::Ready, Reply::Cloned, Reply::Failed(failure())];
+    taken_whole_or_refused("reply", &all);
+}
+
+#[test]
+fn a_launch_of_any_bytes_is_taken_whole_or_refused() {
+    let launch = Launch {
+        uid: 2_000_000_007,
+        command: ["/usr/bin/tool", "--id", "7"].map(Into::into).into(),
+        memory_counted: true,
+    };
+    taken_whole_or_refused("launch", &[launch]);
+}
+
+/// Only there and back: it goes from the agent to the launcher, and no other way.
+#[test]
+fn a_plan_comes_out_as_it_went_in() {
+    let policy = policy::compile("fuzz.toml", POLICY).expect("a good policy");
+    let instance = Instance::new("fuzz").expect("a name");
+    let plan = Plan::new(&instance, &policy).expect("a plan");
+    let message = Prepare { plan };
+    let bytes = encode(&message).expect("a plan can be written");
+    assert_eq!(decode::<Prepare>(&bytes).expect("a plan"), message);
+    for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+        let part = bytes.get(..end).expect("a part");
+        assert!(decode::<Prepare>(part).is_err(), "{end} bytes of a plan");
+    }
+}
