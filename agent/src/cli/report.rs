@@ -234,19 +234,59 @@ mod tests {
         let mut query = event(Reason::NameNotAllowed, Hook::Resolver, 53);
         query.name = Some("tracker.example".to_owned());
         query.record = Some("A".to_owned());
-        check_name(query, &expect![[""]]);
+        check_name(
+            query,
+            &expect![[r#"
+            stockade: refused: name tracker.example A: no rule of the policy covers the name
+              these lines would allow it:
+                [[egress.allow]]
+                domain = "tracker.example"
+                ports = [443]
+              but: whoever owns the name says where it points, and learns what is asked below it
+        "#]],
+        );
         let mut handshake = event(Reason::TlsName, Hook::Egress, 8_443);
         handshake.name = Some("other.example".to_owned());
-        check_name(handshake, &expect![[""]]);
+        check_name(
+            handshake,
+            &expect![[r#"
+            stockade: refused: tcp 8.8.4.4:8443 (other.example): the TLS handshake names a server that no rule opens on this port
+              these lines would allow it:
+                [[egress.allow]]
+                domain = "other.example"
+                ports = [8443]
+              but: the server shares its address with an allowed name: a rule for this name opens it wherever it resolves
+        "#]],
+        );
         let mut port = event(Reason::NotAllowed, Hook::Connect, 80);
         port.granted_for = Some("*.cdn.example".to_owned());
-        check_name(port, &expect![[""]]);
+        check_name(
+            port,
+            &expect![[r#"
+            stockade: refused: tcp 8.8.4.4:80 (granted for *.cdn.example): no rule of the policy names the destination, protocol and port
+              these lines would allow it:
+                [[egress.allow]]
+                domain = "*.cdn.example"
+                ports = [80]
+                tls = "off"
+              but: it opens this port wherever `*.cdn.example` resolves
+        "#]],
+        );
         let mut hostile = event(Reason::NameNotAllowed, Hook::Resolver, 53);
         hostile.name = Some(r"a\027[2J.example".to_owned());
-        check_name(hostile, &expect![[""]]);
+        check_name(
+            hostile,
+            &expect![[r#"
+            stockade: refused: name a\027[2J.example: no rule of the policy covers the name
+              nothing opens it: it is no name that a rule can hold
+        "#]],
+        );
         check_name(
             event(Reason::TlsMalformed, Hook::Egress, 443),
-            &expect![[""]],
+            &expect![[r#"
+                stockade: refused: tcp 8.8.4.4:443: the connection does not begin with one well-formed TLS client hello
+                  what was sent first is no TLS client hello: for another protocol the rule says `tls = "off"`: any name on that address is then reachable
+            "#]],
         );
     }
 }
