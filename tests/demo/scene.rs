@@ -160,7 +160,8 @@ fn word(event: &Value, key: &str) -> String {
 
 fn because(event: &Value) -> String {
     let rule = word(event, "rule");
-    if rule.is_empty() {
+    // A refusal may name the rule that it falls under: the reason says more.
+    if rule.is_empty() || word(event, "outcome") == "deny" {
         word(event, "reason")
     } else {
         rule

@@ -29,7 +29,7 @@ const PATTERNS: &[&str] = &[
     "a.example",
     "b.example",
     "*.a.example",
-    "*.example",
+    "*.b.example",
     "*.deep.b.example",
     "x.a.example",
     "xn--bcher-kva.example",
@@ -46,7 +46,7 @@ const NAMES: &[&str] = &[
     "xn--bcher-kva.example",
     "a.example.org",
 ];
-const PORTS: &[&str] = &["443", "8443", "443, 8443", "\"9000-9010\"", "\"443-9000\""];
+const PORTS: &[&str] = &["443", "8443", "443, 8443", "\"9000-9010\"", "\"8440-9000\""];
 /// Ports of the lab that send back what they get.
 const DIALLED: &[u16] = &[443, 8443, 9000];
 const SESSION: SessionId = SessionId(1);
@@ -69,7 +69,7 @@ fn rule() -> impl Strategy<Value = String> {
 }
 
 fn policies() -> impl Strategy<Value = String> {
-    (proptest::collection::vec(rule(), 1..6), any::<bool>())
+    (proptest::collection::vec(rule(), 3..9), any::<bool>())
         .prop_map(|(rules, prefix)| {
             let prefix = if prefix {
                 "[[egress.allow]]\ncidr = \"52.0.0.0/9\"\nports = [8443]\n"
@@ -92,11 +92,15 @@ fn policies() -> impl Strategy<Value = String> {
 fn case() -> impl Strategy<Value = (&'static str, bool, &'static str, bool, u16)> {
     (
         select(NAMES),
-        any::<bool>(),
-        select(NAMES),
-        any::<bool>(),
+        proptest::bool::weighted(0.8),
+        proptest::option::of(select(NAMES)),
+        proptest::bool::weighted(0.8),
         select(DIALLED),
     )
+        // Half of the hellos are for the name itself.
+        .prop_map(|(name, resolved, hello, is_tcp, port)| {
+            (name, resolved, hello.unwrap_or(name), is_tcp, port)
+        })
 }
 
 /// What the resolver gives for a name it was asked for.
