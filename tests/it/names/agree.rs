@@ -51,41 +51,35 @@ const PORTS: &[&str] = &["443", "8443", "443, 8443", "\"9000-9010\"", "\"8440-90
 const DIALLED: &[u16] = &[443, 8443, 9000];
 const SESSION: SessionId = SessionId(1);
 
-fn rule() -> impl Strategy<Value = String> {
-    (
-        select(PATTERNS),
-        select(PORTS),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(pattern, ports, udp, off)| {
-            let how = match (udp, off) {
-                (true, _) => "protocol = \"udp\"\n",
-                (false, true) => "tls = \"off\"\n",
-                (false, false) => "",
-            };
+/// The rules of one pattern: none, or one or two of different kinds.
+fn rules(pattern: &'static str) -> impl Strategy<Value = String> {
+    let named = proptest::option::weighted(0.7, (select(PORTS), proptest::bool::weighted(0.3)));
+    let datagrams = proptest::option::weighted(0.3, select(PORTS));
+    (named, datagrams).prop_map(move |(named, datagrams)| {
+        let rule = |ports: &str, how: &str| {
             format!("[[egress.allow]]\ndomain = \"{pattern}\"\nports = [{ports}]\n{how}")
-        })
+        };
+        let named =
+            named.map(|(ports, is_off)| rule(ports, if is_off { "tls = \"off\"\n" } else { "" }));
+        let datagrams = datagrams.map(|ports| rule(ports, "protocol = \"udp\"\n"));
+        [named, datagrams].into_iter().flatten().collect()
+    })
 }
 
 fn policies() -> impl Strategy<Value = String> {
-    (proptest::collection::vec(rule(), 3..9), any::<bool>())
-        .prop_map(|(rules, prefix)| {
-            let prefix = if prefix {
-                "[[egress.allow]]\ncidr = \"52.0.0.0/9\"\nports = [8443]\n"
-            } else {
-                ""
-            };
-            format!(
-                "version = 1\ntool = \"random\"\n[worker]\ncommand = [\"/bin/true\"]\n\
-                 protocol = \"exec\"\n[filesystem]\nexecute = [\"/bin\"]\n{}{prefix}",
-                rules.concat()
-            )
-        })
-        // Chance writes rules twice, which is an error.
-        .prop_filter("compiles", |text| {
-            agent::policy::compile("random.toml", text).is_ok()
-        })
+    let all: Vec<_> = PATTERNS.iter().map(|pattern| rules(pattern)).collect();
+    (all, any::<bool>()).prop_map(|(rules, prefix)| {
+        let prefix = if prefix {
+            "[[egress.allow]]\ncidr = \"52.0.0.0/9\"\nports = [8443]\n"
+        } else {
+            ""
+        };
+        format!(
+            "version = 1\ntool = \"random\"\n[worker]\ncommand = [\"/bin/true\"]\n\
+             protocol = \"exec\"\n[filesystem]\nexecute = [\"/bin\"]\n{}{prefix}",
+            rules.concat()
+        )
+    })
 }
 
 /// A name, whether the address was resolved for it, the name in the hello, and where to.
