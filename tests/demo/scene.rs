@@ -11,11 +11,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use lab::{
     Lab,
-    agent::{Agent, METRICS},
+    agent::{Agent, CONFIGURATION, METRICS},
     binary::Scratch,
-    https::HttpsServer,
+    dns::{self, NameServer, Reply},
     metrics,
     server::Listener,
+    tls::TlsServers,
 };
 use serde_json::Value;
 
@@ -27,10 +28,19 @@ use crate::{
 const LISTENERS: &[Listener] = &[
     Listener::Http(80),
     Listener::Http(8080),
-    Listener::UdpEcho(53),
     Listener::UdpEcho(9000),
 ];
-const NAMES: &str = "IP:93.184.216.34,IP:2606:2800:220:1::34,IP:1.2.3.4";
+const CERTIFICATES: &[&str] = &[
+    "93.184.216.34,2606:2800:220:1::34,1.2.3.4",
+    "site.example",
+    "other.example",
+];
+/// Names, and where they lead in the world of the demo.
+const NAMES: &[(&str, [u8; 4])] = &[
+    ("site.example", [104, 16, 1, 1]),
+    ("other.example", [104, 16, 1, 1]),
+    ("rebind.example", [169, 254, 169, 254]),
+];
 const EVENT_WAIT: Duration = Duration::from_millis(400);
 const CELL: usize = 46;
 
@@ -38,7 +48,12 @@ const CELL: usize = 46;
 pub(crate) fn play(wrong: &mut Vec<String>) -> Result<String> {
     let lab = Lab::with_listeners(LISTENERS)?;
     let scratch = Scratch::new()?;
-    let _https = HttpsServer::start(lab.world(), scratch.path(), 443, NAMES)?;
+    let _sites = TlsServers::start(lab.world(), scratch.path(), &[443], CERTIFICATES)?;
+    let names = NameServer::start(lab.world())?;
+    for (name, address) in NAMES {
+        names.set(name, Reply::addresses(name, &[IpAddr::from(*address)]));
+    }
+    scratch.write(CONFIGURATION, dns::CONFIGURATION)?;
     println!(
         "A lab: `host` (45.33.32.2, 2600:3c01::2) and `world`, which owns every other address.\n"
     );
@@ -55,6 +70,7 @@ pub(crate) fn play(wrong: &mut Vec<String>) -> Result<String> {
     }
     table::print(&lines);
     print_proof(&lab, wrong)?;
+    print_asked(&names, wrong);
     print_metrics(&lab)?;
     drop(events);
     let instance = agent.instance().to_owned();
@@ -144,7 +160,8 @@ fn word(event: &Value, key: &str) -> String {
 
 fn because(event: &Value) -> String {
     let rule = word(event, "rule");
-    if rule.is_empty() {
+    // A refusal may name the rule that it falls under: the reason says more.
+    if rule.is_empty() || word(event, "outcome") == "deny" {
         word(event, "reason")
     } else {
         rule
@@ -199,6 +216,22 @@ fn print_proof(lab: &Lab, wrong: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the name server outside has heard of.
+fn print_asked(names: &NameServer, wrong: &mut Vec<String>) {
+    let asked = names.asked();
+    let distinct: BTreeSet<_> = asked.iter().map(|asked| asked.name.as_str()).collect();
+    println!(
+        "\nWhat the name server outside was asked: {} questions for {} names; for names below \
+         `strange.example`, which no policy lists: {}.",
+        asked.len(),
+        distinct.len(),
+        usize::from(names.knows_of("strange.example")),
+    );
+    if names.knows_of("strange.example") {
+        wrong.push("a name that no policy lists has left the host".to_owned());
+    }
 }
 
 fn print_metrics(lab: &Lab) -> Result<()> {

@@ -37,3 +37,8 @@ pub(crate) fn packets() -> u32 {
 pub(crate) fn sessions() -> u32 {
     times(200, 2_000)
 }
+
+/// Names resolved and dialled at once.
+pub(crate) fn rounds() -> u32 {
+    times(10_000, 100_000)
+}

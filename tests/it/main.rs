@@ -21,6 +21,8 @@ mod limits;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod parallel;

@@ -26,6 +26,8 @@ use crate::{
 
 /// Where every agent of a lab serves its metrics: each lab has a loopback of its own.
 pub const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+/// The configuration file in the folder of [`Agent::start_in`].
+pub const CONFIGURATION: &str = "stockade.toml";
 /// How long a start or an end may take, on an ordinary machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -106,7 +108,8 @@ impl Agent {
         Ok(())
     }
 
-    /// The command that starts an agent of this instance.
+    /// The command that starts an agent of this instance, with the configuration that the folder holds,
+    /// if it holds one.
     pub fn agent_command(&self) -> Result<Command> {
         let mut command = Command::new(binary::stockade()?);
         command
@@ -114,6 +117,10 @@ impl Agent {
             .arg(self.policies())
             .args(["--metrics", &METRICS.to_string()])
             .stdin(Stdio::null());
+        let configuration = self.scratch.path().join(CONFIGURATION);
+        if configuration.exists() {
+            command.arg("--config").arg(configuration);
+        }
         Ok(command)
     }
 

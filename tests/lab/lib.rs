@@ -7,9 +7,10 @@
 //! file system: a lab that is killed leaves nothing behind.
 
 pub mod agent;
+pub mod bare;
 pub mod binary;
 pub mod cgroup;
-pub mod https;
+pub mod dns;
 pub mod leftovers;
 pub mod metrics;
 pub mod net;
@@ -19,5 +20,6 @@ pub mod prober;
 pub mod recorder;
 pub mod server;
 pub mod sys;
+pub mod tls;
 
 pub use net::Lab;

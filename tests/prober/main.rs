@@ -12,12 +12,16 @@
 //! `prober stamp` prints the monotonic clock as its first act: how long a launch has taken.
 
 mod address;
+mod ask;
+mod hello;
+mod load;
 mod measure;
 mod names;
 mod payload;
 mod script;
 mod send;
 mod steps;
+mod tls;
 
 use std::io::{BufRead as _, Write as _};
 

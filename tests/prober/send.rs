@@ -33,6 +33,14 @@ impl Probe {
         Ok(())
     }
 
+    /// Sends a part of the payload: the rest stays where it is.
+    pub(crate) fn send_part(&mut self, from: usize, to: usize) -> Done {
+        let whole = self.data(&[])?;
+        let part = whole.get(from..to.min(whole.len())).ok_or("no such part")?;
+        self.sent += socket::send(self.fd()?, part, 0, None)? as u64;
+        Ok(())
+    }
+
     /// `ADDRESS|- BYTES [CONTROL=VALUE]…`
     pub(crate) fn sendmsg(&mut self, address: &str, words: &[&str]) -> Done {
         let address = match address {

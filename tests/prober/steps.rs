@@ -14,7 +14,7 @@ use nix::{
 
 use lab::sys::{RawAddress, ring, socket};
 
-use crate::{address, names, payload};
+use crate::{address, hello, names, payload};
 
 const PATIENCE: Duration = Duration::from_millis(lab::prober::PATIENCE_MS as u64);
 
@@ -139,6 +139,7 @@ impl Probe {
             ["name"] => self.name(),
             ["payload", rest @ ..] => self.set_payload(rest),
             ["send", rest @ ..] => self.send(None, rest),
+            ["sendpart", from, to] => self.send_part(parsed(from)?, parsed(to)?),
             ["sendto", address, rest @ ..] => self.send(Some(&address::parse(address)?), rest),
             ["sendmsg", address, rest @ ..] => self.sendmsg(address, rest),
             ["sendmmsg", addresses @ ..] => self.sendmmsg(addresses),
@@ -150,6 +151,25 @@ impl Probe {
             }
             ["measure", what, address, amount] => self.measure(what, address, amount),
             ["uring", what, address] => self.uring(what, address),
+            _ => self.name_step(words),
+        }
+    }
+
+    /// The steps that names are about.
+    fn name_step(&mut self, words: &[&str]) -> Done {
+        match words {
+            ["ask", how, server, name, record] => self.ask(how, server, name, record),
+            ["askall", name, record, servers @ ..] => self.ask_all(name, record, servers),
+            ["lookup", name] => {
+                self.lookup(name);
+                Ok(())
+            }
+            ["rounds", server, name, port, count] => self.rounds(server, name, port, count),
+            ["load", rest @ ..] => self.load(rest),
+            ["tls", name, authority] => self.tls(name, authority),
+            ["handshakes", to, name, authority, count] => {
+                self.handshakes(to, name, authority, count)
+            }
             _ => Err(Refused::Script(format!("`{}` is no step", words.join(" ")))),
         }
     }
@@ -221,6 +241,7 @@ impl Probe {
                 payload::udp_packet(source, destination, parsed(port)?)?
             }
             ["hex", digits] => payload::hex(digits)?,
+            ["hello", rest @ ..] => hello::bytes(rest)?,
             _ => return Err(Refused::Script(format!("no such payload: {words:?}"))),
         });
         Ok(())

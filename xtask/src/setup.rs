@@ -169,9 +169,11 @@ fn packages(missing: &[&Need]) -> anyhow::Result<()> {
             need.package
         );
     }
-    if names.contains(&"prometheus") && Path::new("/run/systemd/system").is_dir() {
-        // Only `promtool` is wanted; nobody asked for a server on port 9090.
-        process::run(Command::new("systemctl").args(["disable", "--now", "prometheus"]))?;
+    // Only `promtool` is wanted, and an `unbound` for the bench; nobody asked for servers.
+    for service in ["prometheus", "unbound"] {
+        if names.contains(&service) && Path::new("/run/systemd/system").is_dir() {
+            process::run(Command::new("systemctl").args(["disable", "--now", service]))?;
+        }
     }
     Ok(())
 }

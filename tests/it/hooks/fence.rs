@@ -220,7 +220,7 @@ fn read_rings(
         runtime.block_on(async {
             while !ended.load(Ordering::Relaxed) {
                 tokio::select! {
-                    event = ring.next() => lock(&events).push(event.expect("an event")),
+                    event = ring.next() => lock(&events).push(event.expect("an event").event),
                     order = destroyer.next() => {
                         let order = order.expect("an order");
                         destroyer.carry_out(&order).expect("the order is carried out");

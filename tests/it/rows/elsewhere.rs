@@ -1,6 +1,6 @@
 //! Addresses and ports that the policy does not name, in every spelling.
 
-use super::{Arrival, EPERM, Row};
+use super::{Arrival, EPERM, Outcome, Row};
 
 const OTHER: Arrival = Arrival::World(&["1.2.3.4"]);
 const ALLOWED: Arrival = Arrival::World(&["93.184.216.34"]);
@@ -174,15 +174,20 @@ pub(super) const ROWS: &[Row] = &[
         "socket inet dgram; sendmmsg 1.2.3.4:443 93.184.216.34:443 1.2.3.4:443",
         OTHER,
     ),
-    row(
+    // Under the hooks alone there is no resolver; in the fence it answers, and nothing gets out.
+    Row::refused(
         "tcp port 53",
         "socket inet stream; connect 93.184.216.34:53; send 5; recv",
         ALLOWED,
+        EPERM,
+        Outcome::Silent,
     ),
-    row(
+    Row::refused(
         "udp port 53",
         "socket inet dgram; sendto 93.184.216.34:53 5; recv",
         ALLOWED,
+        EPERM,
+        Outcome::Silent,
     ),
     tcp!("dns over tls", "inet", "1.1.1.1:853", "1.1.1.1"),
     tcp!(

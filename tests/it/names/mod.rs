@@ -1,0 +1,10 @@
+//! Names: what a tool reaches by them, and every way around them that is known.
+
+mod agree;
+mod answers;
+mod channel;
+mod clients;
+mod failures;
+mod grants;
+mod scene;
+mod tls;
