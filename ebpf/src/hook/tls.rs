@@ -109,12 +109,7 @@ fn owing(packet: &Packet, header: &Header, state: State) -> Fate {
     let Some(name) = Name::take() else {
         return Fate::Hold;
     };
-    let answer = owing.answer(
-        &segment,
-        &packet.payload(&segment),
-        &name,
-        header,
-    );
+    let answer = owing.answer(&segment, &packet.payload(&segment), &name, header);
     let fate = owing.carry_out(answer, &name, || what(packet, header));
     name.release();
     fate
@@ -133,13 +128,7 @@ impl Owing<'_> {
     }
 
     #[inline(always)]
-    fn answer(
-        &self,
-        segment: &Segment,
-        payload: &Payload,
-        name: &Name,
-        header: &Header,
-    ) -> Answer {
+    fn answer(&self, segment: &Segment, payload: &Payload, name: &Name, header: &Header) -> Answer {
         let begins = self.verified.flags & STATE_SYN_SEEN != 0
             && segment.begins(self.state.initial_sequence());
         // Urgent data may be taken out of the stream: the server would read another hello.

@@ -11,7 +11,7 @@
 use core::{mem::offset_of, ptr::NonNull};
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP, __sk_buff},
+    bindings::{__sk_buff, BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP},
     helpers::generated::bpf_map_lookup_elem,
     macros::map,
     maps::{LpmTrie, PerCpuArray},
