@@ -31,7 +31,7 @@ use common::{
 };
 
 pub(crate) use self::{
-    hello::{Payload, Segment},
+    hello::{Payload, Segment, copy},
     packet::{Header, Packet},
 };
 use crate::{maps, state::State};
@@ -320,14 +320,6 @@ fn words(address: Address) -> [u32; 4] {
 
 #[inline(always)]
 fn address6(words: [u32; 4]) -> Address {
-    let [a, b, c, d] = words.map(u32::to_ne_bytes);
-    let mut bytes = [0; 16];
-    let (high, low) = bytes.split_at_mut(8);
-    let (first, second) = high.split_at_mut(4);
-    let (third, fourth) = low.split_at_mut(4);
-    first.copy_from_slice(&a);
-    second.copy_from_slice(&b);
-    third.copy_from_slice(&c);
-    fourth.copy_from_slice(&d);
-    Address(bytes)
+    // SAFETY: sixteen bytes either way, and any are an address.
+    unsafe { core::mem::transmute(words) }
 }

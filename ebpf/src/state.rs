@@ -62,6 +62,12 @@ impl State {
         NonNull::new(entry).map(Self)
     }
 
+    /// The entry, to be handed to a global function, which takes it by [`State::new`].
+    #[inline(always)]
+    pub(crate) fn entry(&self) -> *mut SocketState {
+        self.0.as_ptr()
+    }
+
     /// The session; written once, when the entry is made.
     #[inline(always)]
     pub(crate) fn session(&self) -> SessionId {

@@ -1,6 +1,6 @@
 //! The bytes that a packet brings to a TCP stream, for `common::hello`.
 
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
 use common::hello::Bytes;
 
 use super::packet::{Header, Packet};
@@ -90,27 +90,42 @@ impl Packet {
         (declared <= all).then_some(declared)
     }
 
-    /// The payload of a segment. `zero` is 0, out of memory that the verifier knows nothing about.
+    /// The payload of a segment.
     #[inline(always)]
-    pub(crate) fn payload(&self, segment: &Segment, zero: u32) -> Payload<'_> {
-        Payload {
-            packet: self,
-            at: segment.payload,
-            length: segment.length,
-            zero,
-        }
+    pub(crate) fn payload(&self, segment: &Segment) -> Payload {
+        Payload::new(self.0, segment.payload, segment.length, 0)
     }
 }
 
 /// The payload of a packet.
-pub(crate) struct Payload<'a> {
-    packet: &'a Packet,
+pub(crate) struct Payload {
+    packet: Packet,
     at: u32,
     length: u32,
     zero: u32,
 }
 
-impl Bytes for Payload<'_> {
+impl Payload {
+    /// Some bytes of a packet. `zero` is 0; whoever reads them as a hello takes it out of memory that
+    /// the verifier knows nothing about.
+    #[inline(always)]
+    pub(crate) fn new(packet: *mut __sk_buff, at: u32, length: u32, zero: u32) -> Self {
+        Self {
+            packet: Packet(packet),
+            at,
+            length,
+            zero,
+        }
+    }
+
+    /// The packet, where the payload begins, and its length.
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (*mut __sk_buff, u32, u32) {
+        (self.packet.0, self.at, self.length)
+    }
+}
+
+impl Bytes for Payload {
     #[inline(always)]
     fn length(&self) -> u32 {
         self.length
@@ -130,21 +145,18 @@ impl Bytes for Payload<'_> {
     }
 }
 
-impl Payload<'_> {
-    /// Copies 1 to 256 bytes to where 256 have room.
-    #[inline(always)]
-    pub(crate) fn copy(&self, at: u32, length: u32, to: *mut u8) -> bool {
-        if length == 0 || length > 256 || at + length > self.length {
-            return false;
-        }
-        // Linux 6.1 forgets the bounds of a number that it moved to the stack and back, and refuses
-        // a length that may be 0: they are given to it again right before the call.
-        // SAFETY: a local value.
-        let length = unsafe { (&raw const length).read_volatile() };
-        let length = (length.wrapping_sub(1) & 0xff) + 1;
-        // SAFETY: the caller has room for 256 bytes.
-        let failed =
-            unsafe { bpf_skb_load_bytes(self.packet.0.cast(), self.at + at, to.cast(), length) };
-        failed == 0
+/// Copies 1 to 256 bytes of a packet to where 256 have room.
+#[inline(always)]
+pub(crate) fn copy(packet: *mut __sk_buff, at: u32, length: u32, to: *mut u8) -> bool {
+    if length == 0 || length > 256 {
+        return false;
     }
+    // Linux 6.1 forgets the bounds of a number that it moved to the stack and back, and refuses a
+    // length that may be 0: they are given to it again right before the call.
+    // SAFETY: a local value.
+    let length = unsafe { (&raw const length).read_volatile() };
+    let length = (length.wrapping_sub(1) & 0xff) + 1;
+    // SAFETY: the caller has room for 256 bytes.
+    let failed = unsafe { bpf_skb_load_bytes(packet.cast(), at, to.cast(), length) };
+    failed == 0
 }

@@ -1,5 +1,7 @@
 //! The context of the hooks that see packets: headers, and the socket behind.
 
+use core::{mem::MaybeUninit, ptr::NonNull};
+
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated::{
@@ -21,22 +23,51 @@ const SYN_SENT: u32 = 2;
 /// `TCP_LISTEN`
 const LISTEN: u32 = 10;
 
-/// What a packet's first bytes say. The shape comes first: an `Option` of this keeps its tag there, and
-/// the kernel refuses the description (BTF) of one that keeps it further back.
-#[repr(C)]
+/// The third word of an IPv4 address in canonical form, in network order.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+/// What a packet's first bytes say. Addresses first, so that they are written by words.
+#[repr(C, align(8))]
 pub(crate) struct Header {
-    pub(crate) shape: Shape,
-    pub(crate) family: u16,
-    pub(crate) protocol: u16,
     pub(crate) source: Address,
-    pub(crate) source_port: u16,
     pub(crate) destination: Address,
+    pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
+    pub(crate) protocol: u16,
+    pub(crate) family: u16,
     /// Where the transport header begins.
     pub(super) transport: u32,
     /// Bytes of the packet as the header counts them, and those that it does not count.
     pub(super) length: u32,
     pub(super) uncounted: u32,
+    pub(crate) shape: Shape,
+}
+
+impl Header {
+    /// Those that a global function was handed.
+    #[inline(always)]
+    pub(crate) fn handed<'a>(header: *const Self) -> Option<&'a Self> {
+        // SAFETY: null, or what the verifier has found to be a whole header, of the caller.
+        unsafe { header.as_ref() }
+    }
+
+    /// To be read into. All of it is written, gaps too: Linux 6.1 hands on no memory that was never
+    /// written.
+    #[inline(always)]
+    pub(crate) fn blank() -> Self {
+        let mut header = MaybeUninit::<Self>::uninit();
+        let words = header.as_mut_ptr().cast::<u64>();
+        let mut word = 0;
+        while word < size_of::<Self>() / size_of::<u64>() {
+            // SAFETY: in the header.
+            let word_at = unsafe { words.add(word) };
+            // SAFETY: as above, and aligned like it.
+            unsafe { word_at.write_volatile(0) };
+            word += 1;
+        }
+        // SAFETY: zeros are a header: numbers, and the shape whose number is 0.
+        unsafe { header.assume_init() }
+    }
 }
 
 /// The context of `egress` and `ingress`.
@@ -46,6 +77,18 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn new(context: &SkBuffContext) -> Self {
         Self(context.skb.skb)
+    }
+
+    /// The packet of the context that a global function was handed.
+    #[inline(always)]
+    pub(crate) fn handed(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// The context, to be handed to a global function.
+    #[inline(always)]
+    pub(crate) fn context(&self) -> *mut __sk_buff {
+        self.0
     }
 
     /// Bytes from the IP header on, before segmentation.
@@ -76,16 +119,10 @@ impl Packet {
         unsafe { bpf_skb_ancestor_cgroup_id(self.0, level) }
     }
 
-    /// The headers; `None` for what is neither IPv4 nor IPv6 or too short to be either.
-    #[inline(never)]
-    pub(crate) fn header(&self) -> Option<Header> {
-        let head: [u32; 6] = self.load(0)?;
-        let [first, _, _, ..] = head;
-        match first.to_ne_bytes()[0] >> 4 {
-            4 => Some(header4(head)),
-            6 => Some(header6(head, self.load(24)?)),
-            _ => None,
-        }
+    /// Reads the headers; `false` for what is neither IPv4 nor IPv6 or too short to be either.
+    #[inline(always)]
+    pub(crate) fn read(&self, header: &mut Header) -> bool {
+        read_header(self.0, header) != 0
     }
 
     /// Whether a TCP packet would open a connection to this socket: whatever comes to a listener (an
@@ -189,7 +226,7 @@ impl Packet {
 
     #[inline(always)]
     pub(super) fn load<T: Copy>(&self, offset: u32) -> Option<T> {
-        let mut bytes = core::mem::MaybeUninit::<T>::uninit();
+        let mut bytes = MaybeUninit::<T>::uninit();
         // SAFETY: the buffer has the size that is given.
         let failed = unsafe {
             bpf_skb_load_bytes(
@@ -207,6 +244,36 @@ impl Packet {
     }
 }
 
+/// Reads the headers of a packet; 0 where it has none.
+///
+/// A global function: the verifier follows it once and knows nothing of what it writes, so that all
+/// that comes after is not followed once for each kind of header.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_header(packet: *mut __sk_buff, header: *mut Header) -> u32 {
+    let packet = Packet(packet);
+    let Some(header) = NonNull::new(header) else {
+        return 0;
+    };
+    let Some(head) = packet.load::<[u32; 6]>(0) else {
+        return 0;
+    };
+    let [first, _, _, ..] = head;
+    let read = match first.to_ne_bytes()[0] >> 4 {
+        4 => header4(head),
+        6 => {
+            let Some(rest) = packet.load(24) else {
+                return 0;
+            };
+            header6(head, rest)
+        }
+        _ => return 0,
+    };
+    // SAFETY: the caller's memory.
+    unsafe { header.write(read) };
+    1
+}
+
 /// RFC 791, 3.1
 #[inline(always)]
 fn header4(head: [u32; 6]) -> Header {
@@ -222,9 +289,9 @@ fn header4(head: [u32; 6]) -> Header {
         family: 2,
         protocol: u16::from(protocol),
         shape: if plain { Shape::Plain } else { Shape::Odd },
-        source: Address::from_v4(source.to_ne_bytes()),
+        source: address6([0, 0, MAPPED, source]),
         source_port,
-        destination: Address::from_v4(destination.to_ne_bytes()),
+        destination: address6([0, 0, MAPPED, destination]),
         destination_port,
         transport: u32::from(version_length & 0x0f) * 4,
         length: u32::from(u16::from_be_bytes([l1, l0])),
@@ -240,16 +307,15 @@ fn header6(head: [u32; 6], rest: [u32; 5]) -> Header {
     let [l1, l0, next, _] = lengths.to_ne_bytes();
     let protocol = u16::from(next);
     let (source_port, destination_port) = split_ports(ports);
-    let destination = address6([d0, d1, d2, d3]);
     // A mapped address is IPv4 in canonical form, but never IPv6 on a wire (RFC 4291, 2.5.5.2).
-    let plain = (protocol == TCP || protocol == UDP) && destination.v4().is_none();
+    let plain = (protocol == TCP || protocol == UDP) && (d0 | d1 != 0 || d2 != MAPPED);
     Header {
         family: 10,
         protocol,
         shape: if plain { Shape::Plain } else { Shape::Odd },
         source: address6([s0, s1, s2, s3]),
         source_port,
-        destination,
+        destination: address6([d0, d1, d2, d3]),
         destination_port,
         transport: 40,
         length: u32::from(u16::from_be_bytes([l1, l0])),

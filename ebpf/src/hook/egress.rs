@@ -3,12 +3,13 @@
 //! A packet to the verified destination of its socket passes at once; everything else is decided in
 //! full, whatever connect or sendmsg said before.
 
+use aya_ebpf::bindings::__sk_buff;
 use common::{
     decide::{Quota, Rules, decide},
     event::{DestroyOrder, Hook},
     flow::{Flow, Place, Shape, TCP, UDP},
     id::{Generation, SessionId},
-    layout::{STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_RESOLVER, Tally},
+    layout::{STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_RESOLVER, SocketState, Tally},
     verdict::{Reason, Verdict},
 };
 
@@ -43,10 +44,11 @@ enum Ruling {
 /// has 512 bytes of stack, and those that are called in turn share them.
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
-    let header = packet.header();
-    let Some(header) = &header else {
+    let mut header = Header::blank();
+    if !packet.read(&mut header) {
         return refuse_shapeless(packet.state());
-    };
+    }
+    let header = &header;
     let state = match packet.state() {
         Some(state) => {
             if is_verified(packet, header, state) {
@@ -126,9 +128,48 @@ fn adopt(packet: &Packet, header: &Header) -> Option<State> {
     None
 }
 
-/// What an earlier decision still says, else the full decision.
-#[inline(never)]
+/// [`Ruling`]s as numbers; that of a refusal is its reason's, which are bytes.
+const PASSES: u32 = 0x100;
+const OWES: u32 = 0x101;
+const TO_RESOLVER: u32 = 0x102;
+
+#[inline(always)]
 fn judge(packet: &Packet, header: &Header, state: State) -> Ruling {
+    match judge_packet(packet.context(), header, state.entry()) {
+        PASSES => Ruling::Pass,
+        OWES => Ruling::Owed,
+        TO_RESOLVER => Ruling::Resolver,
+        reason => {
+            #[expect(clippy::cast_possible_truncation, reason = "a reason's number")]
+            let reason = Reason::from_number(reason as u8);
+            Ruling::Refuse(reason.unwrap_or(Reason::NotAllowed))
+        }
+    }
+}
+
+/// A global function: the verifier follows it once, whatever leads to it and whatever comes after.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_packet(
+    context: *mut __sk_buff,
+    header: *const Header,
+    state: *mut SocketState,
+) -> u32 {
+    let (Some(header), Some(state)) = (Header::handed(header), State::new(state)) else {
+        return Reason::NotAllowed as u32;
+    };
+    match rule(&Packet::handed(context), header, state) {
+        Ruling::Pass => PASSES,
+        Ruling::Owed => OWES,
+        Ruling::Resolver => TO_RESOLVER,
+        Ruling::Refuse(reason) => reason as u32,
+        Ruling::Undecided => Reason::NotAllowed as u32,
+    }
+}
+
+/// What an earlier decision still says, else the full decision.
+#[inline(always)]
+fn rule(packet: &Packet, header: &Header, state: State) -> Ruling {
     let flow = flow(packet, header);
     let kernel = Kernel::of(state, Charge::Bytes(packet.length()));
     match carried_over(&kernel, &flow, state) {

@@ -20,9 +20,10 @@ use crate::{
 
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
-    let Some(header) = packet.header() else {
+    let mut header = Header::blank();
+    if !packet.read(&mut header) {
         return REFUSE;
-    };
+    }
     match header.protocol {
         TCP if packet.is_unwelcome(&header) => refuse(packet, &header, Reason::Inbound),
         TCP => PASS,
@@ -76,7 +77,7 @@ fn is_of_resolver(packet: &Packet, header: &Header, state: State) -> bool {
         && state.has_asked()
 }
 
-#[inline(always)]
+#[inline(never)]
 fn refuse(packet: &Packet, header: &Header, reason: Reason) -> i32 {
     let who = match packet.state() {
         Some(state) => Who::of(&Kernel::new(

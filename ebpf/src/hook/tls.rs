@@ -4,13 +4,14 @@
 //! No byte passes before it, so none can be completed by what comes later; and it must stand at the
 //! very beginning of the stream.
 
+use aya_ebpf::bindings::__sk_buff;
 use common::{
     decide::Mode,
     event::Hook,
     flow::TCP,
-    hello::{Answer, Covers, Hello},
+    hello::{Answer, Covers},
     id::RuleId,
-    layout::{STATE_NAME_OWED, STATE_OBSERVED, STATE_SYN_SEEN},
+    layout::{STATE_NAME_OWED, STATE_OBSERVED, STATE_SYN_SEEN, SocketState},
     limits::HELLO_PIECES_MAX,
     verdict::{Reason, Verdict},
 };
@@ -44,8 +45,40 @@ struct Owing<'a> {
 }
 
 /// Judges a packet of a TCP flow that owes a name and is admitted otherwise.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn judge(packet: &Packet, header: &Header, state: State) -> Fate {
+    match judge_owing(packet.context(), header, state.entry()) {
+        PASSES => Fate::Pass,
+        REFUSED => Fate::Refused,
+        _ => Fate::Hold,
+    }
+}
+
+/// [`Fate`]s as numbers.
+const HELD: u32 = 0;
+const PASSES: u32 = 1;
+const REFUSED: u32 = 2;
+
+/// A global function: the verifier follows it once, whatever leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_owing(
+    context: *mut __sk_buff,
+    header: *const Header,
+    state: *mut SocketState,
+) -> u32 {
+    let (Some(header), Some(state)) = (Header::handed(header), State::new(state)) else {
+        return HELD;
+    };
+    match owing(&Packet::handed(context), header, state) {
+        Fate::Pass => PASSES,
+        Fate::Hold => HELD,
+        Fate::Refused => REFUSED,
+    }
+}
+
+#[inline(always)]
+fn owing(packet: &Packet, header: &Header, state: State) -> Fate {
     let Some(segment) = packet.segment(header) else {
         // The kernel makes no such header.
         return Fate::Hold;
@@ -76,12 +109,7 @@ pub(crate) fn judge(packet: &Packet, header: &Header, state: State) -> Fate {
     let Some(name) = Name::take() else {
         return Fate::Hold;
     };
-    let answer = owing.answer(
-        &segment,
-        &packet.payload(&segment, name.zero()),
-        &name,
-        header,
-    );
+    let answer = owing.answer(&segment, &packet.payload(&segment), &name, header);
     let fate = owing.carry_out(answer, &name, || what(packet, header));
     name.release();
     fate
@@ -100,30 +128,22 @@ impl Owing<'_> {
     }
 
     #[inline(always)]
-    fn answer(
-        &self,
-        segment: &Segment,
-        payload: &Payload<'_>,
-        name: &Name,
-        header: &Header,
-    ) -> Answer {
+    fn answer(&self, segment: &Segment, payload: &Payload, name: &Name, header: &Header) -> Answer {
         let begins = self.verified.flags & STATE_SYN_SEEN != 0
             && segment.begins(self.state.initial_sequence());
         // Urgent data may be taken out of the stream: the server would read another hello.
         if !begins || segment.is_urgent() {
             return Answer::Refuse(Reason::TlsMalformed);
         }
-        let hello = Hello::read(payload);
+        let hello = name.read(payload);
         if hello.name_at == 0 {
             return hello.answer(Covers::default());
         }
-        let hello = name.hello(hello);
-        if !name.fold(payload, hello.name_at, hello.name_length) {
-            return Answer::Refuse(Reason::TlsMalformed);
+        let scope = (self.kernel.policy, self.verified.generation);
+        match name.covers(payload, &hello, scope, header.destination_port) {
+            Some(covers) => hello.answer(covers),
+            None => Answer::Refuse(Reason::TlsMalformed),
         }
-        let generation = self.verified.generation;
-        let covers = name.covers(self.kernel.policy, generation, header.destination_port);
-        hello.answer(covers)
     }
 
     #[inline(always)]
