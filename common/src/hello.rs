@@ -345,39 +345,35 @@ impl Extensions {
     }
 }
 
-/// Folds a name into its key, from its last byte to its first, without a branch: the verifier would
-/// follow both ways of each, for every byte.
+/// What [`FOLDED`] says of a byte that no name has, and of a dot.
+const BAD: u16 = 0x100;
+const DOT: u16 = 0x200;
+
+/// Each byte in lower case, with what is to be said of it.
+static FOLDED: [u16; 256] = folded();
+
+/// Folds a name into its key, from its last byte to its first, by table and bits alone: the verifier
+/// would follow both ways of each branch, for every byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fold {
-    /// All ones once a byte was none of a name's.
-    bad: i32,
-    /// All ones where the last byte was a dot, or there was none yet.
-    dot: i32,
+    /// Not 0 once the bytes were none of a name.
+    bad: u16,
+    /// The entry of the last byte; a dot's before there was one.
+    last: u16,
 }
 
 impl Fold {
     /// Before the last byte of a name.
-    pub const BEGIN: Self = Self { bad: 0, dot: -1 };
+    pub const BEGIN: Self = Self { bad: 0, last: DOT };
 
     /// Takes a byte; returns it in lower case.
     #[inline(always)]
     pub fn byte(&mut self, byte: u8) -> u8 {
-        let byte = i32::from(byte);
-        let byte = byte | (!outside(byte, b'A', b'Z') & 0x20);
-        let dot = !outside(byte, b'.', b'.');
-        self.bad |= outside(byte, b'a', b'z')
-            & outside(byte, b'0', b'9')
-            & outside(byte, b'-', b'.')
-            & outside(byte, b'_', b'_');
+        let entry = FOLDED.get(usize::from(byte)).copied().unwrap_or(BAD);
         // No label is empty, nor is there a dot at an end (RFC 6066, 3).
-        self.bad |= dot & self.dot;
-        self.dot = dot;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it was a byte and bits of a byte were added"
-        )]
-        let byte = byte as u8;
+        self.bad |= (entry & BAD) | (entry & self.last & DOT);
+        self.last = entry;
+        let [byte, _] = entry.to_le_bytes();
         byte
     }
 
@@ -385,14 +381,25 @@ impl Fold {
     #[inline(always)]
     #[must_use]
     pub const fn is_name(&self) -> bool {
-        self.bad | self.dot == 0
+        self.bad | (self.last & DOT) == 0
     }
 }
 
-/// All ones where the byte is not between the two, else 0.
-#[inline(always)]
-fn outside(byte: i32, low: u8, high: u8) -> i32 {
-    ((byte - i32::from(low)) | (i32::from(high) - byte)) >> 31
+const fn folded() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut left: &mut [u16] = &mut table;
+    let mut byte = 0_u8;
+    while let Some((entry, rest)) = left.split_first_mut() {
+        let says = match byte {
+            b'.' => DOT,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => 0,
+            _ => BAD,
+        };
+        *entry = u16::from_le_bytes([byte.to_ascii_lowercase(), 0]) | says;
+        left = rest;
+        byte = byte.wrapping_add(1);
+    }
+    table
 }
 
 #[cfg(test)]

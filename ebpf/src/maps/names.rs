@@ -4,8 +4,8 @@
 //! another on the same processor, for another socket; so a place is taken before it is written, and
 //! nobody decides by what somebody else wrote.
 //!
-//! [`read_hello`] and [`look_up`] are global functions: the verifier follows each of them once, with
-//! arguments that it knows nothing about, and not once for each way that leads to them. What they
+//! [`read_hello`], [`fold_name`] and [`look_up`] are global functions: the verifier follows each of
+//! them once, with arguments that it knows nothing about, and not once for each way that leads to them. What they
 //! find out stands in the place.
 
 use core::{mem::offset_of, ptr::NonNull};
@@ -54,6 +54,8 @@ struct Place {
     sent: [u8; SENT_BYTES],
     key: NameKey,
     length: u32,
+    /// Which place it is.
+    slot: u32,
     /// 0, which the verifier does not know.
     zero: u32,
     /// What the hello is, as [`Hello`] says it.
@@ -80,7 +82,7 @@ impl Name {
         while slot < PLACES_MAX {
             let name = Self(NonNull::new(PLACES.get_ptr_mut(slot)?)?);
             if name.taken().exchange(0, 1) {
-                name.clear();
+                name.clear(slot);
                 return Some(name);
             }
             slot += 1;
@@ -128,11 +130,12 @@ impl Name {
         unsafe { to.write(generation.0.to_be_bytes()) };
         let (packet, at, _) = payload.parts();
         let at = at + hello.name_at;
-        let port = u32::from(port);
-        if look_up(packet, self.0.as_ptr(), at, hello.name_length, port) == 0 {
+        // SAFETY: the place is this program's own while it is taken.
+        let slot = unsafe { self.0.as_ref() }.slot;
+        if look_up(packet, slot, at, hello.name_length, u32::from(port)) == 0 {
             return None;
         }
-        // SAFETY: the place is this program's own while it is taken.
+        // SAFETY: as above.
         let place = unsafe { self.0.as_ref() };
         Some(Covers {
             any: RuleId(place.any),
@@ -185,6 +188,12 @@ impl Name {
         if length as usize > TLS_NAME_BYTES_MAX || !copy(packet, at, length, self.sent()) {
             return false;
         }
+        fold_name(self.0.as_ptr(), length) != 0
+    }
+
+    /// Folds the bytes that were sent.
+    #[inline(always)]
+    fn fold_sent(&self, length: u32) -> bool {
         let sent = self.sent();
         let name = self.key().cast::<u8>();
         let mut fold = Fold::BEGIN;
@@ -245,9 +254,13 @@ impl Name {
     }
 
     #[inline(always)]
-    fn clear(&self) {
+    fn clear(&self, number: u32) {
         // SAFETY: in the place.
         unsafe { self.length_field().write(0) };
+        // SAFETY: the array's memory lives as long as the program.
+        let slot = unsafe { &raw mut (*self.0.as_ptr()).slot };
+        // SAFETY: in the place; its owner alone writes.
+        unsafe { slot.write(number) };
     }
 
     /// Bytes of the name that was folded; 0 where none was.
@@ -318,18 +331,27 @@ extern "C" fn read_hello(packet: *mut __sk_buff, place: *mut Place, at: u32, len
     1
 }
 
-/// Finds out what opens a port of the name that stands at an offset of the packet, in the scope that
-/// the place's key names. 0 where it is no name.
+/// Folds the bytes that were copied to a place. A function of its own, because the verifier follows
+/// what comes after the loop once for each turn in which it may end.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn look_up(
-    packet: *mut __sk_buff,
-    place: *mut Place,
-    at: u32,
-    length: u32,
-    port: u32,
-) -> u32 {
-    let Some(mut place) = NonNull::new(place) else {
+extern "C" fn fold_name(place: *mut Place, length: u32) -> u32 {
+    let Some(place) = NonNull::new(place) else {
+        return 0;
+    };
+    if length == 0 || length as usize > TLS_NAME_BYTES_MAX {
+        return 0;
+    }
+    u32::from(Name(place).fold_sent(length))
+}
+
+/// Finds out what opens a port of the name that stands at an offset of the packet, in the scope that
+/// the place's key names. 0 where it is no name. The place is told by its number: Linux 6.1 takes no
+/// key of a map out of memory that was handed on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_up(packet: *mut __sk_buff, slot: u32, at: u32, length: u32, port: u32) -> u32 {
+    let Some(mut place) = PLACES.get_ptr_mut(slot).and_then(NonNull::new) else {
         return 0;
     };
     let name = Name(place);
