@@ -7,4 +7,5 @@ mod clients;
 mod failures;
 mod grants;
 mod scene;
+mod shared;
 mod tls;
