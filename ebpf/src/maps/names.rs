@@ -7,6 +7,10 @@
 //! [`read_hello`], [`fold_name`] and [`look_up`] are global functions: the verifier follows each of
 //! them once, with arguments that it knows nothing about, and not once for each way that leads to them. What they
 //! find out stands in the place.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "functions of their own take whole registers; ports and lengths of names fit"
+)]
 
 use core::{mem::offset_of, ptr::NonNull};
 
@@ -164,18 +168,20 @@ impl Name {
         // SAFETY: as above.
         unsafe { pad.write(0) };
         // SAFETY: as above.
-        let name = unsafe { &raw mut (*to).name }.cast::<u64>();
-        // SAFETY: in the key, whose data begins at a multiple of four.
-        let from = unsafe { self.key().cast::<u8>().add(NAME_OFFSET) }.cast::<u64>();
-        let mut word = 0;
-        while word < NAME_KEY_BYTES / 8 {
-            // SAFETY: both arrays have this many bytes.
-            let (from, to) = unsafe { (from.add(word), name.add(word)) };
+        let name = unsafe { &raw mut (*to).name }.cast::<u8>();
+        // SAFETY: in the key.
+        let from = unsafe { self.key().cast::<u8>().add(NAME_OFFSET) };
+        let mut at = 0;
+        while at < NAME_KEY_BYTES {
+            // SAFETY: the key's array has this many bytes.
+            let word = unsafe { from.add(at) }.cast::<[u8; 8]>();
             // SAFETY: as above.
-            let bytes = unsafe { from.read_unaligned() };
+            let word = unsafe { word.read() };
+            // SAFETY: the record's array has as many.
+            let to = unsafe { name.add(at) }.cast::<[u8; 8]>();
             // SAFETY: as above.
-            unsafe { to.write_unaligned(bytes) };
-            word += 1;
+            unsafe { to.write(word) };
+            at += size_of_val(&word);
         }
         // Records that came in silence may be unread: without force nobody would be woken.
         entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
