@@ -1,11 +1,6 @@
 //! Queries of workers and answers of servers: no panic, no unbounded work, and what is read here is
 //! what another reader reads.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "every index is below a length that the reader has checked"
-)]
-
 use agent::dns::{
     answer::{ADDRESSES_MAX, ALIASES_MAX, Chain, Step, TTL_MAX},
     query::{Malformed, read},

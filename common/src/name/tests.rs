@@ -1,3 +1,5 @@
+//! Keys of names: what they cover, and what has no place.
+
 use super::{NAME_KEY_BYTES, NameKey, TLS_NAME_BYTES_MAX};
 use crate::id::{Generation, PolicyId};
 
