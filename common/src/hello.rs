@@ -348,7 +348,6 @@ impl Extensions {
 /// What [`FOLDED`] says of a byte that no name has, and of a dot.
 const BAD: u16 = 0x100;
 const DOT: u16 = 0x200;
-
 /// Each byte in lower case, with what is to be said of it.
 static FOLDED: [u16; 256] = folded();
 
@@ -356,7 +355,6 @@ static FOLDED: [u16; 256] = folded();
 /// would follow both ways of each branch, for every byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fold {
-    /// Not 0 once the bytes were none of a name.
     bad: u16,
     /// The entry of the last byte; a dot's before there was one.
     last: u16,

@@ -12,10 +12,7 @@ use common::{
 
 use super::{error::Error, maps::Maps};
 use crate::{
-    policy::{
-        compiled::{Egress, TableEntry},
-        names::NameEntry,
-    },
+    policy::compiled::{Egress, NameEntry, TableEntry},
     sys::bpf_map::Write,
 };
 

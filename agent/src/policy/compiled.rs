@@ -12,6 +12,7 @@ use common::{
     rule::{ECH, PortRange, RuleSet, TLS},
 };
 
+pub use super::names::NameEntry;
 use super::{domain::DomainPattern, names::NameTable};
 
 /// Name of a tool: 1 to 63 of `a-z`, `0-9`, `-`, `_`, beginning with a letter.
