@@ -60,7 +60,9 @@ fn queries_of_any_bytes_are_read_as_others_read_them() {
         assert_eq!(other.metadata.id, query.header.id);
         assert_eq!(u16::from(asked.query_type()), query.record);
         if let Some(name) = query.plain_name() {
-            let name = Name::from_ascii(&name).expect("a plain name");
+            // The other reader's text form refuses hyphens at the ends of a label.
+            let name = Name::from_labels(name.split('.').map(str::as_bytes));
+            let name = name.expect("labels of a name");
             assert!(name.eq_ignore_root(asked.name()), "{name} {}", asked.name());
         }
         let shown = query.shown_name();

@@ -250,7 +250,7 @@ fn a_bad_policy_is_refused_with_place_and_hint() {
             &["allow_private"][..],
         ),
         (
-            POLICY.replace("cidr = \"93.184.216.34/32\"", "domain = \"api.example\""),
+            POLICY.replace("cidr = \"93.184.216.34/32\"", "domain = \"api.localhost\""),
             ":10:",
             &["domain"][..],
         ),

@@ -110,15 +110,15 @@ fn a_bad_folder_changes_nothing() {
 }
 
 #[test]
-fn a_folder_with_a_domain_rule_is_refused_whole() {
+fn a_folder_with_an_impossible_name_is_refused_whole() {
     let scene = scene();
-    let text = policy().replace("cidr = \"185.199.108.0/22\"", "domain = \"api.example\"");
+    let text = policy().replace("cidr = \"185.199.108.0/22\"", "domain = \"api.localhost\"");
     scene
         .agent
         .write_policy("prober", &text)
         .expect("it is written");
-    let refused = scene.agent.reload().expect_err("names are not enforced");
-    assert!(format!("{refused:#}").contains("domain"), "{refused:#}");
+    let refused = scene.agent.reload().expect_err("no name of the network");
+    assert!(format!("{refused:#}").contains("localhost"), "{refused:#}");
     assert!(ask(&mut scene.worker(), KEPT).ok, "the last good set stays");
 }
 
