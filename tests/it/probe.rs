@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use lab::binary;
+use lab::binary::Scratch;
 use serde_json::Value;
 
 use crate::rows::{self, record};
@@ -17,7 +17,9 @@ const ROWS_MIN: usize = 30;
 
 #[test]
 fn the_probe_finds_no_way_out() {
-    let stockade = binary::stockade().expect("the binary is built");
+    // A worker's /tmp is its own, and the binary may have been built below the host's.
+    let scratch = Scratch::new().expect("a folder");
+    let stockade = scratch.install("stockade").expect("the binary is built");
     let mut command = Command::new(stockade);
     let output = command
         .args(["doctor", "--probe", "--json"])
