@@ -1,8 +1,8 @@
-//! The root of a policy's workers, built from nothing on a tmpfs, and a session's own mounts in it.
-//!
-//! Once per policy, in a mount namespace of its own that ends up holding nothing else: the listed
-//! paths read-only, `/dev`, `/etc`. Per session, in a copy of that namespace: `/workdir`, `/tmp`,
-//! `/proc`, the user database. `/run`, `/sys` and the host's sockets and homes are not there.
+//! The root of a policy's workers, built from nothing on a tmpfs, once per policy, in a mount
+//! namespace of its own that ends up holding nothing else: the listed paths read-only, `/dev`, `/etc`.
+//! `/run`, `/sys` and the host's sockets and homes are not there. A session adds its own (`session`).
+
+mod session;
 
 use std::{
     fs, io,
@@ -18,8 +18,10 @@ use nix::{
 
 use super::{
     error::{At, Step, StepError},
-    plan::{Access, HOST_NAME, Link, Plan, TMPDIR, WORKDIR},
+    plan::{Access, Link, Plan, TMPDIR, WORKDIR},
 };
+pub use session::session;
+
 use crate::sys::mount::{Restrictions, attach, copy_tree, restrict};
 
 /// Devices of the worker.
@@ -59,9 +61,6 @@ const COVER_FOLDER: &str = "/dev/.covered";
 const COVER_FILE: &str = "/dev/null";
 /// Enough for the folders, links and small files of a root.
 const ROOT_OPTIONS: &str = "mode=0755,size=4m,nr_inodes=16384";
-/// A file per this many bytes of a session's tmpfs, and never fewer than the floor.
-const BYTES_PER_INODE: u64 = 4096;
-const INODES_MIN: u64 = 1024;
 
 const SEALED: Restrictions = Restrictions {
     read_only: true,
@@ -120,42 +119,6 @@ pub fn enter(plan: &Plan) -> Result<(), StepError> {
     pivot(root).at(Step::Root, "pivot_root")?;
     let tree_flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | flags;
     mount_at(None, Path::new("/"), None, tree_flags, None).at(Step::Root, "`/`: read-only")
-}
-
-/// Mounts what is a session's own. The caller is process 1 of the session's namespaces.
-pub fn session(plan: &Plan, uid: u32) -> Result<(), StepError> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let inodes = plan.workdir_size.div_ceil(BYTES_PER_INODE).max(INODES_MIN);
-    let options = format!(
-        "mode=0700,uid={uid},gid={uid},size={},nr_inodes={inodes}",
-        plan.workdir_size
-    );
-    for folder in [WORKDIR, TMPDIR] {
-        mount_at(
-            Some("tmpfs"),
-            Path::new(folder),
-            Some("tmpfs"),
-            flags,
-            Some(&options),
-        )
-        .at(Step::Mounts, folder)?;
-    }
-    users(uid).at(Step::Mounts, USERS)?;
-    mount_at(
-        Some("proc"),
-        Path::new("/proc"),
-        Some("proc"),
-        flags,
-        Some("hidepid=invisible"),
-    )
-    .at(Step::Mounts, "/proc")?;
-    if plan.memfd_noexec {
-        fs::write("/proc/sys/vm/memfd_noexec", "2").at(Step::MemfdNoexec, "vm.memfd_noexec")?;
-    }
-    for mask in &plan.masks {
-        cover(mask).at(Step::Mounts, name(mask))?;
-    }
-    Ok(())
 }
 
 fn restrictions(access: Access) -> Restrictions {
@@ -221,35 +184,6 @@ fn overlay(root: &Path, target: &Path, content: &str) -> io::Result<()> {
     let tree = copy_tree(&file, false)?;
     restrict(&tree, SEALED)?;
     attach(&tree, target)
-}
-
-/// Names the session's user: runtimes and tools look it up.
-fn users(uid: u32) -> io::Result<()> {
-    let file = Path::new(TMPDIR).join(".passwd");
-    fs::write(
-        &file,
-        format!("{HOST_NAME}:x:{uid}:{uid}::{WORKDIR}:/bin/sh\n"),
-    )?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o444))?;
-    let tree = copy_tree(&file, false)?;
-    let sealed = Restrictions {
-        no_exec: true,
-        ..SEALED
-    };
-    restrict(&tree, sealed)?;
-    attach(&tree, Path::new(USERS))?;
-    // The file lives on in the mount; its name in the worker's folder must not.
-    fs::remove_file(&file)
-}
-
-fn cover(entry: &Path) -> io::Result<()> {
-    let cover = if fs::metadata(entry)?.is_dir() {
-        COVER_FOLDER
-    } else {
-        COVER_FILE
-    };
-    mount_at(Some(cover), entry, None, MsFlags::MS_BIND, None)?;
-    Ok(())
 }
 
 fn make_link(root: &Path, link: &Link) -> io::Result<()> {
