@@ -14,7 +14,8 @@ pub const DNS_PORT: u16 = 53;
 /// An address in canonical form: 16 bytes, network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291,
 /// 2.5.5.2). A v4-mapped IPv6 address is IPv4 on the wire and therefore *is* that IPv4 address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
+// Aligned, so that it is read and compared by words and not by bytes.
+#[repr(C, align(4))]
 pub struct Address(pub [u8; 16]);
 
 impl Address {

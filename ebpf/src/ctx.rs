@@ -11,6 +11,7 @@
     reason = "a helper that is allowed in some hooks only is a method of their context"
 )]
 
+mod direct;
 mod hello;
 mod packet;
 
@@ -322,4 +323,11 @@ fn words(address: Address) -> [u32; 4] {
 fn address6(words: [u32; 4]) -> Address {
     // SAFETY: sixteen bytes either way, and any are an address.
     unsafe { core::mem::transmute(words) }
+}
+
+/// The address in four words as they lie in a packet.
+#[inline(always)]
+fn network_words(address: Address) -> [u32; 4] {
+    // SAFETY: sixteen bytes either way, and any are words.
+    unsafe { core::mem::transmute(address) }
 }

@@ -46,6 +46,22 @@ macro_rules! read {
     }};
 }
 
+/// An address in two reads: the layout aligns it to eight bytes, its type to four.
+macro_rules! read_address {
+    ($self:ident . $field:ident) => {{
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let words = unsafe { &raw const (*$self.0.as_ptr()).$field }.cast::<u64>();
+        // SAFETY: as above; volatile, because other processors write.
+        let first = unsafe { words.read_volatile() };
+        // SAFETY: the address's second half.
+        let second = unsafe { words.add(1) };
+        // SAFETY: as above.
+        let second = unsafe { second.read_volatile() };
+        // SAFETY: sixteen bytes either way, and any are an address.
+        unsafe { core::mem::transmute::<[u64; 2], Address>([first, second]) }
+    }};
+}
+
 macro_rules! write {
     ($self:ident . $field:ident = $value:expr) => {{
         // SAFETY: socket storage gave the entry, and it lives until the program ends.
@@ -102,7 +118,7 @@ impl State {
         let sequence = read!(self.sequence);
         self.order_reads();
         let mut verified = Verified {
-            address: read!(self.address),
+            address: read_address!(self.address),
             port: read!(self.port),
             protocol: read!(self.protocol),
             generation: read!(self.generation),
@@ -153,7 +169,7 @@ impl State {
     pub(crate) fn original(&self) -> (Address, u16) {
         let sequence = read!(self.sequence);
         self.order_reads();
-        let address = read!(self.original);
+        let address = read_address!(self.original);
         let mut port = read!(self.original_port);
         self.order_reads();
         if read!(self.sequence) != sequence || sequence & 1 != 0 {

@@ -24,7 +24,7 @@ const SYN_SENT: u32 = 2;
 const LISTEN: u32 = 10;
 
 /// The third word of an IPv4 address in canonical form, in network order.
-const MAPPED: u32 = 0xffff_u32.to_be();
+pub(super) const MAPPED: u32 = 0xffff_u32.to_be();
 
 /// What a packet's first bytes say. Addresses first, so that they are written by words.
 #[repr(C, align(8))]

@@ -57,18 +57,19 @@ impl Ruling {
 /// has 512 bytes of stack, and those that are called in turn share them.
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
+    let known = packet.state();
+    if let Some(state) = known
+        && is_settled(packet, state)
+    {
+        return PASS;
+    }
     let mut header = Header::blank();
     if !packet.read(&mut header) {
-        return refuse_shapeless(packet.state());
+        return refuse_shapeless(known);
     }
     let header = &header;
-    let state = match packet.state() {
-        Some(state) => {
-            if is_verified(packet, header, state) {
-                return PASS;
-            }
-            state
-        }
+    let state = match known {
+        Some(state) => state,
         None => match adopt(packet, header) {
             Some(state) => state,
             None => return REFUSE,
@@ -95,21 +96,31 @@ pub(crate) fn run(packet: &Packet) -> i32 {
     }
 }
 
-/// Whether the packet goes where its socket was verified to go, in the generation in force.
+/// Whether the packet goes where its socket was verified to go, in the generation in force, and
+/// nothing else is left to ask. Most packets end here, so no header is built for it.
+#[inline(always)]
+fn is_settled(packet: &Packet, state: State) -> bool {
+    settled(packet.context(), state.entry()) != 0
+}
+
+/// A global function: the verifier follows it once.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn is_verified(packet: &Packet, header: &Header, state: State) -> bool {
+extern "C" fn settled(context: *mut __sk_buff, state: *mut SocketState) -> u32 {
+    let Some(state) = State::new(state) else {
+        return 0;
+    };
+    let packet = Packet::handed(context);
     let (_, verified) = state.verified();
     let word = maps::word(state.policy());
-    header.shape == Shape::Plain
-        && verified.address == header.destination
-        && verified.port == header.destination_port
-        && verified.protocol == header.protocol
-        && word.generation() == Some(verified.generation)
+    let settled = word.generation() == Some(verified.generation)
         // The resolver is told of every packet, and the first ones of a TLS connection are read.
         && verified.flags & (STATE_RESOLVER | STATE_NAME_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
         // Bytes are charged by the full decision.
         && !word.limited()
+        && packet.goes_to(&verified);
+    u32::from(settled)
 }
 
 /// Makes the state of a socket that no hook saw made: its cgroup says whose it is. Reports and returns
