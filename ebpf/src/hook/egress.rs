@@ -3,6 +3,8 @@
 //! A packet to the verified destination of its socket passes at once; everything else is decided in
 //! full, whatever connect or sendmsg said before.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
 use common::{
     decide::{Quota, Rules, decide},
@@ -57,11 +59,10 @@ impl Ruling {
 /// has 512 bytes of stack, and those that are called in turn share them.
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
-    let mut header = Header::blank();
-    if !packet.read(&mut header) {
+    let mut room = MaybeUninit::uninit();
+    let Some(header) = packet.read(&mut room) else {
         return refuse_shapeless(packet.state());
-    }
-    let header = &header;
+    };
     let state = match packet.state() {
         Some(state) => {
             if is_verified(packet, header, state) {
