@@ -8,7 +8,7 @@
     reason = "one pointer; every method is inlined, so nothing is passed"
 )]
 
-use core::ptr::NonNull;
+use core::{mem::offset_of, ptr::NonNull};
 
 use common::{
     flow::Address,
@@ -33,6 +33,14 @@ pub(crate) struct Verified {
 #[derive(Clone, Copy)]
 pub(crate) struct Seen(u64);
 
+/// An address in two words. Field by field a socket's entry is read and written volatile, and so an
+/// address would be byte by byte.
+type Words = [u64; 2];
+
+const _: () = assert!(size_of::<Words>() == size_of::<Address>());
+const _: () = assert!(offset_of!(SocketState, address) % align_of::<Words>() == 0);
+const _: () = assert!(offset_of!(SocketState, original) % align_of::<Words>() == 0);
+
 /// One socket's entry.
 #[derive(Clone, Copy)]
 pub(crate) struct State(NonNull<SocketState>);
@@ -53,6 +61,36 @@ macro_rules! write {
         // SAFETY: as above; readers check the sequence.
         unsafe { field.write_volatile($value) };
     }};
+}
+
+macro_rules! read_address {
+    ($self:ident . $field:ident) => {{
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let field = unsafe { &raw const (*$self.0.as_ptr()).$field }.cast::<Words>();
+        // SAFETY: as above, and aligned, as asserted above; volatile, because other processors write.
+        address(unsafe { field.read_volatile() })
+    }};
+}
+
+macro_rules! write_address {
+    ($self:ident . $field:ident = $value:expr) => {{
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let field = unsafe { &raw mut (*$self.0.as_ptr()).$field }.cast::<Words>();
+        // SAFETY: as above, and aligned, as asserted above; readers check the sequence.
+        unsafe { field.write_volatile(words($value)) };
+    }};
+}
+
+#[inline(always)]
+fn address(words: Words) -> Address {
+    // SAFETY: sixteen bytes either way, and any are an address.
+    unsafe { core::mem::transmute(words) }
+}
+
+#[inline(always)]
+fn words(address: Address) -> Words {
+    // SAFETY: as above.
+    unsafe { core::mem::transmute(address) }
 }
 
 impl State {
@@ -102,7 +140,7 @@ impl State {
         let sequence = read!(self.sequence);
         self.order_reads();
         let mut verified = Verified {
-            address: read!(self.address),
+            address: read_address!(self.address),
             port: read!(self.port),
             protocol: read!(self.protocol),
             generation: read!(self.generation),
@@ -137,7 +175,7 @@ impl State {
     pub(crate) fn set_original(&self, address: Address, port: u16) {
         let sequence = read!(self.sequence);
         self.change(sequence, || {
-            write!(self.original = address);
+            write_address!(self.original = address);
             write!(self.original_port = port);
         });
     }
@@ -153,7 +191,7 @@ impl State {
     pub(crate) fn original(&self) -> (Address, u16) {
         let sequence = read!(self.sequence);
         self.order_reads();
-        let address = read!(self.original);
+        let address = read_address!(self.original);
         let mut port = read!(self.original_port);
         self.order_reads();
         if read!(self.sequence) != sequence || sequence & 1 != 0 {
@@ -225,7 +263,7 @@ impl State {
     #[inline(always)]
     fn write_from(&self, sequence: u64, verified: &Verified) {
         self.change(sequence, || {
-            write!(self.address = verified.address);
+            write_address!(self.address = verified.address);
             write!(self.port = verified.port);
             write!(self.protocol = verified.protocol);
             write!(self.generation = verified.generation);
