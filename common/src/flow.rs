@@ -91,13 +91,15 @@ pub enum Place {
     Host,
 }
 
-/// What the packet looks like on the wire.
+/// What the packet looks like on the wire. Numbered: the kernel side reads a header into memory of
+/// zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Shape {
     /// IPv4 without options, or IPv6 whose first next-header is the transport.
-    Plain,
+    Plain = 0,
     /// Anything else: options, routing and other extension headers, fragments made by hand.
-    Odd,
+    Odd = 1,
 }
 
 /// One attempt to talk.

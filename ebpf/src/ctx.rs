@@ -319,9 +319,19 @@ fn words(address: Address) -> [u32; 4] {
     ]
 }
 
+/// Put together by eight bytes, as it is compared: a processor that loads eight bytes which were stored
+/// four by four waits for both stores.
 #[inline(always)]
 fn address6(words: [u32; 4]) -> Address {
+    let [a, b, c, d] = words;
+    let halves = [half([a, b]), half([c, d])];
     // SAFETY: sixteen bytes either way, and any are an address.
+    unsafe { core::mem::transmute(halves) }
+}
+
+#[inline(always)]
+fn half(words: [u32; 2]) -> u64 {
+    // SAFETY: eight bytes either way, and any are a number.
     unsafe { core::mem::transmute(words) }
 }
 

@@ -8,7 +8,7 @@
     reason = "one pointer; every method is inlined, so nothing is passed"
 )]
 
-use core::ptr::NonNull;
+use core::{mem::offset_of, ptr::NonNull};
 
 use common::{
     flow::Address,
@@ -33,6 +33,14 @@ pub(crate) struct Verified {
 #[derive(Clone, Copy)]
 pub(crate) struct Seen(u64);
 
+/// An address in two words. Field by field a socket's entry is read and written volatile, and so an
+/// address would be byte by byte.
+type Words = [u64; 2];
+
+const _: () = assert!(size_of::<Words>() == size_of::<Address>());
+const _: () = assert!(offset_of!(SocketState, address) % align_of::<Words>() == 0);
+const _: () = assert!(offset_of!(SocketState, original) % align_of::<Words>() == 0);
+
 /// One socket's entry.
 #[derive(Clone, Copy)]
 pub(crate) struct State(NonNull<SocketState>);
@@ -46,22 +54,6 @@ macro_rules! read {
     }};
 }
 
-/// An address in two reads: the layout aligns it to eight bytes, its type to four.
-macro_rules! read_address {
-    ($self:ident . $field:ident) => {{
-        // SAFETY: socket storage gave the entry, and it lives until the program ends.
-        let words = unsafe { &raw const (*$self.0.as_ptr()).$field }.cast::<u64>();
-        // SAFETY: as above; volatile, because other processors write.
-        let first = unsafe { words.read_volatile() };
-        // SAFETY: the address's second half.
-        let second = unsafe { words.add(1) };
-        // SAFETY: as above.
-        let second = unsafe { second.read_volatile() };
-        // SAFETY: sixteen bytes either way, and any are an address.
-        unsafe { core::mem::transmute::<[u64; 2], Address>([first, second]) }
-    }};
-}
-
 macro_rules! write {
     ($self:ident . $field:ident = $value:expr) => {{
         // SAFETY: socket storage gave the entry, and it lives until the program ends.
@@ -69,6 +61,36 @@ macro_rules! write {
         // SAFETY: as above; readers check the sequence.
         unsafe { field.write_volatile($value) };
     }};
+}
+
+macro_rules! read_address {
+    ($self:ident . $field:ident) => {{
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let field = unsafe { &raw const (*$self.0.as_ptr()).$field }.cast::<Words>();
+        // SAFETY: as above, and aligned, as asserted above; volatile, because other processors write.
+        address(unsafe { field.read_volatile() })
+    }};
+}
+
+macro_rules! write_address {
+    ($self:ident . $field:ident = $value:expr) => {{
+        // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        let field = unsafe { &raw mut (*$self.0.as_ptr()).$field }.cast::<Words>();
+        // SAFETY: as above, and aligned, as asserted above; readers check the sequence.
+        unsafe { field.write_volatile(words($value)) };
+    }};
+}
+
+#[inline(always)]
+fn address(words: Words) -> Address {
+    // SAFETY: sixteen bytes either way, and any are an address.
+    unsafe { core::mem::transmute(words) }
+}
+
+#[inline(always)]
+fn words(address: Address) -> Words {
+    // SAFETY: as above.
+    unsafe { core::mem::transmute(address) }
 }
 
 impl State {
@@ -153,7 +175,7 @@ impl State {
     pub(crate) fn set_original(&self, address: Address, port: u16) {
         let sequence = read!(self.sequence);
         self.change(sequence, || {
-            write!(self.original = address);
+            write_address!(self.original = address);
             write!(self.original_port = port);
         });
     }
@@ -241,7 +263,7 @@ impl State {
     #[inline(always)]
     fn write_from(&self, sequence: u64, verified: &Verified) {
         self.change(sequence, || {
-            write!(self.address = verified.address);
+            write_address!(self.address = verified.address);
             write!(self.port = verified.port);
             write!(self.protocol = verified.protocol);
             write!(self.generation = verified.generation);

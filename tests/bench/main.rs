@@ -2,6 +2,7 @@
 //! launches beside their peers, policy changes, memory. Prints a table with the numbers to reach;
 //! `--json FILE` writes an array of rows.
 
+mod handshakes;
 mod launch;
 mod memory;
 mod names;

@@ -12,6 +12,7 @@ use common::id::{CgroupId, PolicyId, SessionId};
 use lab::{Lab, binary::Scratch, net::HOST_DEVICE_INDEX};
 
 use crate::{
+    handshakes,
     network::{RULES, policy},
     row::Row,
 };
@@ -30,7 +31,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let measured = lab.host().enter(|| measure(&instance, &parent));
     remove_pins(&instance)?;
     parent.remove()?;
-    measured?
+    let mut rows = measured??;
+    rows.extend(handshakes::run()?);
+    Ok(rows)
 }
 
 fn measure(instance: &Instance, parent: &cgroup::Parent) -> Result<Vec<Row>> {

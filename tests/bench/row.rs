@@ -28,6 +28,7 @@ const REACH: &[(&str, &str, &str)] = &[
     ("network", "udp_send_unconnected", "≤ 1.15 × bare"),
     ("network", "bulk_tcp", "≥ 0.97 × bare"),
     ("packet", "packet_path", "≤ 40 ns over empty"),
+    ("packet", "tls_first_packet", "≤ 1,500 ns over empty"),
     (
         "launch",
         "to_first_instruction",

@@ -17,6 +17,7 @@ pub mod lines;
 mod load;
 mod locals;
 mod maps;
+pub mod measure;
 mod object;
 pub mod pin;
 mod plan;
@@ -25,7 +26,6 @@ pub mod ring;
 pub mod sync;
 
 use std::{
-    os::fd::AsFd,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -53,7 +53,7 @@ use self::{
 };
 use crate::{
     config::{Instance, KernelLog},
-    sys::{bpf, bpf_map::Write, netns},
+    sys::{bpf_map::Write, netns},
 };
 
 /// The resolver's port is below this (`IPPORT_RESERVED`, the kernel's own default bound).
@@ -305,42 +305,6 @@ impl Kernel {
             fill("limits", limits, maps.limits.table.capacity()),
             fill("policies", policies, POLICIES_MAX - 1),
         ])
-    }
-
-    /// Runs the egress program on a frame (with Ethernet header) as if it left by a device. The
-    /// socket of a test run is in the root cgroup.
-    pub fn test_egress(
-        &self,
-        frame: &[u8],
-        ifindex: u32,
-        repeat: u32,
-    ) -> Result<bpf::TestRunResult, Error> {
-        let hook = "egress";
-        let program = self.inner.programs.iter().find(|p| p.hook.name == hook);
-        let program = program.ok_or(Error::Missing { name: hook })?;
-        bpf::test_run(program.fd.as_fd(), frame, ifindex, repeat).map_err(|source| Error::Attach {
-            hook,
-            action: "a test run",
-            source,
-        })
-    }
-
-    /// Runs a program that decides nothing on a frame, as [`Kernel::test_egress`] runs ours: the part
-    /// of its time that is the test run's own.
-    pub fn test_nothing(
-        frame: &[u8],
-        ifindex: u32,
-        repeat: u32,
-    ) -> Result<bpf::TestRunResult, Error> {
-        let failed = |action| {
-            move |source| Error::Attach {
-                hook: "nothing",
-                action,
-                source,
-            }
-        };
-        let program = bpf::load_passing().map_err(failed("loading"))?;
-        bpf::test_run(program.as_fd(), frame, ifindex, repeat).map_err(failed("a test run"))
     }
 
     /// Brings the table of this host's addresses up to date, once.

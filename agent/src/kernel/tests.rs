@@ -11,6 +11,7 @@ mod worker;
 
 mod cgroups;
 mod events;
+mod full;
 mod grants;
 mod lifecycle;
 mod lines;
@@ -18,4 +19,6 @@ mod packets;
 mod resolver;
 mod sockets;
 mod swaps;
+mod takeover;
 mod tls;
+mod verifier;

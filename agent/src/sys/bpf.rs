@@ -20,6 +20,7 @@ const PROG_TEST_RUN: i64 = 10;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_CREATE: i64 = 28;
 const LINK_UPDATE: i64 = 29;
+const ENABLE_STATS: i64 = 32;
 const LINK_DETACH: i64 = 34;
 
 /// The attributes of one command, in the kernel's layout (`union bpf_attr`, linux/bpf.h).
@@ -50,6 +51,7 @@ attributes! {
     struct LinkCreate { program: u32, target: u32, attach_type: u32, flags: u32, }
     struct LinkUpdate { link: u32, program: u32, flags: u32, expected: u32, }
     struct LinkDetach { target: u32, }
+    struct EnableStats { kind: u32, }
     struct TestRun {
         program: u32, retval: u32, size_in: u32, size_out: u32, data_in: u64, data_out: u64,
         repeat: u32, duration: u32, context_size_in: u32, context_size_out: u32,
@@ -195,6 +197,38 @@ pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
         max_entries,
         id,
     })
+}
+
+/// What the kernel counts for a program (`struct bpf_prog_info`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProgramInfo {
+    /// Instructions that the verifier went through to accept it (Linux 5.16; 0 before).
+    pub verified: u32,
+    /// Nanoseconds that it has run while a descriptor of [`count_runs`] was open.
+    pub run_ns: u64,
+    /// How often it has run meanwhile.
+    pub runs: u64,
+}
+
+/// Asks what the kernel counts for a program.
+pub fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    /// Bytes of the structure up to the end of the word that holds `verified_insns`, in words.
+    const WORDS: usize = 28;
+    let words = info::<[u64; WORDS]>(program)?;
+    let [.., run_ns, runs, _recursion_misses, verified] = words;
+    #[expect(clippy::cast_possible_truncation, reason = "the field has 32 bits")]
+    Ok(ProgramInfo {
+        verified: verified.to_le() as u32,
+        run_ns,
+        runs,
+    })
+}
+
+/// Has the kernel count and time the runs of every program, until the descriptor is dropped.
+pub fn count_runs() -> io::Result<OwnedFd> {
+    /// `BPF_STATS_RUN_TIME`
+    const RUN_TIME: u32 = 0;
+    call(ENABLE_STATS, &mut EnableStats { kind: RUN_TIME }).map(owned)
 }
 
 fn info<T: Copy + Default>(fd: BorrowedFd<'_>) -> io::Result<T> {

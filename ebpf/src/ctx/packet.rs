@@ -43,6 +43,9 @@ pub(crate) struct Header {
     pub(crate) shape: Shape,
 }
 
+// Zeros are a header: numbers, and the shape with that number.
+const _: () = assert!(Shape::Plain as u8 == 0);
+
 impl Header {
     /// Those that a global function was handed.
     #[inline(always)]
@@ -51,12 +54,11 @@ impl Header {
         unsafe { header.as_ref() }
     }
 
-    /// To be read into. All of it is written, gaps too: Linux 6.1 hands on no memory that was never
-    /// written.
+    /// Zeros where one is to be read into. All of it is written, gaps too: Linux 6.1 hands on no memory
+    /// that was never written. In place: a header that is handed over by value is copied, byte by byte.
     #[inline(always)]
-    pub(crate) fn blank() -> Self {
-        let mut header = MaybeUninit::<Self>::uninit();
-        let words = header.as_mut_ptr().cast::<u64>();
+    fn blank(room: &mut MaybeUninit<Self>) {
+        let words = room.as_mut_ptr().cast::<u64>();
         let mut word = 0;
         while word < size_of::<Self>() / size_of::<u64>() {
             // SAFETY: in the header.
@@ -65,8 +67,6 @@ impl Header {
             unsafe { word_at.write_volatile(0) };
             word += 1;
         }
-        // SAFETY: zeros are a header: numbers, and the shape whose number is 0.
-        unsafe { header.assume_init() }
     }
 }
 
@@ -119,10 +119,15 @@ impl Packet {
         unsafe { bpf_skb_ancestor_cgroup_id(self.0, level) }
     }
 
-    /// Reads the headers; `false` for what is neither IPv4 nor IPv6 or too short to be either.
+    /// Reads the headers; `None` for what is neither IPv4 nor IPv6 or too short to be either.
     #[inline(always)]
-    pub(crate) fn read(&self, header: &mut Header) -> bool {
-        read_header(self.0, header) != 0
+    pub(crate) fn read<'a>(&self, room: &'a mut MaybeUninit<Header>) -> Option<&'a Header> {
+        Header::blank(room);
+        if read_header(self.0, room.as_mut_ptr()) == 0 {
+            return None;
+        }
+        // SAFETY: written above, wholly; zeros are a header too, as asserted above.
+        Some(unsafe { room.assume_init_ref() })
     }
 
     /// Whether a TCP packet would open a connection to this socket: whatever comes to a listener (an

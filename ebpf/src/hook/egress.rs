@@ -3,6 +3,8 @@
 //! A packet to the verified destination of its socket passes at once; everything else is decided in
 //! full, whatever connect or sendmsg said before.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
 use common::{
     decide::{Quota, Rules, decide},
@@ -63,11 +65,10 @@ pub(crate) fn run(packet: &Packet) -> i32 {
     {
         return PASS;
     }
-    let mut header = Header::blank();
-    if !packet.read(&mut header) {
+    let mut room = MaybeUninit::uninit();
+    let Some(header) = packet.read(&mut room) else {
         return refuse_shapeless(known);
-    }
-    let header = &header;
+    };
     let state = match known {
         Some(state) => state,
         None => match adopt(packet, header) {

@@ -1,6 +1,8 @@
 //! `cgroup_skb/ingress`: nobody dials a worker. TCP comes in only as the answer to a connection
 //! that the worker opened, UDP only from an address and port to which the worker may send.
 
+use core::mem::MaybeUninit;
+
 use common::{
     decide::decide,
     event::Hook,
@@ -20,15 +22,15 @@ use crate::{
 
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
-    let mut header = Header::blank();
-    if !packet.read(&mut header) {
+    let mut room = MaybeUninit::uninit();
+    let Some(header) = packet.read(&mut room) else {
         return REFUSE;
-    }
+    };
     match header.protocol {
-        TCP if packet.is_unwelcome(&header) => refuse(packet, &header, Reason::Inbound),
+        TCP if packet.is_unwelcome(header) => refuse(packet, header, Reason::Inbound),
         TCP => PASS,
-        UDP => judge(packet, &header),
-        _ => refuse(packet, &header, Reason::Inbound),
+        UDP => judge(packet, header),
+        _ => refuse(packet, header, Reason::Inbound),
     }
 }
 

@@ -247,22 +247,61 @@ fn a_real_handshake_of_rustls_passes_and_its_session_lives() {
     assert_eq!(scene.world.tls.bytes(), before);
 }
 
+/// What a socket does after its first connection has shown an allowed name and was dissolved, and
+/// whether it may: at the same address, at another of an allowed name, with the SYN, and as the other
+/// family.
+const AGAIN: &[(&str, bool)] = &[
+    (
+        "connect 93.184.216.34:8443; payload hello other.example; send",
+        false,
+    ),
+    (
+        "connect 93.184.216.34:8443; payload hello site.example; send",
+        true,
+    ),
+    (
+        "connect 93.184.216.40:8443; payload hello other.example; send",
+        false,
+    ),
+    (
+        "connect 93.184.216.40:8443; payload hello apart.example; send",
+        true,
+    ),
+    (
+        "payload hello other.example; sendto 93.184.216.34:8443 5 fastopen",
+        false,
+    ),
+    (
+        "connect 93.184.216.34:8443; payload hex 17030300050102030405; send",
+        false,
+    ),
+];
+
 #[test]
 fn a_socket_connected_again_owes_its_name_again() {
     let scene = Scene::new();
     let (mut fenced, mut bare) = (scene.prober(), scene.world.bare_prober());
     resolve(&mut fenced);
-    let script = format!(
-        "{DIAL}; payload hello site.example; send; recv; connect unspec; \
-         connect 93.184.216.34:8443; payload hello other.example; send; patience 1500; recv"
-    );
-    assert!(ask(&mut bare, &script).ok, "control");
-    let answer = ask(&mut fenced, &script);
-    assert!(!answer.ok, "{answer:?}");
-    assert!(
-        answer.received > 0,
-        "the first connection was well: {answer:?}"
-    );
+    assert!(ask(&mut fenced, "ask udp 8.8.8.8:53 apart.example A").ok);
+    let apart = SocketAddr::from(([93, 184, 216, 40], 8443));
+    let all = || arrived(&scene) + scene.world.lab.servers().seen(apart).bytes;
+    let bytes = |prober: &mut Prober, script: &str| {
+        let before = all();
+        let answer = ask(prober, script);
+        (answer, all() - before)
+    };
+    let first = format!("{DIAL}; payload hello site.example; send; recv");
+    let (_, once) = bytes(&mut bare, &first);
+    for (again, may) in AGAIN {
+        let script = format!("{first}; connect unspec; {again}; patience 1500; recv");
+        let (control, both) = bytes(&mut bare, &script);
+        assert!(control.ok && both > once, "control: {again}: {control:?}");
+        let (answer, came) = bytes(&mut fenced, &script);
+        assert_eq!(answer.ok, *may, "{again}: {answer:?}");
+        assert!(answer.received > 0, "the first was well: {answer:?}");
+        let expected = if *may { both } else { once };
+        assert_eq!(came, expected, "{again}");
+    }
 }
 
 #[test]

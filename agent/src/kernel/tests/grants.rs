@@ -20,13 +20,13 @@ use crate::{
     policy::compiled::CompiledPolicy,
 };
 
-const LONG: Duration = Duration::from_mins(1);
+pub(super) const LONG: Duration = Duration::from_mins(1);
 
-fn names(rules: &[(u64, u16, u16)]) -> Arc<CompiledPolicy> {
+pub(super) fn names(rules: &[(u64, u16, u16)]) -> Arc<CompiledPolicy> {
     with_names(&policy(Mode::Enforce, NO_LIMITS, &[]), rules)
 }
 
-fn range(rule: u64, protocol: u16, port: u16, flags: u8) -> PortRange {
+pub(super) fn range(rule: u64, protocol: u16, port: u16, flags: u8) -> PortRange {
     PortRange {
         rule: RuleId(rule),
         low: port,
@@ -37,11 +37,11 @@ fn range(rule: u64, protocol: u16, port: u16, flags: u8) -> PortRange {
     }
 }
 
-fn at(text: &str) -> Address {
+pub(super) fn at(text: &str) -> Address {
     Address::from(text.parse::<IpAddr>().unwrap())
 }
 
-fn give(grants: &Grants, session: SessionId, address: &str, ranges: &[PortRange]) {
+pub(super) fn give(grants: &Grants, session: SessionId, address: &str, ranges: &[PortRange]) {
     grants
         .give(session, at(address), ranges, BootTime::now() + LONG)
         .unwrap();

@@ -8,6 +8,7 @@ use std::{
 
 use common::{
     decide::Mode,
+    event::Hook,
     flow::{TCP, UDP},
     limits::CLIENTS_PER_SECOND,
     verdict::Reason,
@@ -16,13 +17,16 @@ use common::{
 use super::{
     lab::{Fence, Lab},
     policies::{NO_LIMITS, policy},
+    worker::Kept,
 };
 use crate::kernel::{Error, RESOLVER_PORT_END, clients::CLIENT_LIFE};
 
 const PORT: u16 = 1023;
 
 /// A stand-in for the resolver: echoes, and says who asked.
-struct Resolver {
+pub(super) struct Resolver {
+    /// Its endpoints, on 127.0.0.1 and `::1`.
+    endpoints: Vec<UdpSocket>,
     asked: std::sync::mpsc::Receiver<SocketAddr>,
     accepted: std::sync::mpsc::Receiver<SocketAddr>,
 }
@@ -31,9 +35,11 @@ impl Resolver {
     fn new() -> Self {
         let (say, asked) = std::sync::mpsc::channel();
         let (accept, accepted) = std::sync::mpsc::channel();
+        let mut endpoints = Vec::new();
         for host in ["127.0.0.1", "[::1]"] {
             let address = format!("{host}:{PORT}");
             let socket = UdpSocket::bind(&address).unwrap();
+            endpoints.push(socket.try_clone().unwrap());
             let say = say.clone();
             thread::spawn(move || {
                 let mut buffer = [0; 512];
@@ -51,10 +57,14 @@ impl Resolver {
                 }
             });
         }
-        Self { asked, accepted }
+        Self {
+            endpoints,
+            asked,
+            accepted,
+        }
     }
 
-    fn next(&self) -> SocketAddr {
+    pub(super) fn next(&self) -> SocketAddr {
         self.asked.recv_timeout(Duration::from_secs(2)).unwrap()
     }
 
@@ -63,7 +73,7 @@ impl Resolver {
     }
 }
 
-fn fence() -> (Lab, Resolver, Fence) {
+pub(super) fn fence() -> (Lab, Resolver, Fence) {
     let lab = Lab::new();
     let resolver = Resolver::new();
     let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
@@ -182,12 +192,46 @@ fn the_resolver_is_reached_by_port_53_only_and_by_nobody_else_answered() {
     assert_eq!(fence.count(Reason::Inbound), 1);
     assert_eq!(worker.ask("udp-to 8.8.8.8:53"), "ok");
     assert_eq!(worker.ask("udp-receive"), "4 from 8.8.8.8:53");
+}
 
-    // A socket that never asked gets nothing from the resolver's port.
-    assert_eq!(worker.ask("udp-bind 127.0.0.1:0"), "ok");
-    let port: u16 = worker.ask("udp-port").parse().unwrap();
-    liar.send_to(b"a lie", ("127.0.0.1", port)).unwrap();
-    assert_eq!(worker.ask("udp-receive"), "EAGAIN");
+/// A worker that got a datagram without having asked could be fed by whoever makes the resolver send
+/// one.
+#[test]
+fn who_never_asked_gets_nothing_from_the_resolver() {
+    let (_lab, resolver, mut fence) = fence();
+    let (_, mut worker) = fence.worker();
+    let mut refused = 0;
+    for (endpoint, own, server) in [
+        (0, "127.0.0.1:0", "8.8.8.8:53"),
+        (1, "[::1]:0", "[2001:4860:4860::8888]:53"),
+    ] {
+        let endpoint = &resolver.endpoints[endpoint];
+        let bind = format!("udp-bind {own}");
+        let mut control = Kept::default();
+        let port = |answer: String| answer.parse::<u16>().unwrap();
+        let host = endpoint.local_addr().unwrap().ip();
+        let send = |port| endpoint.send_to(b"unasked", (host, port)).unwrap();
+
+        assert_eq!(control.ask(&bind), "ok");
+        send(port(control.ask("udp-port")));
+        let from = endpoint.local_addr().unwrap();
+        assert_eq!(control.ask("udp-receive"), format!("7 from {from}"));
+
+        assert_eq!(worker.ask(&bind), "ok");
+        let own = port(worker.ask("udp-port"));
+        send(own);
+        assert_eq!(worker.ask("udp-receive"), "EAGAIN", "{server}");
+        refused += 1;
+        assert_eq!(fence.count(Reason::Inbound), refused, "{server}");
+
+        // The same socket, once it has asked.
+        assert_eq!(worker.ask(&format!("udp-to {server}")), "ok");
+        assert_eq!(resolver.next().port(), own);
+        assert_eq!(worker.ask("udp-receive"), format!("4 from {server}"));
+        send(own);
+        assert_eq!(worker.ask("udp-receive"), format!("7 from {server}"));
+        assert_eq!(fence.count(Reason::Inbound), refused, "{server}");
+    }
 }
 
 #[test]
@@ -208,18 +252,33 @@ fn without_a_resolver_port_53_is_refused() {
 #[test]
 fn clients_are_bounded_and_go() {
     let (_lab, resolver, mut fence) = fence();
+    let runtime = super::lab::runtime();
+    let _entered = runtime.enter();
+    let mut events = fence.kernel.events().unwrap();
     let (session, mut worker) = fence.worker();
+    let (_, mut other) = fence.worker();
     let clients = fence.kernel.clients();
-    let mut refused = 0;
-    let begin = Instant::now();
-    for _ in 0..2 * CLIENTS_PER_SECOND {
-        refused += u32::from(worker.ask("udp 8.8.8.8:53") != "ok");
-    }
-    let asked = 2 * CLIENTS_PER_SECOND - refused;
-    let seconds = u32::try_from(begin.elapsed().as_secs()).unwrap() + 2;
-    assert!(asked <= seconds * CLIENTS_PER_SECOND);
+    let answer = worker.ask(&format!("udp-many 8.8.8.8:53 {}", 4 * CLIENTS_PER_SECOND));
+    let numbers: Vec<u32> = answer.split(' ').map(|n| n.parse().unwrap()).collect();
+    let [sent, refused, seconds] = numbers[..] else {
+        panic!("{answer}");
+    };
+    assert_eq!(sent + refused, 4 * CLIENTS_PER_SECOND);
+    assert!(sent >= CLIENTS_PER_SECOND, "{answer}");
+    // It begins somewhere in the first second and ends somewhere in the last.
+    assert!(sent <= (seconds + 2) * CLIENTS_PER_SECOND, "{answer}");
+    assert!(refused > 0, "{answer}");
+    assert_eq!(fence.count(Reason::QueryLimit), u64::from(refused));
+    let told = events.try_next().unwrap();
+    assert_eq!(told.reason, Reason::QueryLimit as u8);
+    assert_eq!((told.session, told.hook), (session, Hook::Egress as u8));
+    assert_eq!(
+        other.ask("udp 8.8.8.8:53"),
+        "ok",
+        "the bound is each one's own"
+    );
     let held = fence.kernel.inner.maps.clients.keys().unwrap().len();
-    assert!(held > 0 && held <= asked as usize);
+    assert_eq!(held, sent as usize + 1);
     thread::sleep(CLIENT_LIFE);
     assert!(clients.sweep().unwrap() > 0);
     assert!(fence.kernel.inner.maps.clients.keys().unwrap().is_empty());

@@ -1,18 +1,24 @@
 //! A worker: this binary again, told by its environment to enter a cgroup and try things.
 
+mod streams;
+
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
-    sys::socket::{
-        AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt::Ipv6V6Only,
+    sys::{
+        resource::{Resource, setrlimit},
+        socket::{
+            AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket,
+            sockopt::Ipv6V6Only,
+        },
     },
 };
 
@@ -93,26 +99,31 @@ fn role() {
     let mut kept = Kept::default();
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
-        let answer = match kept.carry_out(&line) {
+        println!("{MARK}{}", kept.ask(&line));
+    }
+}
+
+/// Sockets that stay open from one line to the next. In the test's own process, which no fence is
+/// about, it is the control of what a worker is refused.
+#[derive(Default)]
+pub(super) struct Kept {
+    stream: Option<TcpStream>,
+    datagrams: Option<UdpSocket>,
+    many: Vec<UdpSocket>,
+    listener: Option<TcpListener>,
+}
+
+impl Kept {
+    pub(super) fn ask(&mut self, line: &str) -> String {
+        match self.carry_out(line) {
             Ok(text) => text,
             Err(error) => error.raw_os_error().map_or_else(
                 || format!("{:?}", error.kind()),
                 |errno| format!("{:?}", Errno::from_raw(errno)),
             ),
-        };
-        println!("{MARK}{answer}");
+        }
     }
-}
 
-/// Sockets that stay open from one line to the next.
-#[derive(Default)]
-struct Kept {
-    stream: Option<TcpStream>,
-    datagrams: Option<UdpSocket>,
-    listener: Option<TcpListener>,
-}
-
-impl Kept {
     fn carry_out(&mut self, line: &str) -> std::io::Result<String> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let address = || rest.parse::<SocketAddr>().unwrap();
@@ -120,17 +131,12 @@ impl Kept {
             "hello" => {}
             "tcp" => drop(TcpStream::connect_timeout(&address(), scaled(WAIT))?),
             "tcp-keep" => self.stream = Some(TcpStream::connect_timeout(&address(), scaled(WAIT))?),
+            "tcp-keep-mss" => self.dial_with_mss(rest)?,
+            "fast-open" => return self.fast_open(rest),
+            "fast-open-connect" => return self.fast_open_connect(rest),
             // Bytes in hexadecimal digits, each word in a write of its own.
             "stream-write" => return self.stream_write(rest),
-            "stream-urgent" => {
-                use std::os::fd::AsRawFd;
-                let stream = self.stream.as_ref().unwrap();
-                nix::sys::socket::send(
-                    stream.as_raw_fd(),
-                    &bytes(rest),
-                    nix::sys::socket::MsgFlags::MSG_OOB,
-                )?;
-            }
+            "stream-urgent" => self.stream_urgent(rest)?,
             "stream-end" => return self.stream_end(),
             "stream-echo" => return self.stream_echo(),
             "stream-local" => {
@@ -157,6 +163,7 @@ impl Kept {
                     .send_to(b"ping", address())?;
             }
             "udp-flood" => return flood(address()),
+            "udp-many" => return self.many(rest),
             "udp-connect" => self.datagrams.as_ref().unwrap().connect(address())?,
             "udp-send" => drop(self.datagrams.as_ref().unwrap().send(b"ping")?),
             "udp-port" => {
@@ -182,48 +189,26 @@ impl Kept {
         Ok("ok".to_owned())
     }
 
-    fn stream_write(&mut self, pieces: &str) -> std::io::Result<String> {
-        let stream = self.stream.as_mut().unwrap();
-        stream.set_nodelay(true)?;
-        for (n, piece) in pieces.split(' ').enumerate() {
-            if n > 0 {
-                std::thread::sleep(Duration::from_millis(20));
+    /// Opens so many sockets, then sends once from each: how many times that went well, how many
+    /// times it was EPERM, and in how many whole seconds.
+    fn many(&mut self, rest: &str) -> std::io::Result<String> {
+        let (to, count) = rest.split_once(' ').unwrap();
+        let (to, count): (SocketAddr, u64) = (to.parse().unwrap(), count.parse().unwrap());
+        setrlimit(Resource::RLIMIT_NOFILE, count + 64, count + 64)?;
+        self.many = (0..count)
+            .map(|_| unconnected(to))
+            .collect::<Result<_, _>>()?;
+        let (mut sent, mut refused) = (0_u64, 0_u64);
+        let begin = Instant::now();
+        for socket in &self.many {
+            match socket.send_to(b"ping", to) {
+                Ok(_) => sent += 1,
+                Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => refused += 1,
+                Err(error) => return Err(error),
             }
-            stream.write_all(&bytes(piece))?;
         }
-        Ok("ok".to_owned())
+        Ok(format!("{sent} {refused} {}", begin.elapsed().as_secs()))
     }
-
-    /// Waits until the other side or somebody else ends the stream.
-    fn stream_end(&mut self) -> std::io::Result<String> {
-        let stream = self.stream.as_mut().unwrap();
-        stream.set_read_timeout(Some(scaled(WAIT)))?;
-        while stream.read(&mut [0; 4096])? > 0 {}
-        Ok("closed".to_owned())
-    }
-
-    fn stream_echo(&mut self) -> std::io::Result<String> {
-        let stream = self.stream.as_mut().unwrap();
-        stream.set_read_timeout(Some(scaled(WAIT)))?;
-        stream.write_all(b"ping")?;
-        let mut back = [0; 4];
-        stream.read_exact(&mut back)?;
-        Ok("ok".to_owned())
-    }
-}
-
-/// The bytes of hexadecimal digits.
-fn bytes(digits: &str) -> Vec<u8> {
-    let digit = |at| {
-        char::to_digit(at, 16)
-            .and_then(|d| u8::try_from(d).ok())
-            .unwrap()
-    };
-    let digits: Vec<u8> = digits.chars().map(digit).collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect()
 }
 
 /// Sends many datagrams that are refused; the answer is the last error.
