@@ -107,6 +107,14 @@ impl Servers {
         }
     }
 
+    /// Whether a server answers: it is asked for the name servers of the root, which every resolver
+    /// knows and which tell it nothing.
+    pub(super) async fn reach(&self) -> Result<(), AskError> {
+        let chain = Chain::new(Name::root(), RecordType::NS);
+        let heard = self.try_twice(&chain, Instant::now() + PATIENCE).await;
+        heard.map(|_whatever| ())
+    }
+
     async fn try_twice(&self, chain: &Chain, deadline: Instant) -> Result<Heard, AskError> {
         let mut last = AskError::TimedOut;
         for _ in 0..TRIES {

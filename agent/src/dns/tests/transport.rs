@@ -110,6 +110,39 @@ async fn connections_are_bounded_and_lying_frames_end_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_is_closed_and_a_waiting_one_is_not() {
+    const IDLE: Duration = Duration::from_millis(200);
+    let upstream = StandIn::new(|query, _| {
+        std::thread::sleep(4 * IDLE);
+        addresses(query, 300, &public(1))
+    });
+    let case = Case::with(Settings {
+        upstream: Upstream::Plain(vec![upstream.address]),
+        limits: Limits {
+            connection_idle: IDLE,
+            ..Limits::DEFAULT
+        },
+        ..Settings::default()
+    });
+    let bytes = query("api.example.", RecordType::A).to_vec().expect("wire");
+    let (mut silent, mut half, mut waiting) =
+        (dial(&case).await, dial(&case).await, dial(&case).await);
+    half.write_all(&[0, 40, 1]).await.expect("written");
+    write(&mut waiting, &bytes).await;
+    let start = Instant::now();
+    for closed in [&mut silent, &mut half] {
+        assert_eq!(closed.read(&mut [0; 1]).await.expect("the end"), 0);
+        assert!(start.elapsed() >= IDLE);
+        assert!(start.elapsed() < 4 * IDLE, "{:?}", start.elapsed());
+    }
+    assert_eq!(told(&read(&mut waiting).await), ["8.8.8.1"]);
+    assert_eq!(waiting.read(&mut [0; 1]).await.expect("the end"), 0);
+    while case.server.stats().connections > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_server_costs_the_patience_and_is_back_at_once() {
     let upstream = StandIn::new(|_, _| Vec::new());
     let case = Case::new(upstream.address);
