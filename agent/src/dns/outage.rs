@@ -71,7 +71,9 @@ impl State {
 fn is_answer(error: &AskError) -> bool {
     match error {
         AskError::Net(NetError::Dns(_)) | AskError::Answer(_) | AskError::Name(_) => true,
-        AskError::NoServer | AskError::TimedOut | AskError::Net(_) => false,
+        AskError::NoServer | AskError::TimedOut | AskError::Certificate(_) | AskError::Net(_) => {
+            false
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
     standin::{Over, StandIn, addresses, public, reply},
     told,
 };
-use crate::dns::{Limits, PATIENCE, Settings, TlsServer, Upstream};
+use crate::dns::{Limits, PATIENCE, Settings, TlsServer, Upstream, inquire};
 
 async fn dial(case: &Case) -> TcpStream {
     TcpStream::connect(("127.0.0.1", case.port))
@@ -239,16 +239,20 @@ fn certificate(folder: &Path, name: &str) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-fn over_tls(server: &StandIn, name: &str, roots: &Path) -> Case {
+fn upstream_over_tls(server: &StandIn, name: &str, roots: &Path) -> Upstream {
     let servers = vec![TlsServer {
         address: server.address,
         name: name.to_owned(),
     }];
+    Upstream::Tls {
+        servers,
+        roots: roots.to_owned(),
+    }
+}
+
+fn over_tls(server: &StandIn, name: &str, roots: &Path) -> Case {
     Case::with(Settings {
-        upstream: Upstream::Tls {
-            servers,
-            roots: roots.to_owned(),
-        },
+        upstream: upstream_over_tls(server, name, roots),
         ..Settings::default()
     })
 }
@@ -273,10 +277,18 @@ async fn over_tls_only_the_named_server_is_believed() {
     }
     assert!(!upstream.asked().is_empty());
     let before = upstream.asked().len();
-    let case = over_tls(&upstream, "other.example", &roots);
-    assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);
-    let case = over_tls(&upstream, "dns.example", &other.path().join("roots.pem"));
-    assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);
+    let strange = other.path().join("roots.pem");
+    for (name, roots, why) in [
+        ("other.example", &roots, "not valid for name"),
+        ("dns.example", &strange, "UnknownIssuer"),
+    ] {
+        let case = over_tls(&upstream, name, roots);
+        assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);
+        let upstream = upstream_over_tls(&upstream, name, roots);
+        let heard = inquire(&upstream).await.expect("a transport").remove(0);
+        let error = heard.answer.expect_err("believed").to_string();
+        assert!(error.contains(why), "{error}");
+    }
     assert_eq!(
         upstream.asked().len(),
         before,
