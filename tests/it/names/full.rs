@@ -16,6 +16,8 @@ use super::scene::{Scene, ask, egress};
 /// Addresses of one name: as many as the resolver takes.
 const ADDRESSES: u32 = 64;
 const NAMES: u32 = GRANTS_PER_SESSION_MAX / ADDRESSES;
+/// A code and the addresses.
+const VALUES: usize = 1 + ADDRESSES as usize;
 const WILDCARD: &str = "*.bench.example";
 
 /// More names under wildcards than the default.
@@ -52,7 +54,7 @@ fn dial(prober: &mut Prober, address: IpAddr) -> String {
 fn fill(prober: &mut Prober) {
     for number in 0..NAMES {
         let values = resolve(prober, &name(number));
-        assert_eq!(values.len() as u32, 1 + ADDRESSES, "{number}: {values:?}");
+        assert_eq!(values.len(), VALUES, "{number}: {values:?}");
     }
 }
 
@@ -81,11 +83,11 @@ fn a_session_with_all_its_grants_is_refused_alone_and_it_is_told() {
     assert!((grown("stockade_grants_refused_total", &[]) - f64::from(ADDRESSES)).abs() < 0.1);
     // What it has it keeps.
     assert_eq!(dial(&mut greedy, address(NAMES - 1, 9)), "");
-    assert_eq!(resolve(&mut greedy, &name(0)).len() as u32, 1 + ADDRESSES);
+    assert_eq!(resolve(&mut greedy, &name(0)).len(), VALUES);
     // Nobody else notices.
     for number in [NAMES, 0] {
         let values = resolve(&mut modest, &name(number));
-        assert_eq!(values.len() as u32, 1 + ADDRESSES, "{values:?}");
+        assert_eq!(values.len(), VALUES, "{values:?}");
         assert_eq!(dial(&mut modest, address(number, 3)), "");
     }
     scene.end();
@@ -104,7 +106,7 @@ fn what_a_push_takes_away_makes_room() {
     assert_eq!(resolve(&mut worker, "v4.example").len(), 2);
     scene.replace("prober", &egress());
     let values = resolve(&mut worker, &name(0));
-    assert_eq!(values.len() as u32, 1 + ADDRESSES, "{values:?}");
+    assert_eq!(values.len(), VALUES, "{values:?}");
     for last in [0, ADDRESSES - 1] {
         let refused = dial(&mut worker, address(0, last));
         assert_eq!(refused, "", "an answer without its grant: {last}");
