@@ -20,6 +20,7 @@ mod tasks;
 
 pub use error::{LaunchError, StartError, SuggestError, chain, told};
 pub use explained::explained;
+pub use names::upstream;
 pub use policies::ReloadError;
 pub use session::{CommandLine, Finished, Order, Session, Stdio};
 pub use setup::{Ending, PolicySource, Setup, sweep_abandoned};

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod bare;
 pub mod binary;
 pub mod cgroup;
+mod datagram;
 pub mod dns;
 pub mod leftovers;
 pub mod metrics;

@@ -3,28 +3,22 @@
 
 use std::{
     collections::BTreeMap,
-    io::{IoSlice, IoSliceMut, Read as _, Write as _},
-    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockaddrIn6, recvmsg, sendmsg,
-    setsockopt, shutdown, sockopt,
-};
+use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::netns::Netns;
+use crate::{datagram::Datagrams, netns::Netns};
 
-const UDP_WAKE: Duration = Duration::from_millis(50);
 const CHUNK_BYTES: usize = 64 << 10;
-const UDP_QUEUE_BYTES: usize = 16 << 20;
 
 /// What listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,13 +122,10 @@ impl Servers {
                 Ok(())
             }
             Listener::UdpEcho(port) => {
-                let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))
-                    .with_context(|| format!("udp port {port}"))?;
-                socket.set_read_timeout(Some(UDP_WAKE))?;
-                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-                setsockopt(&socket, sockopt::RcvBufForce, &UDP_QUEUE_BYTES)?;
-                self.threads
-                    .push(std::thread::spawn(move || udp_echo(&socket, port, &state)));
+                let datagrams = Datagrams::bind(port, CHUNK_BYTES)?;
+                self.threads.push(std::thread::spawn(move || {
+                    udp_echo(datagrams, port, &state);
+                }));
                 Ok(())
             }
         }
@@ -263,46 +254,15 @@ fn http(stream: &mut TcpStream, note: &mut dyn FnMut(usize)) -> std::io::Result<
     )
 }
 
-fn udp_echo(socket: &UdpSocket, port: u16, state: &State) {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo);
+fn udp_echo(mut datagrams: Datagrams, port: u16, state: &State) {
     while !state.ended.load(Ordering::Relaxed) {
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let Ok(message) = recvmsg::<SockaddrIn6>(
-            socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            MsgFlags::empty(),
-        ) else {
+        let Some(datagram) = datagrams.receive() else {
             continue;
         };
-        let length = message.bytes;
-        let information = message.cmsgs().ok().and_then(|mut all| {
-            all.find_map(|one| {
-                if let ControlMessageOwned::Ipv6PacketInfo(information) = one {
-                    Some(information)
-                } else {
-                    None
-                }
-            })
-        });
-        let (Some(information), Some(peer)) = (information, message.address) else {
-            continue;
-        };
-        let address = IpAddr::from(Ipv6Addr::from(information.ipi6_addr.s6_addr));
-        state.note(canonical(SocketAddr::new(address, port)), |seen| {
+        state.note(SocketAddr::new(datagram.to, port), |seen| {
             seen.datagrams += 1;
-            seen.bytes += length as u64;
+            seen.bytes += datagram.bytes.len() as u64;
         });
-        let payload = buffer.get(..length).unwrap_or_default();
-        // The answer is best effort, as datagrams are: a multicast address can not be a source.
-        sendmsg(
-            socket.as_raw_fd(),
-            &[IoSlice::new(payload)],
-            &[ControlMessage::Ipv6PacketInfo(&information)],
-            MsgFlags::empty(),
-            Some(&peer),
-        )
-        .ok();
+        datagram.back.send(datagram.bytes);
     }
 }

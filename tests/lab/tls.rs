@@ -21,7 +21,7 @@ use rustls::{
     crypto::ring,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
     server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 
 use crate::netns::Netns;
@@ -48,6 +48,7 @@ type Visits = Arc<Mutex<Vec<Visit>>>;
 pub struct TlsServers {
     visits: Visits,
     authority: PathBuf,
+    certificates: Arc<Certificates>,
     listeners: Vec<TcpListener>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -58,16 +59,14 @@ impl TlsServers {
     /// share a certificate.
     pub fn start(world: &Netns, folder: &Path, ports: &[u16], names: &[&str]) -> Result<Self> {
         let authority = folder.join("world.crt");
-        let chosen = Arc::new(Certificates::make(&authority, names)?);
-        let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(chosen);
+        let certificates = Arc::new(Certificates::make(&authority, names)?);
+        let mut config = config(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let config = Arc::new(config);
         let mut servers = Self {
             visits: Visits::default(),
             authority,
+            certificates,
             listeners: Vec::new(),
             threads: Vec::new(),
         };
@@ -87,6 +86,15 @@ impl TlsServers {
     /// The certificate that clients must trust.
     pub fn authority(&self) -> &Path {
         &self.authority
+    }
+
+    /// The certificate of one name, for a server of another protocol whose clients do not say whom they
+    /// mean.
+    pub fn certificate_of(&self, name: &str) -> Result<Arc<ServerConfig>> {
+        let certified = self.certificates.by_name.get(name);
+        let certified = certified.with_context(|| format!("`{name}` has no certificate"))?;
+        let only = SingleCertAndKey::from(CertifiedKey::clone(certified));
+        Ok(Arc::new(config(Arc::new(only))?))
     }
 
     /// Every connection so far.
@@ -124,6 +132,14 @@ impl Drop for TlsServers {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn config(certificates: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig> {
+    let builder = ServerConfig::builder_with_provider(ring::default_provider().into());
+    Ok(builder
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates))
 }
 
 /// The certificates by name; a name that has none, or no name, gets the first.

@@ -180,9 +180,10 @@ impl Engine {
     }
 }
 
-/// What the resolver is told of the configuration.
-fn settings(dns: &config::Dns, is_local: IsLocal) -> Settings {
-    let upstream = match (&dns.upstreams, &dns.tls) {
+/// Whom the resolver asks by this configuration.
+#[must_use]
+pub fn upstream(dns: &config::Dns) -> Upstream {
+    match (&dns.upstreams, &dns.tls) {
         (Upstreams::Host, _) => Upstream::ResolvConf(PathBuf::from(RESOLV_CONF)),
         (Upstreams::Servers(servers), None) => Upstream::Plain(servers.clone()),
         (Upstreams::Servers(servers), Some(name)) => Upstream::Tls {
@@ -195,9 +196,13 @@ fn settings(dns: &config::Dns, is_local: IsLocal) -> Settings {
                 .collect(),
             roots: dns.tls_roots.clone(),
         },
-    };
+    }
+}
+
+/// What the resolver is told of the configuration.
+fn settings(dns: &config::Dns, is_local: IsLocal) -> Settings {
     Settings {
-        upstream,
+        upstream: upstream(dns),
         refusal: match dns.refusal {
             Refusal::Nxdomain => crate::dns::Refusal::NxDomain,
             Refusal::Refused => crate::dns::Refusal::Refused,
@@ -230,11 +235,20 @@ impl Askers for Doors {
                 tracing::warn!(error = chain(&error), "client of the resolver not read");
                 None
             })?;
+        self.again(session)
+    }
+
+    fn again(&self, session: SessionId) -> Option<Asker> {
         let engine = self.engine.upgrade()?;
         // The policy that is in force now, not the one of the launch: a push holds at once.
         let id = engine.sessions.policy_of(session)?;
-        let policy = engine.policies.current().policy(id)?;
-        Some(Asker { session, policy })
+        let set = engine.policies.current();
+        let loaded = set.policy(id)?;
+        Some(Asker {
+            session,
+            policy: Arc::clone(&loaded.policy),
+            generation: loaded.generation,
+        })
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Policies {
 #[derive(Default)]
 pub(super) struct Set {
     pub(super) by_tool: BTreeMap<String, Loaded>,
-    by_id: HashMap<PolicyId, Arc<CompiledPolicy>>,
+    by_id: HashMap<PolicyId, Loaded>,
     pub(super) names: Names,
     pub(super) applied: Applied,
 }
@@ -165,23 +165,22 @@ impl Policies {
 impl Set {
     fn new(policies: Vec<PolicyInForce>, synced: &Synced) -> Self {
         let names = Names::new(policies.iter().map(|p| (p.id, &p.policy)));
-        let by_id = policies.iter().map(|p| (p.id, Arc::clone(&p.policy)));
-        let by_id = by_id.collect();
-        let by_tool = policies.into_iter().map(|PolicyInForce { id, policy }| {
-            let generation = synced.generation(id).unwrap_or_default();
-            let tool = policy.tool.to_string();
-            (
-                tool,
-                Loaded {
-                    id,
-                    policy,
-                    generation,
-                },
-            )
+        let loaded: Vec<_> = policies
+            .into_iter()
+            .map(|PolicyInForce { id, policy }| Loaded {
+                id,
+                policy,
+                generation: synced.generation(id).unwrap_or_default(),
+            })
+            .collect();
+        let by_id = loaded.iter().map(|loaded| (loaded.id, loaded.clone()));
+        let by_tool = loaded.iter().map(|loaded| {
+            let tool = loaded.policy.tool.to_string();
+            (tool, loaded.clone())
         });
         Self {
             by_tool: by_tool.collect(),
-            by_id,
+            by_id: by_id.collect(),
             names,
             applied: Applied {
                 publish: synced.publish_duration(),
@@ -191,8 +190,8 @@ impl Set {
     }
 
     /// The policy with this number.
-    pub(super) fn policy(&self, id: PolicyId) -> Option<Arc<CompiledPolicy>> {
-        self.by_id.get(&id).map(Arc::clone)
+    pub(super) fn policy(&self, id: PolicyId) -> Option<&Loaded> {
+        self.by_id.get(&id)
     }
 
     /// Whether a tool only observes.

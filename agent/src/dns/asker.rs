@@ -7,7 +7,7 @@ use std::{
 };
 
 use common::{
-    id::SessionId,
+    id::{Generation, SessionId},
     verdict::{Outcome, Reason},
 };
 
@@ -21,6 +21,9 @@ pub struct Asker {
     pub session: SessionId,
     /// The policy in force for it.
     pub policy: Arc<CompiledPolicy>,
+    /// The generation of that policy's rules: another one after every push that changes them, the
+    /// same rules included that come back later.
+    pub generation: Generation,
 }
 
 /// Finds who asks.
@@ -28,6 +31,9 @@ pub trait Askers: Send + Sync + 'static {
     /// The worker that sends from this address by this protocol (TCP or UDP). `None`: nobody's, and
     /// nothing is answered.
     fn find(&self, source: SocketAddr, protocol: u16) -> Option<Asker>;
+
+    /// A session as it stands now. `None`: it is over or about to be, and nothing is answered.
+    fn again(&self, session: SessionId) -> Option<Asker>;
 }
 
 /// One query that was refused, or passed in `observe` mode only.

@@ -75,6 +75,9 @@ pub enum AskError {
     /// The time is over.
     #[error("no answer in time")]
     TimedOut,
+    /// The server is not who it should be.
+    #[error("the server's certificate is not believed: {0}")]
+    Certificate(rustls::Error),
     /// The transport failed.
     #[error(transparent)]
     Net(#[from] NetError),

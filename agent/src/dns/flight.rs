@@ -9,9 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::{
     cache::Kept,
-    error::Error,
+    error::{AskError, Error},
     gate::Question,
-    resolver::{Resolver, Waiter},
+    outage::Outage,
+    resolver::{Resolver, Taken, Waiter},
     session::lock,
     upstream::Servers,
 };
@@ -33,6 +34,7 @@ pub(super) struct Flights {
     waiting: Mutex<HashMap<Question, Vec<Passenger>>>,
     /// Questions that may be asked at once.
     asking: Semaphore,
+    outage: Outage,
 }
 
 struct Passenger {
@@ -46,6 +48,7 @@ impl Flights {
             servers: Servers::new(resolver.settings.upstream.clone())?,
             asking: Semaphore::new(resolver.settings.limits.asking),
             waiting: Mutex::default(),
+            outage: Outage::default(),
             resolver,
         })
     }
@@ -81,17 +84,18 @@ impl Flights {
             Some(self.servers.ask(question).await)
         });
         let answer = match asked.await {
-            Ok(Some(Ok(answer))) => Arc::new(answer),
-            Ok(Some(Err(error))) => {
+            Ok(Some(answer)) => answer,
+            Ok(None) | Err(_) => Err(AskError::TimedOut),
+        };
+        let answer = match answer {
+            Ok(answer) => Arc::new(answer),
+            Err(error) => {
                 resolver.counters.upstream_failures.add();
-                tracing::debug!(dns.name = %question.name, %error, "no answer from upstream");
-                return None;
-            }
-            Ok(None) | Err(_) => {
-                resolver.counters.upstream_failures.add();
+                self.outage.failed(question, &error);
                 return None;
             }
         };
+        self.outage.answered();
         let now_ns = BootTime::now().0;
         let kept = Kept::new(answer, now_ns);
         lock(&resolver.cache).keep(question.clone(), kept.clone(), now_ns);
@@ -114,9 +118,9 @@ impl Landing {
         self.landed = true;
         let resolver = &self.flights.resolver;
         let mut out = Vec::new();
-        for passenger in passengers {
-            resolver.finish(&passenger.waiter, kept.as_ref(), &mut out);
-            if passenger.outlet.send(&out).is_err() {
+        for Passenger { waiter, outlet } in passengers {
+            let finished = resolver.finish(waiter, kept.as_ref(), &mut out);
+            if matches!(finished, Taken::Replied) && outlet.send(&out).is_err() {
                 resolver.counters.replies_lost.add();
             }
         }

@@ -4,8 +4,8 @@ use std::{net::IpAddr, time::Duration};
 
 use common::{
     flow::Address,
-    id::{RuleId, SessionId},
-    rule::PortRange,
+    id::{Generation, RuleId, SessionId},
+    rule::{DOOR, PortRange},
     special::{self, Special},
 };
 
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::BootTime,
     kernel::grant::Grants,
-    policy::compiled::{CompiledPolicy, Rule, RuleKind, Target},
+    policy::compiled::{CompiledPolicy, Prefix, Rule},
 };
 
 /// Least time of a grant before its grace, seconds.
@@ -28,6 +28,8 @@ pub const GRACE: Duration = Duration::from_mins(10);
 /// How much of its grace a grant may lack before it is written again: without this every cached
 /// answer with little time left would write.
 const SLACK: Duration = Duration::from_mins(1);
+/// Bits of the longest prefix: one address in its canonical form.
+const PREFIX_BITS: u8 = 128;
 
 const _: () = assert!(SLACK.as_secs() * 5 < GRACE.as_secs());
 const _: () = assert!(TTL_MIN < super::answer::TTL_MAX);
@@ -82,6 +84,7 @@ pub(super) struct Lessee<'a> {
     pub(super) id: SessionId,
     pub(super) session: &'a Session,
     pub(super) policy: &'a CompiledPolicy,
+    pub(super) generation: Generation,
     pub(super) question: &'a Question,
 }
 
@@ -145,14 +148,15 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn give(&mut self, address: Address) -> bool {
         let rules = self.rules.unwrap_or_default();
-        let mut state = self.lessee.session.lock();
+        let lessee = self.lessee;
+        let mut state = lessee.session.lock();
+        let granted = state.granted.of(lessee.generation);
         let slack = u64::try_from(SLACK.as_nanos()).unwrap_or(0);
-        if let Some(end_ns) = state.granted.until(address, rules)
+        if let Some(end_ns) = granted.until(address, rules)
             && end_ns.saturating_add(slack) >= self.desired.0
         {
             return true;
         }
-        let lessee = self.lessee;
         let ranges = self.ranges.get_or_insert_with(|| {
             gate::rules(lessee.policy, lessee.question)
                 .flat_map(Rule::grant_ranges)
@@ -164,9 +168,7 @@ impl Writing<'_> {
             .give(lessee.id, address, ranges, self.desired)
             .is_ok();
         if given {
-            state
-                .granted
-                .remember(address, rules, self.desired.0, self.now.0);
+            granted.remember(address, rules, self.desired.0, self.now.0);
         }
         given
     }
@@ -209,14 +211,18 @@ fn place(ip: IpAddr, is_local: &IsLocal) -> Place {
     }
 }
 
-/// Whether a door of the policy (`allow_private`, `local.allow`) names the address.
+/// Whether a door of the policy (`allow_private`, `local.allow`) names the address: looked up as the
+/// kernel does, where the longest prefix holds what all that cover it open.
 fn has_door(policy: &CompiledPolicy, address: Address) -> bool {
-    policy.egress.rules.iter().any(|rule| match &rule.target {
-        Target::Prefix(prefix) => {
-            matches!(rule.kind, RuleKind::AllowPrivate | RuleKind::Local)
-                && prefix.contains(address)
-        }
-        Target::Domain(_) => false,
+    let table = &policy.egress.table;
+    let longest = (0..=PREFIX_BITS).rev().find_map(|length| {
+        let prefix = Prefix::new(address, length);
+        let at = table.binary_search_by_key(&prefix, |entry| entry.prefix);
+        table.get(at.ok()?)
+    });
+    longest.is_some_and(|entry| {
+        let mut ranges = entry.set.ranges.iter().take(entry.set.count as usize);
+        ranges.any(|range| range.flags & DOOR != 0)
     })
 }
 

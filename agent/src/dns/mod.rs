@@ -8,10 +8,13 @@
 pub mod answer;
 mod asker;
 mod cache;
+mod certificate;
 mod error;
 mod flight;
 pub mod gate;
+mod inquiry;
 mod lease;
+mod outage;
 pub mod query;
 pub mod reply;
 mod resolv_conf;
@@ -28,6 +31,7 @@ mod upstream;
 
 pub use asker::{Answered, Asker, Askers, QueryEvent, Witness};
 pub use error::{AnswerError, AskError, Error};
+pub use inquiry::{Inquiry, host_servers, inquire};
 pub use lease::{GRACE, GrantRefused, Granter, TTL_MIN};
 pub use server::{Server, serve};
 pub use settings::{IsLocal, Limits, RESOLV_CONF, ROOTS, Refusal, Settings, TlsServer, Upstream};

@@ -1,20 +1,19 @@
 //! A query's way: who asks, may he, is it known; else it waits with all that ask the same. Knows no
 //! sockets: bytes in, bytes out.
 
+mod telling;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
-use common::{
-    decide::Mode,
-    verdict::{Outcome, Reason},
-};
+use common::verdict::{Outcome, Reason};
 
+use self::telling::denied;
 use super::{
     answer::Records,
-    asker::{Answered, Asker, Askers, QueryEvent, Witness},
+    asker::{Asker, Askers, Witness},
     cache::{Cache, Kept},
     gate::{self, Admitted, Ruling},
     lease::{Granter, Leased, Lessee},
@@ -24,7 +23,7 @@ use super::{
     settings::{Refusal, Settings},
     stats::{Counters, Served, Stats},
 };
-use crate::{clock::BootTime, policy::compiled::CompiledPolicy};
+use crate::clock::BootTime;
 
 /// Everything that answers queries.
 pub(super) struct Resolver {
@@ -67,6 +66,14 @@ pub(super) struct Waiter {
     protocol: u16,
     /// Given back when the waiting is over.
     _places: [Place; 2],
+}
+
+/// What the gate refuses.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    code: Code,
+    /// Why, where that is worth an event.
+    reason: Option<Reason>,
 }
 
 /// Who asked, and when.
@@ -160,17 +167,34 @@ impl Resolver {
     }
 
     fn judge(&self, case: Case, query: Query<'_>, protocol: u16, out: &mut Vec<u8>) -> Taken {
-        let (code, reason) = match gate::judge(&case.asker.policy, &query) {
-            Ruling::Admit(admitted) => return self.admit(case, query, admitted, protocol, out),
+        match self.ruling(&case, &query) {
+            Ok(admitted) => self.admit(case, query, admitted, protocol, out),
+            Err(refused) => self.turn_away(&case, &query, refused, out),
+        }
+    }
+
+    fn ruling(&self, case: &Case, query: &Query<'_>) -> Result<Admitted, Refused> {
+        let (code, reason) = match gate::judge(&case.asker.policy, query) {
+            Ruling::Admit(admitted) => return Ok(admitted),
             Ruling::NoName(reason) => (self.refusal(), reason),
             Ruling::NoRecord(reason) => (Code::NoError, reason),
             Ruling::Nothing => (Code::NxDomain, None),
         };
-        self.served(&case, Served::Refused);
+        Err(Refused { code, reason })
+    }
+
+    fn turn_away(
+        &self,
+        case: &Case,
+        query: &Query<'_>,
+        Refused { code, reason }: Refused,
+        out: &mut Vec<u8>,
+    ) -> Taken {
+        self.served(case, Served::Refused);
         if let Some(reason) = reason {
-            self.report(&case, Some(&query), denied(reason), None);
+            self.report(case, Some(query), denied(reason), None);
         }
-        reply::empty(&query, code, out);
+        reply::empty(query, code, out);
         Taken::Replied
     }
 
@@ -196,8 +220,7 @@ impl Resolver {
         let kept = lock(&self.cache).find(&admitted.question, case.now.0);
         if let Some(kept) = kept {
             self.counters.cache_hits.add();
-            self.answer(&case, &query, &admitted, &kept, protocol, out);
-            return Taken::Replied;
+            return self.answer(&case, &query, &admitted, &kept, protocol, out);
         }
         let Some(own) = case.session.waiting.take(limits.waiting_per_session) else {
             return over(Reason::QueryLimit, Code::Refused, out);
@@ -217,21 +240,32 @@ impl Resolver {
         }))
     }
 
-    /// Writes the reply of a query that waited. `None`: upstream did not answer.
-    pub(super) fn finish(&self, waiter: &Waiter, kept: Option<&Kept>, out: &mut Vec<u8>) {
+    /// Writes the reply of a query that waited, by the rules that are in force now. `None`: upstream
+    /// did not answer.
+    pub(super) fn finish(&self, waiter: Waiter, kept: Option<&Kept>, out: &mut Vec<u8>) -> Taken {
         let Waiter {
-            case,
+            mut case,
             query,
-            admitted,
+            mut admitted,
             protocol,
-            ..
+            _places,
         } = waiter;
-        let Some(kept) = kept else {
-            self.served(case, Served::Failed);
-            reply::empty(query, Code::ServFail, out);
-            return;
+        let Some(asker) = self.askers.again(case.asker.session) else {
+            return self.gone();
         };
-        self.answer(case, query, admitted, kept, *protocol, out);
+        if !Arc::ptr_eq(&asker.policy, &case.asker.policy) {
+            case.asker = asker;
+            admitted = match self.ruling(&case, &query) {
+                Ok(admitted) => admitted,
+                Err(refused) => return self.turn_away(&case, &query, refused, out),
+            };
+        }
+        let Some(kept) = kept else {
+            self.served(&case, Served::Failed);
+            reply::empty(&query, Code::ServFail, out);
+            return Taken::Replied;
+        };
+        self.answer(&case, &query, &admitted, kept, protocol, out)
     }
 
     fn answer(
@@ -242,90 +276,77 @@ impl Resolver {
         kept: &Kept,
         protocol: u16,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Taken {
         let now = BootTime::now();
         let ttl = kept.ttl(now.0);
+        let leased = match &kept.answer.records {
+            Records::Addresses(addresses) => Some(self.lease(case, admitted, addresses, ttl, now)),
+            Records::Others(_) => None,
+        };
+        // What was still granted goes with the session's last socket; nobody is told of it.
+        if self.askers.again(case.asker.session).is_none() {
+            return self.gone();
+        }
         if let Some(reason) = admitted.observed {
             self.report(case, Some(query), (Outcome::Observe, reason), None);
         }
+        let shown;
+        let records = match leased {
+            None => &kept.answer.records,
+            Some(Leased::Addresses(addresses)) => {
+                shown = Records::Addresses(addresses);
+                &shown
+            }
+            Some(Leased::None) => {
+                shown = Records::Addresses(Vec::new());
+                &shown
+            }
+            Some(Leased::Private(address)) => {
+                self.served(case, Served::Private);
+                let why = denied(Reason::PrivateAnswer);
+                self.report(case, Some(query), why, Some(address));
+                reply::empty(query, Code::NoError, out);
+                return Taken::Replied;
+            }
+            Some(Leased::Full(address)) => {
+                self.served(case, Served::GrantsFull);
+                self.report(case, Some(query), denied(Reason::GrantsFull), Some(address));
+                reply::empty(query, Code::ServFail, out);
+                return Taken::Replied;
+            }
+        };
+        self.told(case, admitted, records);
         let bytes_max = if protocol == common::flow::TCP {
             reply::TCP_BYTES_MAX
         } else {
             query.udp_bytes_max()
         };
-        let Records::Addresses(addresses) = &kept.answer.records else {
-            self.told(case, admitted, &[], kept.answer.records.is_empty());
-            reply::answer(
-                query,
-                &kept.answer,
-                &kept.answer.records,
-                ttl,
-                bytes_max,
-                out,
-            );
-            return;
-        };
+        reply::answer(query, &kept.answer, records, ttl, bytes_max, out);
+        Taken::Replied
+    }
+
+    fn lease(
+        &self,
+        case: &Case,
+        admitted: &Admitted,
+        addresses: &[IpAddr],
+        ttl: u32,
+        now: BootTime,
+    ) -> Leased {
         let lessee = Lessee {
             id: case.asker.session,
             session: &case.session,
             policy: &case.asker.policy,
+            generation: case.asker.generation,
             question: &admitted.question,
         };
-        let is_local = &self.settings.is_local;
-        let leased = lessee.lease(addresses, ttl, &*self.granter, is_local, now);
-        let addresses = match leased {
-            Leased::Addresses(addresses) => addresses,
-            Leased::None => Vec::new(),
-            Leased::Private(address) => {
-                self.served(case, Served::Private);
-                self.report(
-                    case,
-                    Some(query),
-                    denied(Reason::PrivateAnswer),
-                    Some(address),
-                );
-                reply::empty(query, Code::NoError, out);
-                return;
-            }
-            Leased::Full(address) => {
-                self.served(case, Served::GrantsFull);
-                self.report(case, Some(query), denied(Reason::GrantsFull), Some(address));
-                reply::empty(query, Code::ServFail, out);
-                return;
-            }
-        };
-        self.told(case, admitted, &addresses, addresses.is_empty());
-        let records = Records::Addresses(addresses);
-        reply::answer(query, &kept.answer, &records, ttl, bytes_max, out);
+        lessee.lease(addresses, ttl, &*self.granter, &self.settings.is_local, now)
     }
 
-    /// Counts an answer, and tells the witness of it where the worker is only observed.
-    fn told(&self, case: &Case, admitted: &Admitted, addresses: &[IpAddr], nothing: bool) {
-        let served = if nothing {
-            Served::Nothing
-        } else {
-            Served::Answered
-        };
-        self.served(case, served);
-        if case.asker.policy.mode == Mode::Observe {
-            self.witness.answered(Answered {
-                session: case.asker.session,
-                policy: &case.asker.policy,
-                question: &admitted.question,
-                observed: admitted.observed,
-                addresses,
-            });
-        }
-    }
-
-    fn served(&self, case: &Case, result: Served) {
-        self.counters.of(result).add();
-        let duration = BootTime::now().0.saturating_sub(case.now.0);
-        self.witness.served(
-            case.asker.policy.tool.as_str(),
-            result,
-            Duration::from_nanos(duration),
-        );
+    /// The session has ended while its query was on its way: there is nobody to answer.
+    fn gone(&self) -> Taken {
+        self.counters.unknown.add();
+        Taken::Silent
     }
 
     fn refusal(&self) -> Code {
@@ -334,38 +355,6 @@ impl Resolver {
             Refusal::Refused => Code::Refused,
         }
     }
-
-    fn report(
-        &self,
-        case: &Case,
-        query: Option<&Query<'_>>,
-        (outcome, reason): (Outcome, Reason),
-        address: Option<IpAddr>,
-    ) {
-        let now = BootTime::now();
-        if !case.session.lock().may_report(now.0) {
-            self.counters.events_suppressed.add();
-            return;
-        }
-        let policy: &CompiledPolicy = &case.asker.policy;
-        self.witness.saw(QueryEvent {
-            session: case.asker.session,
-            tool: policy.tool.as_str().to_owned(),
-            name: query.map(Query::shown_name).unwrap_or_default(),
-            record: query
-                .map(|query| gate::record_name(query.record))
-                .unwrap_or_default(),
-            outcome,
-            reason,
-            rule: query.and_then(|query| gate::rule_text(policy, query)),
-            address,
-            took: Duration::from_nanos(now.0.saturating_sub(case.now.0)),
-        });
-    }
-}
-
-fn denied(reason: Reason) -> (Outcome, Reason) {
-    (Outcome::Deny, reason)
 }
 
 /// Replies to what was read with a code; bytes that could not be read keep the code of the reader.

@@ -12,7 +12,7 @@ use std::{
 
 use common::{
     flow::Address,
-    id::SessionId,
+    id::{Generation, SessionId},
     limits::{GRANTS_PER_SESSION_MAX, SESSIONS_MAX},
 };
 
@@ -199,13 +199,26 @@ impl Window {
 }
 
 /// What the kernel was told of a session's addresses, and until when.
+///
+/// Good for one generation of the policy's rules: the grants of a rule that a push drops make room
+/// for others, and are gone when the next push brings the rule back.
 #[derive(Debug, Default)]
 pub(super) struct Granted {
+    generation: Generation,
     /// By address and the ids of the rules, mixed.
     ends_ns: HashMap<(Address, u64), u64>,
 }
 
 impl Granted {
+    /// What is remembered of this generation; that of any other is forgotten.
+    pub(super) fn of(&mut self, generation: Generation) -> &mut Self {
+        if self.generation != generation {
+            self.generation = generation;
+            self.ends_ns.clear();
+        }
+        self
+    }
+
     /// When the grant ends, nanoseconds since boot.
     pub(super) fn until(&self, address: Address, rules: u64) -> Option<u64> {
         self.ends_ns.get(&(address, rules)).copied()

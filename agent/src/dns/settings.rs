@@ -1,6 +1,6 @@
 //! What an operator may set of the resolver, and the bounds that hold where nothing is set.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use common::flow::Address;
 
@@ -79,6 +79,8 @@ pub struct Limits {
     pub connections_per_session: usize,
     /// TCP connections of all sessions.
     pub connections: usize,
+    /// How long a TCP connection may be silent between queries, and how long one may take to come.
+    pub connection_idle: Duration,
     /// Distinct names under wildcards that a session may ask for in a minute.
     pub names_per_minute: u32,
     /// Bytes of labels before the base of a wildcard, over the distinct names of a minute.
@@ -99,6 +101,7 @@ impl Limits {
         asking: 256,
         connections_per_session: 16,
         connections: 512,
+        connection_idle: Duration::from_secs(10),
         names_per_minute: 120,
         label_bytes_per_minute: 4_096,
         cache_entries: 50_000,

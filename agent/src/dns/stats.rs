@@ -15,7 +15,7 @@ pub struct Stats {
     pub limited: u64,
     /// Queries that were malformed.
     pub malformed: u64,
-    /// Queries of askers that are no worker.
+    /// Queries of askers that are no worker, or are none any more when the answer is there.
     pub unknown: u64,
     /// Queries that failed: upstream, grants, no room.
     pub failed: u64,

@@ -22,8 +22,6 @@ use super::{
     server::PAUSE,
 };
 
-/// How long a connection may be silent between queries, and how long one frame may take.
-const IDLE: Duration = Duration::from_secs(10);
 /// How long a reply may take to be written: an asker that does not read is not waited for.
 const WRITE: Duration = Duration::from_secs(5);
 /// Replies that wait to be written on one connection.
@@ -100,8 +98,9 @@ impl Connection {
     async fn read(self, mut stream: OwnedReadHalf) {
         let mut query = Vec::new();
         let mut reply = Vec::new();
+        let idle = self.resolver.settings.limits.connection_idle;
         loop {
-            match timeout(IDLE, frame(&mut stream, &mut query)).await {
+            match timeout(idle, frame(&mut stream, &mut query)).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => break,
                 Ok(Err(_)) => return,

@@ -1,6 +1,7 @@
 //! The resolver as a whole, between a worker and an upstream server of the test's own on loopback.
 
 mod bounds;
+mod changes;
 mod hostile;
 mod standin;
 mod transport;
@@ -10,12 +11,16 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use common::{flow::Address, id::SessionId, rule::PortRange};
+use common::{
+    flow::Address,
+    id::{Generation, SessionId},
+    rule::PortRange,
+};
 use hickory_proto::{
     op::{Message, Query, ResponseCode},
     rr::{Name, RecordType},
@@ -57,17 +62,30 @@ fn policy(text: &str) -> Arc<CompiledPolicy> {
 /// session 1, one of version 6 session 2.
 struct Around {
     policy: Mutex<Arc<CompiledPolicy>>,
+    generation: AtomicU32,
     nobody: AtomicBool,
+    /// Sessions that are over.
+    over: Mutex<Vec<SessionId>>,
     full: AtomicBool,
+    /// Whether a session ends when it is given a grant.
+    ends_by_grant: AtomicBool,
     given: Mutex<Vec<(SessionId, IpAddr)>>,
     events: Mutex<Vec<QueryEvent>>,
 }
 
 impl Askers for Around {
     fn find(&self, source: SocketAddr, _protocol: u16) -> Option<Asker> {
-        (!self.nobody.load(Ordering::Acquire)).then(|| Asker {
-            session: SessionId(if source.is_ipv4() { 1 } else { 2 }),
+        if self.nobody.load(Ordering::Acquire) {
+            return None;
+        }
+        self.again(SessionId(if source.is_ipv4() { 1 } else { 2 }))
+    }
+
+    fn again(&self, session: SessionId) -> Option<Asker> {
+        (!lock(&self.over).contains(&session)).then(|| Asker {
+            session,
             policy: Arc::clone(&lock(&self.policy)),
+            generation: Generation(self.generation.load(Ordering::Acquire)),
         })
     }
 }
@@ -85,6 +103,9 @@ impl Granter for Around {
         }
         assert!(!ranges.is_empty());
         lock(&self.given).push((session, IpAddr::from(address)));
+        if self.ends_by_grant.load(Ordering::Acquire) {
+            lock(&self.over).push(session);
+        }
         Ok(())
     }
 }
@@ -114,8 +135,11 @@ impl Case {
     fn with(settings: Settings) -> Self {
         let around = Arc::new(Around {
             policy: Mutex::new(policy(POLICY)),
+            generation: AtomicU32::new(1),
             nobody: AtomicBool::new(false),
+            over: Mutex::default(),
             full: AtomicBool::new(false),
+            ends_by_grant: AtomicBool::new(false),
             given: Mutex::default(),
             events: Mutex::default(),
         });
@@ -159,6 +183,12 @@ impl Case {
         let received = timeout(LATE, socket.recv(&mut buffer)).await.ok()?;
         let length = received.expect("received");
         Some(Message::from_vec(&buffer[..length]).expect("a message"))
+    }
+
+    /// Puts another policy in force.
+    fn push(&self, text: &str) {
+        *lock(&self.around.policy) = policy(text);
+        self.around.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     fn reasons(&self) -> Vec<&'static str> {

@@ -4,8 +4,6 @@
 //! Knows no sessions and no policies: what comes here may be asked.
 
 use std::{
-    fs::File,
-    io::{BufReader, Read},
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -23,14 +21,12 @@ use hickory_resolver::{
         DnsError, DnsHandle, NetError, NoRecords, runtime::TokioRuntimeProvider, xfer::FirstAnswer,
     },
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     answer::{Answer, Chain, Step},
+    certificate::{self, LastRefused},
     error::{AskError, Error},
     gate::{self, Question},
     resolv_conf::{self, Stamp},
@@ -52,8 +48,6 @@ const PER_CONNECTION: usize = 256;
 const UDP_BYTES: u16 = 1_232;
 /// How often the host's resolv.conf is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes of a file of trusted authorities.
-const ROOTS_BYTES_MAX: u64 = 16 << 20;
 
 const _: () = assert!(ONE_TRY.as_millis() * TRIES as u128 <= PATIENCE.as_millis());
 
@@ -63,6 +57,8 @@ type Pool = NameServerPool<TokioRuntimeProvider>;
 pub(super) struct Servers {
     upstream: Upstream,
     current: Mutex<Current>,
+    /// The certificate that was not believed.
+    refused: LastRefused,
 }
 
 struct Current {
@@ -73,17 +69,24 @@ struct Current {
 
 impl Servers {
     pub(super) fn new(upstream: Upstream) -> Result<Self, Error> {
+        let refused = LastRefused::default();
         let pool = match &upstream {
             Upstream::ResolvConf(_) => None,
             Upstream::Plain(servers) => plain(servers)?,
-            Upstream::Tls { servers, roots } => over_tls(servers, client(roots)?)?,
+            Upstream::Tls { servers, roots } => {
+                over_tls(servers, certificate::client(roots, &refused)?)?
+            }
         };
         let current = Mutex::new(Current {
             pool,
             stamp: None,
             looked: None,
         });
-        Ok(Self { upstream, current })
+        Ok(Self {
+            upstream,
+            current,
+            refused,
+        })
     }
 
     /// Asks, follows aliases, gives up in time.
@@ -107,6 +110,14 @@ impl Servers {
         }
     }
 
+    /// Whether a server answers: it is asked for the name servers of the root, which every resolver
+    /// knows and which tell it nothing.
+    pub(super) async fn reach(&self) -> Result<(), AskError> {
+        let chain = Chain::new(Name::root(), RecordType::NS);
+        let heard = self.try_twice(&chain, Instant::now() + PATIENCE).await;
+        heard.map(|_whatever| ())
+    }
+
     async fn try_twice(&self, chain: &Chain, deadline: Instant) -> Result<Heard, AskError> {
         let mut last = AskError::TimedOut;
         for _ in 0..TRIES {
@@ -115,11 +126,19 @@ impl Servers {
             let asked = timeout_at(deadline, once(&pool, chain)).await;
             match asked {
                 Ok(Ok(heard)) => return Ok(heard),
-                Ok(Err(error)) => last = error.into(),
+                Ok(Err(error)) => last = self.told(error),
                 Err(_elapsed) => return Err(last),
             }
         }
         Err(last)
+    }
+
+    /// The transport says of a handshake only that there is no connection.
+    fn told(&self, error: NetError) -> AskError {
+        match (&error, lock(&self.refused).take()) {
+            (NetError::NoConnections | NetError::Io(_), Some(why)) => AskError::Certificate(why),
+            (_, _) => error.into(),
+        }
     }
 
     /// The servers as they stand.
@@ -232,28 +251,4 @@ fn pool(servers: Vec<NameServerConfig>, tls: TlsConfig) -> Option<Pool> {
         context,
         TokioRuntimeProvider::default(),
     ))
-}
-
-/// A client that trusts the authorities of a PEM file, and no other.
-fn client(roots: &Path) -> Result<ClientConfig, Error> {
-    let bad = |why: &dyn std::fmt::Display| Error::Roots {
-        path: roots.to_owned(),
-        why: why.to_string(),
-    };
-    let file = File::open(roots).map_err(|error| bad(&error))?;
-    let mut store = RootCertStore::empty();
-    let pem = BufReader::new(file.take(ROOTS_BYTES_MAX));
-    for certificate in CertificateDer::pem_reader_iter(pem) {
-        let certificate = certificate.map_err(|error| bad(&error))?;
-        // One authority that this library can not read is no reason to trust none of the others.
-        let (_added, _passed_over) = store.add_parsable_certificates([certificate]);
-    }
-    if store.is_empty() {
-        return Err(bad(&"no certificate in it"));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth())
 }

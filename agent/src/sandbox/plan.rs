@@ -265,3 +265,6 @@ fn merged_links() -> Vec<Link> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

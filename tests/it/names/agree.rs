@@ -79,12 +79,16 @@ fn policies() -> impl Strategy<Value = String> {
         } else {
             ""
         };
-        format!(
-            "version = 1\ntool = \"random\"\n[worker]\ncommand = [\"/bin/true\"]\n\
-             protocol = \"exec\"\n[filesystem]\nexecute = [\"/bin\"]\n{}{prefix}",
-            rules.concat()
-        )
+        policy(&format!("{}{prefix}", rules.concat()))
     })
+}
+
+/// The policy of these rules: the hooks alone read it, nothing is started.
+fn policy(egress: &str) -> String {
+    format!(
+        "version = 1\ntool = \"random\"\n[worker]\ncommand = [\"/bin/true\"]\n\
+         protocol = \"exec\"\n[filesystem]\nexecute = [\"/bin\"]\n{egress}"
+    )
 }
 
 /// A name, whether the address was resolved for it, the name in the hello, and where to.
@@ -198,11 +202,9 @@ fn explain_and_the_kernel_agree_on_random_names() {
 
 #[test]
 fn a_grant_ends_and_an_open_connection_does_not() {
-    let text = "version = 1\ntool = \"short\"\n[worker]\ncommand = [\"/bin/true\"]\n\
-                protocol = \"exec\"\n[filesystem]\nexecute = [\"/bin\"]\n\
-                [[egress.allow]]\ndomain = \"a.example\"\nports = [8443]\n";
-    let fence = HookFence::new(text);
-    let policy = compiled(text, Path::new("/"));
+    let text = policy("[[egress.allow]]\ndomain = \"a.example\"\nports = [8443]\n");
+    let fence = HookFence::new(&text);
+    let policy = compiled(&text, Path::new("/"));
     let mut prober = fence.prober();
     let address = Address::from(IpAddr::from([93, 184, 216, 34]));
     let rules = policy.egress.rules.iter();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::dns::{Health, How, Reply, zone};
+use lab::dns::{Health, How, Over, Reply, zone};
 
 use super::scene::{Scene, ask};
 
@@ -246,7 +246,7 @@ fn answers_of_any_age_and_size_are_held_within_bounds() {
         .names
         .asked()
         .into_iter()
-        .filter(|asked| asked.tcp)
+        .filter(|asked| asked.over == Over::Tcp)
         .count();
     assert!(
         over_tcp > 0,

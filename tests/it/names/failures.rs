@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::scene::{Scene, ask, egress};
+use super::scene::{Scene, ask, egress, policy, watching};
 
 #[test]
 fn without_an_agent_names_do_not_resolve_and_the_fence_stands() {
@@ -58,16 +58,8 @@ fn an_agent_that_ends_in_order_comes_back_to_its_names() {
 
 #[test]
 fn observe_mode_answers_any_name_and_says_so() {
-    let observed = format!("mode = \"observe\"\n{}", egress());
     let scene = Scene::new();
-    let text = super::scene::policy("prober", &egress());
-    let text = text.replace("version = 1", "version = 1\nmode = \"observe\"");
-    assert_ne!(text, observed);
-    scene
-        .agent
-        .write_policy("prober", &text)
-        .expect("it is written");
-    scene.agent.reload().expect("the agent reloads");
+    scene.put("prober", &watching(&policy("prober", &egress())));
     let events = scene.events();
     let mut worker = scene.prober();
     let answer = ask(&mut worker, "ask udp 8.8.8.8:53 strange.example A");

@@ -174,11 +174,7 @@ fn many_workers_at_once_are_never_taken_for_each_other() {
     // `dig` has no part in it: its policy makes a second tool of the prober.
     let text =
         super::scene::policy("prober", &other).replace("tool = \"prober\"", "tool = \"stranger\"");
-    scene
-        .agent
-        .write_policy("stranger", &text)
-        .expect("it is written");
-    scene.agent.reload().expect("the agent reloads");
+    scene.put("stranger", &text);
     std::thread::scope(|scope| {
         for number in 0..WORKERS {
             let scene = &scene;

@@ -48,7 +48,12 @@ const CERTIFICATES: &[&str] = &[
     "strange.example",
     "behind-door.example",
     "xn--bcher-kva.example",
+    RESOLVER,
 ];
+/// The name in the certificate of the name server.
+pub(crate) const RESOLVER: &str = "dns.example";
+/// Where the name server speaks TLS.
+pub(crate) const RESOLVER_TLS_PORT: u16 = 8530;
 
 /// What every tool may reach.
 pub(crate) const EGRESS: &str = r#"
@@ -196,6 +201,11 @@ open_files = 1024
     )
 }
 
+/// A policy that only watches.
+pub(crate) fn watching(policy: &str) -> String {
+    policy.replace("version = 1", "version = 1\nmode = \"observe\"")
+}
+
 /// The rules of every tool.
 pub(crate) fn egress() -> String {
     let more = ALLOWED
@@ -218,10 +228,16 @@ impl World {
     pub(crate) fn new(scratch: &Scratch) -> Self {
         scratch.install("prober").expect("the prober is built");
         let lab = Lab::with_listeners(LISTENERS).expect("the lab can be made");
+        let world = lab.world();
+        let tls = TlsServers::start(world, scratch.path(), &[443], CERTIFICATES);
+        let tls = tls.expect("TLS servers");
+        let mut names = NameServer::start(world).expect("a name server");
+        let certificate = tls.certificate_of(RESOLVER).expect("a certificate");
+        let over_tls = names.add_tls(world, RESOLVER_TLS_PORT, certificate);
+        over_tls.expect("a name server that speaks TLS");
         Self {
-            names: NameServer::start(lab.world()).expect("a name server"),
-            tls: TlsServers::start(lab.world(), scratch.path(), &[443], CERTIFICATES)
-                .expect("TLS servers"),
+            names,
+            tls,
             lab,
             bare: Bare::new(scratch).expect("files are written"),
             folder: scratch.path().to_owned(),
@@ -269,12 +285,17 @@ impl Scene {
         Self::with(&egress(), dns::CONFIGURATION)
     }
 
-    /// With rules and configuration of its own.
+    /// With rules and configuration of its own. `{scratch}` in the configuration is the folder in which
+    /// the authority's certificate lies, as `world.crt`.
     pub(crate) fn with(egress: &str, configuration: &str) -> Self {
         let scratch = Scratch::new().expect("a folder");
         let world = World::new(&scratch);
+        let folder = scratch.path().display().to_string();
         scratch
-            .write(agent::CONFIGURATION, configuration)
+            .write(
+                agent::CONFIGURATION,
+                &configuration.replace("{scratch}", &folder),
+            )
             .expect("the configuration is written");
         let policies: Vec<_> = TOOLS
             .iter()
@@ -309,7 +330,12 @@ impl Scene {
 
     /// Replaces a tool's rules and waits until they are in force.
     pub(crate) fn replace(&self, tool: &str, egress: &str) {
-        let written = self.agent.write_policy(tool, &policy(tool, egress));
+        self.put(tool, &policy(tool, egress));
+    }
+
+    /// Puts the whole policy of a tool in force.
+    pub(crate) fn put(&self, tool: &str, text: &str) {
+        let written = self.agent.write_policy(tool, text);
         written.expect("it is written");
         self.agent.reload().expect("the agent reloads");
     }

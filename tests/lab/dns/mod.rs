@@ -3,8 +3,8 @@
 //! by DNS.
 
 use std::{
-    io::{IoSlice, IoSliceMut, Read as _, Write as _},
-    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    io::{Read, Write},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,12 +16,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use hickory_proto::{op::Message, rr::RecordType};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockaddrIn6, recvmsg, sendmsg,
-    setsockopt, shutdown, sockopt,
-};
+use nix::sys::socket::{Shutdown, shutdown};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::netns::Netns;
+use crate::{datagram::Datagrams, netns::Netns};
 
 pub mod reply;
 pub mod zone;
@@ -36,9 +34,18 @@ pub const UPSTREAM: &str = "9.9.9.9:53";
 pub const CONFIGURATION: &str = "[dns]\nupstreams = [\"9.9.9.9:53\"]\n";
 
 const PORT: u16 = 53;
-const WAKE: Duration = Duration::from_millis(50);
 const QUESTION_BYTES: usize = 4096;
-const QUEUE_BYTES: usize = 16 << 20;
+
+/// How a question came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Over {
+    /// In a datagram.
+    Udp,
+    /// On a connection.
+    Tcp,
+    /// On a connection with TLS.
+    Tls,
+}
 
 /// A question that came.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,8 +54,8 @@ pub struct Asked {
     pub name: String,
     /// Its record type.
     pub record: RecordType,
-    /// Whether it came over TCP.
-    pub tcp: bool,
+    /// How it came.
+    pub over: Over,
     /// The address that was asked.
     pub server: IpAddr,
     /// Who asked.
@@ -80,38 +87,40 @@ struct State {
 #[derive(Debug)]
 pub struct NameServer {
     state: Arc<State>,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl NameServer {
     /// Starts it on port 53 of every address of a namespace.
     pub fn start(netns: &Netns) -> Result<Self> {
-        let state = Arc::new(State::default());
-        let (socket, listener) = netns.enter(|| -> Result<_> {
-            let any = (Ipv6Addr::UNSPECIFIED, PORT);
-            let socket = UdpSocket::bind(any).context("udp port 53")?;
-            socket.set_read_timeout(Some(WAKE))?;
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-            setsockopt(&socket, sockopt::RcvBufForce, &QUEUE_BYTES)?;
-            let listener = TcpListener::bind(any).context("tcp port 53")?;
-            Ok((socket, listener))
-        })??;
-        let threads = vec![
-            std::thread::spawn({
-                let state = Arc::clone(&state);
-                move || datagrams(&Arc::new(socket), &state)
-            }),
-            std::thread::spawn({
-                let (state, listener) = (Arc::clone(&state), listener.try_clone()?);
-                move || streams(&listener, &state)
-            }),
-        ];
-        Ok(Self {
-            state,
-            listener,
-            threads,
-        })
+        let mut server = Self {
+            state: Arc::default(),
+            listeners: Vec::new(),
+            threads: Vec::new(),
+        };
+        let datagrams = netns.enter(|| Datagrams::bind(PORT, QUESTION_BYTES))??;
+        let state = Arc::clone(&server.state);
+        let receive = move || receive(datagrams, &state);
+        server.threads.push(std::thread::spawn(receive));
+        server.listen(netns, PORT, None)?;
+        Ok(server)
+    }
+
+    /// Answers over TLS too, on this port of every address.
+    pub fn add_tls(&mut self, netns: &Netns, port: u16, config: Arc<ServerConfig>) -> Result<()> {
+        self.listen(netns, port, Some(config))
+    }
+
+    fn listen(&mut self, netns: &Netns, port: u16, tls: Option<Arc<ServerConfig>>) -> Result<()> {
+        let listener = netns
+            .enter(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))?
+            .with_context(|| format!("tcp port {port}"))?;
+        self.listeners.push(listener.try_clone()?);
+        let state = Arc::clone(&self.state);
+        let accept = move || accept(&listener, tls.as_ref(), &state);
+        self.threads.push(std::thread::spawn(accept));
+        Ok(())
     }
 
     /// What it was asked so far.
@@ -147,8 +156,10 @@ impl NameServer {
 impl Drop for NameServer {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::Relaxed);
-        // Wakes `accept`; a listener that is already down is what is wanted.
-        shutdown(self.listener.as_raw_fd(), Shutdown::Both).ok();
+        for listener in &self.listeners {
+            // Wakes `accept`; a listener that is already down is what is wanted.
+            shutdown(listener.as_raw_fd(), Shutdown::Both).ok();
+        }
         for thread in self.threads.drain(..) {
             drop(thread.join());
         }
@@ -164,7 +175,7 @@ impl State {
     fn answer(
         &self,
         question: &[u8],
-        tcp: bool,
+        over: Over,
         server: IpAddr,
         source: SocketAddr,
     ) -> Option<(Vec<u8>, Duration)> {
@@ -177,7 +188,7 @@ impl State {
             lock(&self.asked).push(Asked {
                 name: name.clone(),
                 record,
-                tcp,
+                over,
                 server: server.to_canonical(),
                 source: SocketAddr::new(source.ip().to_canonical(), source.port()),
             });
@@ -190,91 +201,74 @@ impl State {
         };
         let reply = lock(&self.zone).ask(&name, record);
         let late = reply.late + slow;
-        Some((reply.bytes(&message, tcp)?, late))
+        Some((reply.bytes(&message, over != Over::Udp)?, late))
     }
 }
 
-fn datagrams(socket: &Arc<UdpSocket>, state: &Arc<State>) {
-    let mut buffer = vec![0; QUESTION_BYTES];
-    let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo);
+fn receive(mut datagrams: Datagrams, state: &Arc<State>) {
     while !state.ended.load(Ordering::Relaxed) {
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let Ok(message) = recvmsg::<SockaddrIn6>(
-            socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            MsgFlags::empty(),
-        ) else {
+        let Some(datagram) = datagrams.receive() else {
             continue;
         };
-        let length = message.bytes;
-        let information = message.cmsgs().ok().and_then(|mut all| {
-            all.find_map(|one| {
-                if let ControlMessageOwned::Ipv6PacketInfo(information) = one {
-                    Some(information)
-                } else {
-                    None
-                }
-            })
-        });
-        let (Some(information), Some(peer)) = (information, message.address) else {
+        let (to, from) = (datagram.to, datagram.from);
+        let Some((answer, late)) = state.answer(datagram.bytes, Over::Udp, to, from) else {
             continue;
         };
-        let server = IpAddr::from(Ipv6Addr::from(information.ipi6_addr.s6_addr));
-        let source = SocketAddr::from((peer.ip(), peer.port()));
-        let question = buffer.get(..length).unwrap_or_default();
-        let Some((answer, late)) = state.answer(question, false, server, source) else {
-            continue;
-        };
-        let socket = Arc::clone(socket);
-        let send = move || {
-            // The answer is best effort, as datagrams are.
-            sendmsg(
-                socket.as_raw_fd(),
-                &[IoSlice::new(&answer)],
-                &[ControlMessage::Ipv6PacketInfo(&information)],
-                MsgFlags::empty(),
-                Some(&peer),
-            )
-            .ok();
-        };
+        let back = datagram.back;
         if late.is_zero() {
-            send();
+            back.send(&answer);
         } else {
             std::thread::spawn(move || {
                 std::thread::sleep(late);
-                send();
+                back.send(&answer);
             });
         }
     }
 }
 
-fn streams(listener: &TcpListener, state: &Arc<State>) {
+fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, state: &Arc<State>) {
     while let Ok((stream, source)) = listener.accept() {
-        let state = Arc::clone(state);
-        std::thread::spawn(move || {
-            // A peer that goes away is the ordinary end of a connection.
-            drop(stream_of(stream, source, &state));
-        });
+        let (state, tls) = (Arc::clone(state), tls.cloned());
+        // A peer that goes away, or does not like the certificate, is the ordinary end of a connection.
+        std::thread::spawn(move || drop(serve(stream, tls, source, &state)));
     }
 }
 
-fn stream_of(mut stream: TcpStream, source: SocketAddr, state: &State) -> std::io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    source: SocketAddr,
+    state: &State,
+) -> std::io::Result<()> {
     let server = stream.local_addr()?.ip();
     stream.set_nodelay(true)?;
+    let Some(config) = tls else {
+        return frames(stream, Over::Tcp, server, source, state);
+    };
+    let session = ServerConnection::new(config).map_err(std::io::Error::other)?;
+    let stream = StreamOwned::new(session, stream);
+    frames(stream, Over::Tls, server, source, state)
+}
+
+fn frames(
+    mut stream: impl Read + Write,
+    over: Over,
+    server: IpAddr,
+    source: SocketAddr,
+    state: &State,
+) -> std::io::Result<()> {
     loop {
         let mut length = [0; 2];
         stream.read_exact(&mut length)?;
         let mut question = vec![0; u16::from_be_bytes(length).into()];
         stream.read_exact(&mut question)?;
-        let Some((answer, late)) = state.answer(&question, true, server, source) else {
+        let Some((answer, late)) = state.answer(&question, over, server, source) else {
             // A server that does not answer keeps the connection and says nothing.
             continue;
         };
         std::thread::sleep(late);
-        let length = u16::try_from(answer.len()).unwrap_or(u16::MAX);
-        let mut framed = length.to_be_bytes().to_vec();
-        framed.extend_from_slice(&answer);
-        stream.write_all(&framed)?;
+        let length = u16::try_from(answer.len()).map_err(std::io::Error::other)?;
+        stream.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
+        stream.flush()?;
     }
 }

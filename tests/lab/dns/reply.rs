@@ -3,15 +3,24 @@
 use std::{net::IpAddr, time::Duration};
 
 use hickory_proto::{
-    op::{Edns, Message, MessageType, ResponseCode},
+    op::{Message, MessageType, ResponseCode},
     rr::{
-        Name, RData, Record, RecordType,
+        Name, RData, RecordType,
         rdata::{A, AAAA, CNAME, HTTPS, MX, NULL, SVCB, TXT},
     },
+    serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
 };
 
 /// The largest datagram that a client without EDNS takes.
 const PLAIN_BYTES: usize = 512;
+/// The question's name as a compression pointer (RFC 1035, 4.1.4).
+const QUESTION: [u8; 2] = [0xc0, 12];
+const CLASS_IN: [u8; 2] = [0, 1];
+/// Where a header counts answers and additional records.
+const ANSWERS_AT: usize = 6;
+const ADDITIONALS_AT: usize = 10;
+/// An OPT record that takes 1,232 bytes (RFC 6891, 6.1.2).
+const OPT: &[u8] = &[0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
 
 /// What kind of answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,20 +127,7 @@ impl Reply {
             | How::CutOff => ResponseCode::NoError,
         };
         answer.additionals.clear();
-        if question.edns.is_some() {
-            answer.edns = Some(Edns::new());
-        }
-        let asked = question.queries.first()?.name.clone();
-        for (owner, data) in &self.records {
-            let mut owner = Name::from_ascii(format!("{owner}.")).ok()?;
-            if owner == asked {
-                // As it was spelt in the question.
-                owner = asked.clone();
-            }
-            answer
-                .answers
-                .push(Record::from_rdata(owner, self.ttl, data.clone()));
-        }
+        answer.edns = None;
         if self.how == How::WrongId {
             answer.metadata.id ^= 0x5555;
         }
@@ -141,23 +137,57 @@ impl Reply {
                 query.name = other.clone();
             }
         }
-        if self.how == How::PointerLoop {
-            // What is added below is all there is.
-            answer.answers.clear();
-            answer.edns = None;
-        }
+        // What a loop adds comes right after the question.
+        let has_opt = question.edns.is_some() && self.how != How::PointerLoop;
+        let opt = if has_opt { OPT } else { &[] };
+        let edns = question.edns.as_ref();
+        let room = edns.map_or(PLAIN_BYTES, |edns| edns.max_payload().max(512).into());
         let mut bytes = answer.to_vec().ok()?;
-        let room = question
-            .edns
-            .as_ref()
-            .map_or(PLAIN_BYTES, |edns| edns.max_payload().max(512).into());
-        if !tcp && bytes.len() > room {
-            answer.answers.clear();
+        let records = self.section(&question.queries.first()?.name)?;
+        if tcp || bytes.len() + records.len() + opt.len() <= room {
+            bytes.extend_from_slice(&records);
+            set(
+                &mut bytes,
+                ANSWERS_AT,
+                u16::try_from(self.records.len()).ok()?,
+            );
+        } else {
             answer.metadata.truncation = true;
             bytes = answer.to_vec().ok()?;
         }
+        bytes.extend_from_slice(opt);
+        set(&mut bytes, ADDITIONALS_AT, has_opt.into());
+        if bytes.len() > usize::from(u16::MAX) {
+            return None;
+        }
         self.spoil(&mut bytes);
         Some(bytes)
+    }
+
+    /// The records on the wire. By hand: `hickory-proto` stops compressing after some names, and
+    /// thousands of records fit into no message without.
+    fn section(&self, asked: &Name) -> Option<Vec<u8>> {
+        let mut section = Vec::new();
+        if self.how == How::PointerLoop {
+            // `spoil` adds all there is.
+            return Some(section);
+        }
+        for (owner, data) in &self.records {
+            let owner = Name::from_ascii(format!("{owner}.")).ok()?;
+            if owner == *asked && self.how != How::WrongQuestion {
+                // As it was spelt in the question.
+                section.extend_from_slice(&QUESTION);
+            } else {
+                section.extend_from_slice(&wire(&owner)?);
+            }
+            let data_bytes = wire(data)?;
+            section.extend_from_slice(&u16::from(data.record_type()).to_be_bytes());
+            section.extend_from_slice(&CLASS_IN);
+            section.extend_from_slice(&self.ttl.to_be_bytes());
+            section.extend_from_slice(&u16::try_from(data_bytes.len()).ok()?.to_be_bytes());
+            section.extend_from_slice(&data_bytes);
+        }
+        Some(section)
     }
 
     fn spoil(&self, bytes: &mut Vec<u8>) {
@@ -167,9 +197,9 @@ impl Reply {
                 let own = u16::try_from(bytes.len()).unwrap_or_default() | 0xc000;
                 bytes.extend_from_slice(&own.to_be_bytes());
                 bytes.extend_from_slice(&[0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 93, 184, 216, 34]);
-                set_count(bytes, 1);
+                set(bytes, ANSWERS_AT, 1);
             }
-            How::Lies => set_count(bytes, u16::MAX),
+            How::Lies => set(bytes, ANSWERS_AT, u16::MAX),
             How::CutOff => bytes.truncate(bytes.len() / 2),
             How::Records
             | How::NoName
@@ -182,10 +212,19 @@ impl Reply {
     }
 }
 
-fn set_count(bytes: &mut [u8], count: u16) {
-    if let Some(answers) = bytes.get_mut(6..8) {
-        answers.copy_from_slice(&count.to_be_bytes());
+fn set(bytes: &mut [u8], at: usize, number: u16) {
+    if let Some(place) = bytes.get_mut(at..at + 2) {
+        place.copy_from_slice(&number.to_be_bytes());
     }
+}
+
+/// The uncompressed wire form.
+fn wire(what: &impl BinEncodable) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    what.emit(&mut encoder).ok()?;
+    Some(bytes)
 }
 
 /// An address as a record.

@@ -22,8 +22,9 @@ pub const STRANGE_V4: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 66);
 pub const MANY: u8 = 8;
 /// How many addresses each answer for `churn.example` has.
 pub const CHURN: u32 = 20;
-/// How many addresses `huge.example` has: more than any datagram holds.
-pub const HUGE: u16 = 2_000;
+/// How many addresses `huge.example` has: more than any datagram holds, and about as many as a
+/// message over TCP does.
+pub const HUGE: u16 = 4_000;
 /// Aliases before the address of `chain.example`.
 pub const CHAIN: u8 = 4;
 /// Aliases before the address of `long-chain.example`: more than anybody should follow.

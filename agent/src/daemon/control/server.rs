@@ -172,6 +172,8 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             seconds,
         } => {
             let within = seconds.map(Duration::from_secs);
+            // What is in the ring was done before somebody asked.
+            engine.drain_events().await;
             let reply = match engine.suggest(&tool, session, within) {
                 Ok(proposal) => Reply::Suggested(proposal.into()),
                 Err(error) => refused(error.code() as u8, &error),

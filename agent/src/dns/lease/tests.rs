@@ -8,7 +8,7 @@ use std::{
 
 use common::{
     flow::Address,
-    id::SessionId,
+    id::{Generation, SessionId},
     rule::{PortRange, TLS},
 };
 
@@ -22,7 +22,7 @@ use crate::{
     },
     policy::{
         compile,
-        compiled::{CompiledPolicy, Record},
+        compiled::{CompiledPolicy, Record, RuleKind, Target},
         domain::DomainName,
     },
 };
@@ -73,6 +73,7 @@ impl Granter for Fake {
 
 struct Case {
     policy: CompiledPolicy,
+    generation: Generation,
     session: Session,
     fake: Fake,
 }
@@ -81,6 +82,7 @@ impl Case {
     fn new() -> Self {
         Self {
             policy: compile("t.toml", POLICY).expect("a policy"),
+            generation: Generation(1),
             session: Session::default(),
             fake: Fake::default(),
         }
@@ -100,6 +102,7 @@ impl Case {
             id: SessionId(1),
             session: &self.session,
             policy: &self.policy,
+            generation: self.generation,
             question: &question,
         };
         lessee.lease(&addresses, ttl, &self.fake, &is_local, now)
@@ -205,6 +208,62 @@ fn a_grant_is_written_again_only_near_its_end() {
     // Another name on the same address opens other ports.
     case.lease("other.site.example", &["8.8.8.8"], 300, NOW);
     assert_eq!(case.given(), 4);
+}
+
+#[test]
+fn another_generation_of_rules_gives_anew() {
+    let mut case = Case::new();
+    for (generation, given) in [(1, 1), (1, 1), (3, 2), (3, 2), (1, 3)] {
+        case.generation = Generation(generation);
+        case.lease("www.site.example", &["8.8.8.8"], 300, NOW);
+        assert_eq!(case.given(), given, "generation {generation}");
+    }
+}
+
+/// The look-up is the rules' own opinion: every rule read, one after the other.
+#[test]
+fn a_door_is_found_as_the_rules_say() {
+    let doors: Vec<String> = (0..200_u8)
+        .map(|number| {
+            let (block, length) = match number % 4 {
+                0 => (format!("10.{number}.0.0"), 16),
+                1 => (format!("10.{}.{number}.0", number - 1), 24),
+                2 => (format!("192.168.{number}.8"), 30),
+                _ => (format!("fd00:{number}::"), 32),
+            };
+            format!(
+                "[[egress.allow_private]]\ncidr = \"{block}/{length}\"\nprotocol = \"tcp\"\n\
+                 ports = [1]\nreason = \"one of many\"\n"
+            )
+        })
+        .collect();
+    let text = format!("{POLICY}\n{}", doors.concat());
+    let policy = compile("t.toml", &text).unwrap_or_else(|error| panic!("{error}"));
+    let by_rules = |address| {
+        let mut doors = policy
+            .egress
+            .rules
+            .iter()
+            .filter(|rule| matches!(rule.kind, RuleKind::AllowPrivate | RuleKind::Local));
+        doors.any(|rule| matches!(&rule.target, Target::Prefix(prefix) if prefix.contains(address)))
+    };
+    let (mut found, mut missed) = (0, 0);
+    for number in 0..=u8::MAX {
+        for text in [
+            format!("10.{number}.0.1"),
+            format!("10.{number}.{}.1", number.wrapping_add(1)),
+            format!("192.168.{number}.9"),
+            format!("192.168.{number}.12"),
+            format!("fd00:{number}::1"),
+            format!("127.0.0.{number}"),
+        ] {
+            let address = Address::from(ip(&text));
+            let expected = by_rules(address);
+            assert_eq!(super::has_door(&policy, address), expected, "{text}");
+            *(if expected { &mut found } else { &mut missed }) += 1;
+        }
+    }
+    assert!(found > 150 && missed > 150, "{found} found, {missed} not");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What one worker may use, and what equal questions share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use tokio::net::UdpSocket;
@@ -10,7 +10,7 @@ use super::{
     standin::{StandIn, addresses, public},
     told,
 };
-use crate::dns::{Limits, Settings, Upstream};
+use crate::dns::{Limits, PATIENCE, Settings, Upstream};
 
 fn limited(upstream: &StandIn, limits: Limits) -> Case {
     Case::with(Settings {
@@ -111,4 +111,37 @@ async fn what_waits_is_bounded_for_each_worker() {
     }
     assert_eq!(case.server.stats().waiting, 0);
     assert_eq!(case.reasons(), ["query_limit"; 2]);
+}
+
+/// The queue of all sessions is nobody's fault: no event blames who comes last.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_bounded_for_all_workers() {
+    let upstream = StandIn::new(|_, _| Vec::new());
+    let limits = Limits {
+        waiting_per_session: 3,
+        waiting: 4,
+        ..Limits::DEFAULT
+    };
+    let case = limited(&upstream, limits);
+    for (ip, queries) in [("127.0.0.1", 3), ("::1", 2)] {
+        let socket = UdpSocket::bind((ip, 0)).await.expect("a socket");
+        for number in 0..queries {
+            let name = format!("n{number}.{}.cdn.example.", ip.len());
+            let bytes = query(&name, RecordType::A).to_vec().expect("wire");
+            socket.send_to(&bytes, (ip, case.port)).await.expect("sent");
+        }
+        while case.server.stats().waiting < 3 {
+            tokio::task::yield_now().await;
+        }
+        if queries < 3 {
+            let start = Instant::now();
+            let mut buffer = [0; 512];
+            let length = socket.recv(&mut buffer).await.expect("a reply");
+            assert_eq!(buffer[..length][3] & 0xf, 2, "SERVFAIL");
+            assert!(start.elapsed() < PATIENCE / 2, "at once");
+        }
+    }
+    let stats = case.server.stats();
+    assert_eq!((stats.waiting, stats.failed, stats.limited), (4, 1, 0));
+    assert!(case.reasons().is_empty());
 }

@@ -133,7 +133,7 @@ async fn thousands_of_records_give_a_bounded_answer() {
             short.metadata.truncation = true;
             return vec![short.to_vec().expect("wire")];
         }
-        let many: Vec<IpAddr> = (0..1_000_u16)
+        let many: Vec<IpAddr> = (0..4_000_u16)
             .map(|number| {
                 let [high, low] = number.to_be_bytes();
                 IpAddr::from([8, 8, high, low])
@@ -147,6 +147,22 @@ async fn thousands_of_records_give_a_bounded_answer() {
     assert!(reply.metadata.truncation, "more than 512 bytes over UDP");
     assert!(reply.answers.is_empty());
     assert_eq!(case.given().len(), 64);
+}
+
+/// There is no third way to ask: the answer is not taken for whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_cut_over_tcp_too_is_none() {
+    let upstream = StandIn::new(|query, _| {
+        let mut bytes = addresses(query, 300, &public(2)).remove(0);
+        bytes[2] |= 0x02;
+        vec![bytes]
+    });
+    let case = Case::new(upstream.address);
+    let start = Instant::now();
+    assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);
+    assert!(start.elapsed() < super::LATE / 2);
+    assert_eq!(case.given(), []);
+    assert_eq!(case.server.stats().upstream_failures, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ use super::{
     standin::{Over, StandIn, addresses, public, reply},
     told,
 };
-use crate::dns::{Limits, PATIENCE, Settings, TlsServer, Upstream};
+use crate::dns::{Limits, PATIENCE, Settings, TlsServer, Upstream, inquire};
 
 async fn dial(case: &Case) -> TcpStream {
     TcpStream::connect(("127.0.0.1", case.port))
@@ -107,6 +107,39 @@ async fn connections_are_bounded_and_lying_frames_end_them() {
     drop(second);
     let mut nobody = dial(&case).await;
     assert!(matches!(nobody.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_is_closed_and_a_waiting_one_is_not() {
+    const IDLE: Duration = Duration::from_millis(200);
+    let upstream = StandIn::new(|query, _| {
+        std::thread::sleep(4 * IDLE);
+        addresses(query, 300, &public(1))
+    });
+    let case = Case::with(Settings {
+        upstream: Upstream::Plain(vec![upstream.address]),
+        limits: Limits {
+            connection_idle: IDLE,
+            ..Limits::DEFAULT
+        },
+        ..Settings::default()
+    });
+    let bytes = query("api.example.", RecordType::A).to_vec().expect("wire");
+    let (mut silent, mut half, mut waiting) =
+        (dial(&case).await, dial(&case).await, dial(&case).await);
+    half.write_all(&[0, 40, 1]).await.expect("written");
+    write(&mut waiting, &bytes).await;
+    let start = Instant::now();
+    for closed in [&mut silent, &mut half] {
+        assert_eq!(closed.read(&mut [0; 1]).await.expect("the end"), 0);
+        assert!(start.elapsed() >= IDLE);
+        assert!(start.elapsed() < 4 * IDLE, "{:?}", start.elapsed());
+    }
+    assert_eq!(told(&read(&mut waiting).await), ["8.8.8.1"]);
+    assert_eq!(waiting.read(&mut [0; 1]).await.expect("the end"), 0);
+    while case.server.stats().connections > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,16 +239,20 @@ fn certificate(folder: &Path, name: &str) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-fn over_tls(server: &StandIn, name: &str, roots: &Path) -> Case {
+fn upstream_over_tls(server: &StandIn, name: &str, roots: &Path) -> Upstream {
     let servers = vec![TlsServer {
         address: server.address,
         name: name.to_owned(),
     }];
+    Upstream::Tls {
+        servers,
+        roots: roots.to_owned(),
+    }
+}
+
+fn over_tls(server: &StandIn, name: &str, roots: &Path) -> Case {
     Case::with(Settings {
-        upstream: Upstream::Tls {
-            servers,
-            roots: roots.to_owned(),
-        },
+        upstream: upstream_over_tls(server, name, roots),
         ..Settings::default()
     })
 }
@@ -240,10 +277,18 @@ async fn over_tls_only_the_named_server_is_believed() {
     }
     assert!(!upstream.asked().is_empty());
     let before = upstream.asked().len();
-    let case = over_tls(&upstream, "other.example", &roots);
-    assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);
-    let case = over_tls(&upstream, "dns.example", &other.path().join("roots.pem"));
-    assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);
+    let strange = other.path().join("roots.pem");
+    for (name, roots, why) in [
+        ("other.example", &roots, "not valid for name"),
+        ("dns.example", &strange, "UnknownIssuer"),
+    ] {
+        let case = over_tls(&upstream, name, roots);
+        assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);
+        let upstream = upstream_over_tls(&upstream, name, roots);
+        let heard = inquire(&upstream).await.expect("a transport").remove(0);
+        let error = heard.answer.expect_err("believed").to_string();
+        assert!(error.contains(why), "{error}");
+    }
     assert_eq!(
         upstream.asked().len(),
         before,

@@ -9,7 +9,7 @@ use common::{
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 use super::{
-    Case, POLICY, V6, policy, query,
+    Case, POLICY, V6, query,
     standin::{StandIn, addresses, is_a, public},
     told,
 };
@@ -141,7 +141,7 @@ async fn observe_answers_and_reports() {
         "[[egress.allow]]\ndomain = \"api",
         "mode = \"observe\"\n[[egress.allow]]\ndomain = \"api",
     );
-    *lock(&case.around.policy) = policy(&text);
+    case.push(&text);
     let reply = case.ask("elsewhere.test.", RecordType::A).await;
     assert_eq!(told(&reply), ["8.8.8.1"]);
     assert_eq!(case.given(), [], "the kernel passes it for the same reason");

@@ -107,6 +107,15 @@ fn uses(text: &mut String, demand: &Demand, opening: &Opening, ranges: &[(u16, u
         let names: BTreeSet<String> = opening.names.iter().cloned().collect();
         add(text, format_args!("# below it: {}\n", listed(&names, ", ")));
     }
+    if !opening.beside.is_empty() {
+        let names = listed(&opening.beside, ", ");
+        add(
+            text,
+            format_args!(
+                "# shared address: these flows may have been for {names} as well, or instead\n"
+            ),
+        );
+    }
     if demand.tls_off
         && ranges
             .iter()

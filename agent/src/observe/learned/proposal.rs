@@ -86,6 +86,8 @@ pub(super) struct Opening {
     pub(super) records: BTreeSet<String>,
     /// The names that a wildcard stands for.
     pub(super) names: Vec<String>,
+    /// Other names that the same flows may have been for: asked for before, with the same address.
+    pub(super) beside: BTreeSet<String>,
 }
 
 type Openings = BTreeMap<(Target, Demand), Opening>;
@@ -155,35 +157,71 @@ fn place(
         tls_off: tls_off && flow.protocol == TCP,
         hidden,
     };
-    let mut open = |target: Target, demand: Demand| {
+    let mut open = |target: Target, demand: Demand, beside: BTreeSet<String>| {
         let opening = openings.entry((target, demand)).or_default();
         let known = opening.ports.entry(flow.port);
         known.and_modify(|known| known.again(uses)).or_insert(uses);
+        opening.beside.extend(beside);
     };
-    let asked = || {
-        let names = record.addresses.get(&flow.address).into_iter().flatten();
-        names.filter_map(|name| canonical(name))
+    let asked = asked(record, flow, uses);
+    let mut each = |demand: &Demand| {
+        for name in &asked {
+            let mut beside = asked.clone();
+            beside.remove(name);
+            open(Target::Domain(name.clone()), demand.clone(), beside);
+        }
     };
     let shown = flow.name.as_deref().and_then(canonical);
     match (flow.reason, shown) {
-        (Reason::NotAllowed, _) if carried && asked().next().is_some() => {
-            let off = !TLS_PORTS.contains(&flow.port);
-            asked().for_each(|name| open(Target::Domain(name), demand(off, false)));
+        (Reason::NotAllowed, _) if carried && asked.is_empty() => {
+            let address = Target::Address(flow.address);
+            open(address, demand(false, false), BTreeSet::new());
         }
         (Reason::NotAllowed, _) if carried => {
-            open(Target::Address(flow.address), demand(false, false));
+            each(&demand(!TLS_PORTS.contains(&flow.port), false));
         }
-        (Reason::TlsName, Some(name)) => open(Target::Domain(name), demand(false, false)),
+        (Reason::TlsName, Some(name)) => {
+            open(Target::Domain(name), demand(false, false), BTreeSet::new());
+        }
         (Reason::TlsNoName | Reason::TlsMalformed | Reason::TlsIncomplete, _)
-            if asked().next().is_some() =>
+            if !asked.is_empty() =>
         {
-            asked().for_each(|name| open(Target::Domain(name), demand(true, false)));
+            each(&demand(true, false));
         }
-        (Reason::TlsHidden, _) if asked().next().is_some() => {
-            asked().for_each(|name| open(Target::Domain(name), demand(false, true)));
-        }
+        (Reason::TlsHidden, _) if !asked.is_empty() => each(&demand(false, true)),
         (_, _) => remarks.push(shut(flow, uses)),
     }
+}
+
+/// The names that may have led to a flow: those for which its address was told, less those that can
+/// not have.
+fn asked(record: &Record, flow: &Flow, uses: Uses) -> BTreeSet<String> {
+    let names = record.addresses.get(&flow.address).into_iter().flatten();
+    // An answer is on record before the worker has it: what was first asked for after the last of
+    // these flows led to none of them.
+    let names = less(names.collect(), |name| {
+        let asked = record.names.get(name);
+        asked.is_none_or(|asked| asked.uses.first <= uses.last)
+    });
+    // A handshake is looked at where a rule of the name asks for one.
+    let is_judged = matches!(
+        flow.reason,
+        Reason::TlsNoName | Reason::TlsMalformed | Reason::TlsIncomplete | Reason::TlsHidden
+    );
+    let names = less(names, |name| {
+        let asked = record.names.get(name);
+        !is_judged || asked.is_some_and(|asked| !asked.lacking)
+    });
+    names
+        .into_iter()
+        .filter_map(|name| canonical(name))
+        .collect()
+}
+
+/// The names that pass, or all of them where none does.
+fn less(names: Vec<&String>, passes: impl Fn(&str) -> bool) -> Vec<&String> {
+    let passing: Vec<_> = names.iter().copied().filter(|name| passes(name)).collect();
+    if passing.is_empty() { names } else { passing }
 }
 
 /// What no line should open by itself.
@@ -295,6 +333,7 @@ fn united(openings: Openings) -> Openings {
                 .into_iter()
                 .for_each(|uses| add(&mut wildcard.asked, uses));
             wildcard.records.extend(member.records);
+            wildcard.beside.extend(member.beside);
         }
         wildcard.names = names;
         let target = Target::Domain(format!("*.{parent}"));
@@ -306,6 +345,8 @@ fn united(openings: Openings) -> Openings {
             .for_each(|uses| add(&mut known.asked, uses));
         known.records.extend(wildcard.records);
         known.names.extend(wildcard.names);
+        known.beside.extend(wildcard.beside);
+        known.beside.retain(|name| !known.names.contains(name));
     }
     united
 }

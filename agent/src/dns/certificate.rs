@@ -1,0 +1,110 @@
+//! Which name servers are believed over TLS: those with a certificate for their name by an authority of
+//! the configured file. And why one was not, for people.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+
+use super::{error::Error, session::lock};
+
+/// Bytes of a file of trusted authorities.
+const ROOTS_BYTES_MAX: u64 = 16 << 20;
+
+/// Why a certificate was last refused; taken by whoever tells it.
+pub(super) type LastRefused = Arc<Mutex<Option<rustls::Error>>>;
+
+/// A client that trusts the authorities of a PEM file, and no other.
+pub(super) fn client(roots: &Path, refused: &LastRefused) -> Result<ClientConfig, Error> {
+    let bad = |why: &dyn std::fmt::Display| Error::Roots {
+        path: roots.to_owned(),
+        why: why.to_string(),
+    };
+    let file = File::open(roots).map_err(|error| bad(&error))?;
+    let mut store = RootCertStore::empty();
+    let pem = BufReader::new(file.take(ROOTS_BYTES_MAX));
+    for certificate in CertificateDer::pem_reader_iter(pem) {
+        let certificate = certificate.map_err(|error| bad(&error))?;
+        // One authority that this library can not read is no reason to trust none of the others.
+        let (_added, _passed_over) = store.add_parsable_certificates([certificate]);
+    }
+    if store.is_empty() {
+        return Err(bad(&"no certificate in it"));
+    }
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone());
+    let verifier = Verifier {
+        inner: verifier.build().map_err(|error| bad(&error))?,
+        refused: Arc::clone(refused),
+    };
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+/// The library's own verifier, every answer of which stands; a refusal is kept on its way, because the
+/// transport does not tell it.
+#[derive(Debug)]
+struct Verifier {
+    inner: Arc<WebPkiServerVerifier>,
+    refused: LastRefused,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        *lock(&self.refused) = verified.as_ref().err().cloned();
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
