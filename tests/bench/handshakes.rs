@@ -119,7 +119,7 @@ impl Fenced {
             .egress
             .rules
             .iter()
-            .flat_map(|rule| rule.grant_ranges());
+            .flat_map(agent::policy::compiled::Rule::grant_ranges);
         let ranges: Vec<_> = ranges.collect();
         let address = Address::from(TARGET.ip());
         let end = BootTime::now() + GRANT_LIFE;
