@@ -7,7 +7,6 @@ use std::{
         unix::net::UnixStream,
     },
     path::Path,
-    process::Stdio,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -72,7 +71,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         if round % (ROUNDS / SLOW_ROUNDS) == 0 {
             for (peer, launches) in peers.iter().zip(&mut others) {
                 if peer.missing.is_none() {
-                    let (first, whole) = by_command(&lab, peer)?;
+                    let (first, whole) = by_peer(&lab, peer)?;
                     launches.first.push(first);
                     launches.whole.push(whole);
                 }
@@ -90,7 +89,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         through_the_agent(&socket).map(drop)
     })?);
     for peer in peers.iter().filter(|peer| peer.missing.is_none()) {
-        rows.push(sustained(peer.name, || by_command(&lab, peer).map(drop))?);
+        rows.push(sustained(peer.name, || by_peer(&lab, peer).map(drop))?);
     }
     Ok(rows)
 }
@@ -156,16 +155,12 @@ fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
     Ok((since(asked, &stamp)?, whole.as_secs_f64() * 1e6))
 }
 
-fn by_command(lab: &Lab, peer: &Peer) -> Result<(f64, f64)> {
-    let mut command = peer.command();
-    command.stderr(Stdio::null());
-    let (asked, output, ended) = lab.host().enter(|| (now(), command.output(), now()))?;
-    let output = output.with_context(|| peer.name)?;
-    ensure!(output.status.success(), "{}: {}", peer.name, output.status);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let asked = asked?;
-    let first = since(asked, text.lines().last().unwrap_or_default())?;
-    Ok((first, ended?.saturating_sub(asked).as_secs_f64() * 1e6))
+fn by_peer(lab: &Lab, peer: &Peer) -> Result<(f64, f64)> {
+    let launched = peer.launch(lab.host()).context(peer.name)?;
+    let asked = launched.asked.duration_since(UNIX_EPOCH)?;
+    let first = Duration::from_nanos(launched.stamp).saturating_sub(asked);
+    let whole = launched.ended.duration_since(launched.asked)?;
+    Ok((first.as_secs_f64() * 1e6, whole.as_secs_f64() * 1e6))
 }
 
 /// Launches a second with several callers at once.

