@@ -8,6 +8,7 @@
 pub mod answer;
 mod asker;
 mod cache;
+mod datagrams;
 mod error;
 mod flight;
 pub mod gate;
