@@ -7,24 +7,29 @@ use std::{
         unix::net::UnixStream,
     },
     path::Path,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Lab, agent::Agent, binary::Scratch};
-use nix::{
-    sys::socket::{ControlMessage, MsgFlags, sendmsg},
-    time::{ClockId, clock_gettime},
+use lab::{
+    Lab,
+    agent::Agent,
+    binary::{self, Scratch},
 };
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use crate::{peers::PEERS, row::Row};
+use crate::{
+    peers::{Peer, peers},
+    row::Row,
+};
 
 const WARM: usize = 20;
 const ROUNDS: usize = 300;
 const SLOW_ROUNDS: usize = 60;
 const SUSTAINED: Duration = Duration::from_secs(5);
 const CALLERS: usize = 4;
+/// The metric that launches are about.
+const FIRST: &str = "to_first_instruction";
 
 /// The policy of the tool that is launched.
 pub(crate) const POLICY: &str = r#"
@@ -46,45 +51,69 @@ execute = ["{scratch}"]
 pub(crate) fn run() -> Result<Vec<Row>> {
     let lab = Lab::unrecorded(&[])?;
     let scratch = Scratch::new()?;
-    let program = scratch.install("prober")?;
-    let agent = Agent::start_in(lab.host(), scratch, &[("stamp", POLICY)])?;
+    // Everybody starts the same program, and it asks for no library.
+    let program = scratch.path().join("stamp");
+    std::fs::copy(binary::built("stamp-static")?, &program)
+        .context("the program to start; hint: cargo xtask bench")?;
+    let peers = peers(lab.host(), &scratch, &program)?;
+    let policy = POLICY.replace("/prober", "/stamp");
+    let agent = Agent::start_in(lab.host(), scratch, &[("stamp", &policy)])?;
     let socket = agent.control_socket();
-    let mut own = (Vec::new(), Vec::new());
-    let mut others: Vec<Vec<f64>> = PEERS.iter().map(|_| Vec::new()).collect();
+    let mut own = Launches::default();
+    let mut others: Vec<Launches> = peers.iter().map(|_| Launches::default()).collect();
     for round in 0..ROUNDS + WARM {
         let (first, whole) = through_the_agent(&socket)?;
         if round >= WARM {
-            own.0.push(first);
-            own.1.push(whole);
+            own.first.push(first);
+            own.whole.push(whole);
         }
         // Peers take milliseconds each: fewer of them keep the run short.
         if round % (ROUNDS / SLOW_ROUNDS) == 0 {
-            for (peer, samples) in PEERS.iter().zip(&mut others) {
-                samples.push(by_command(&lab, (peer.command)(&program))?);
+            for (peer, launches) in peers.iter().zip(&mut others) {
+                if peer.missing.is_none() {
+                    let (first, whole) = by_peer(&lab, peer)?;
+                    launches.first.push(first);
+                    launches.whole.push(whole);
+                }
             }
         }
     }
-    let metric = "to_first_instruction";
-    let mut rows = vec![
-        Row::new("launch", "stockade", metric, "µs", &mut own.0),
-        Row::new("launch", "stockade", "whole_session", "µs", &mut own.1),
-    ];
-    for (peer, mut samples) in PEERS.iter().zip(others) {
-        rows.push(Row::new("launch", peer.name, metric, "µs", &mut samples));
+    let mut rows = own.rows("stockade");
+    for (peer, launches) in peers.iter().zip(others) {
+        match &peer.missing {
+            None => rows.extend(launches.rows(peer.name)),
+            Some(why) => rows.push(Row::missing("launch", peer.name, FIRST, "µs", why.clone())),
+        }
     }
     rows.push(sustained("stockade", || {
         through_the_agent(&socket).map(drop)
     })?);
-    for peer in PEERS {
-        rows.push(sustained(peer.name, || {
-            by_command(&lab, (peer.command)(&program)).map(drop)
-        })?);
+    for peer in peers.iter().filter(|peer| peer.missing.is_none()) {
+        rows.push(sustained(peer.name, || by_peer(&lab, peer).map(drop))?);
     }
     Ok(rows)
 }
 
+/// Microseconds of each launch.
+#[derive(Default)]
+struct Launches {
+    /// To the program's first instruction.
+    first: Vec<f64>,
+    /// To its reported end.
+    whole: Vec<f64>,
+}
+
+impl Launches {
+    fn rows(mut self, subject: &'static str) -> Vec<Row> {
+        vec![
+            Row::new("launch", subject, FIRST, "µs", &mut self.first),
+            Row::new("launch", subject, "whole_session", "µs", &mut self.whole),
+        ]
+    }
+}
+
 fn now() -> Result<Duration> {
-    Ok(Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?))
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
 }
 
 fn since(asked: Duration, stamp: &str) -> Result<f64> {
@@ -126,18 +155,12 @@ fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
     Ok((since(asked, &stamp)?, whole.as_secs_f64() * 1e6))
 }
 
-fn by_command(lab: &Lab, mut command: Command) -> Result<f64> {
-    command.stdin(Stdio::null()).stderr(Stdio::null());
-    let (asked, output) = lab.host().enter(|| (now(), command.output()))?;
-    let output = output.with_context(|| format!("{}", command.get_program().display()))?;
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        command.get_program().display(),
-        output.status
-    );
-    let text = String::from_utf8_lossy(&output.stdout);
-    since(asked?, text.lines().last().unwrap_or_default())
+fn by_peer(lab: &Lab, peer: &Peer) -> Result<(f64, f64)> {
+    let launched = peer.launch(lab.host()).context(peer.name)?;
+    let asked = launched.asked.duration_since(UNIX_EPOCH)?;
+    let first = Duration::from_nanos(launched.stamp).saturating_sub(asked);
+    let whole = launched.ended.duration_since(launched.asked)?;
+    Ok((first.as_secs_f64() * 1e6, whole.as_secs_f64() * 1e6))
 }
 
 /// Launches a second with several callers at once.

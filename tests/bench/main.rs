@@ -19,38 +19,51 @@ use anyhow::{Context as _, Result, bail};
 
 use row::Row;
 
-type Bench = fn() -> Result<Vec<Row>>;
+/// A piece that can be measured alone.
+struct Part {
+    bench: &'static str,
+    /// Empty where the bench has one part only.
+    name: &'static str,
+    run: fn() -> Result<Vec<Row>>,
+}
 
-const USAGE: &str = "usage: bench [network|packet|launch|policy|memory|names]… [--json FILE]";
+const PARTS: &[Part] = &[
+    part("network", "", network::run),
+    part("packet", "", packets::run),
+    part("launch", "", launch::run),
+    part("policy", "", policies::run),
+    part("memory", "", memory::run),
+    part("names", "resolver", names::resolver::run),
+    part("names", "handshakes", names::handshakes::run),
+    part("names", "rounds", names::rounds::run),
+    part("names", "held", names::held::run),
+];
+
+const USAGE: &str = "usage: bench [BENCH [PART…]]… [--json FILE]\n\
+                     BENCH: network, packet, launch, policy, memory, names\n\
+                     PART of names: resolver, handshakes, rounds, held";
+
+const fn part(bench: &'static str, name: &'static str, run: fn() -> Result<Vec<Row>>) -> Part {
+    Part { bench, name, run }
+}
 
 fn main() -> Result<ExitCode> {
     let mut json: Option<PathBuf> = None;
-    let mut wanted = Vec::new();
+    let mut wanted = Wanted::default();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "network" | "packet" | "launch" | "policy" | "memory" | "names" => wanted.push(word),
             "--json" => json = Some(words.next().context(USAGE)?.into()),
-            _ => bail!("`{word}`: {USAGE}"),
+            _ => wanted.add(word)?,
         }
     }
-    let benches: [(&str, Bench); 6] = [
-        ("network", network::run),
-        ("packet", packets::run),
-        ("launch", launch::run),
-        ("policy", policies::run),
-        ("memory", memory::run),
-        ("names", names::run),
-    ];
     let mut rows = Vec::new();
-    for (name, bench) in benches {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
-            eprintln!("bench: {name} …");
-            let measured = bench();
-            // A bench that broke off has killed its stand-alone run, which then leaves an instance.
-            sweep_abandoned();
-            rows.extend(measured?);
-        }
+    for part in PARTS.iter().filter(|part| wanted.has(part)) {
+        eprintln!("bench: {} {} …", part.bench, part.name);
+        let measured = (part.run)();
+        // A bench that broke off has killed its stand-alone run, which then leaves an instance.
+        sweep_abandoned();
+        rows.extend(measured?);
     }
     row::print(&rows);
     if let Some(path) = json {
@@ -58,4 +71,39 @@ fn main() -> Result<ExitCode> {
             .with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was asked for: benches, and parts after their bench. Nothing stands for all.
+#[derive(Default)]
+struct Wanted(Vec<(String, Option<String>)>);
+
+impl Wanted {
+    fn add(&mut self, word: String) -> Result<()> {
+        if PARTS.iter().any(|part| part.bench == word) {
+            self.0.push((word, None));
+            return Ok(());
+        }
+        if let Some((bench, _)) = self.0.last().cloned()
+            && PARTS
+                .iter()
+                .any(|part| part.bench == bench && part.name == word)
+        {
+            self.0.push((bench, Some(word)));
+            return Ok(());
+        }
+        bail!("`{word}`: {USAGE}")
+    }
+
+    fn has(&self, part: &Part) -> bool {
+        let mut own = self.0.iter().filter(|(bench, _)| bench == part.bench);
+        if self.0.is_empty()
+            || own
+                .clone()
+                .any(|(_, name)| name.as_deref() == Some(part.name))
+        {
+            return true;
+        }
+        // A bench without a part after it is meant as a whole.
+        own.clone().next().is_some() && own.all(|(_, name)| name.is_none())
+    }
 }

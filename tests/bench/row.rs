@@ -19,6 +19,9 @@ pub(crate) struct Row {
     pub(crate) p99: f64,
     /// How many were taken.
     pub(crate) n: u64,
+    /// Why nothing was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missing: Option<String>,
 }
 
 /// What the design wants to reach: metric (a prefix), what is compared, in words.
@@ -44,17 +47,16 @@ const REACH: &[(&str, &str, &str)] = &[
     ("memory", "per_session", "≤ 128 KiB"),
 ];
 
-/// Median and 99th percentile of samples.
+/// Median and 99th percentile of samples, of which the largest are the worst.
 pub(crate) fn summary(samples: &mut [f64]) -> (f64, f64) {
     samples.sort_unstable_by(f64::total_cmp);
-    let at = |share: usize| {
-        let last = samples.len().saturating_sub(1);
-        samples
-            .get((samples.len() * share / 100).min(last))
-            .copied()
-            .unwrap_or_default()
-    };
-    (at(50), at(99))
+    (at(samples, 50), at(samples, 99))
+}
+
+fn at(sorted: &[f64], share: usize) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    let place = (sorted.len() * share / 100).min(last);
+    sorted.get(place).copied().unwrap_or_default()
 }
 
 impl Row {
@@ -66,7 +68,13 @@ impl Row {
         unit: &'static str,
         samples: &mut [f64],
     ) -> Self {
-        let (median, p99) = summary(samples);
+        let (median, most) = summary(samples);
+        // Of a rate the least is the worst.
+        let p99 = if unit.ends_with("/s") {
+            at(samples, 1)
+        } else {
+            most
+        };
         Self {
             bench,
             subject,
@@ -75,41 +83,76 @@ impl Row {
             median,
             p99,
             n: samples.len() as u64,
+            missing: None,
+        }
+    }
+
+    /// A subject that could not be measured, and why.
+    pub(crate) fn missing(
+        bench: &'static str,
+        subject: &'static str,
+        metric: impl Into<String>,
+        unit: &'static str,
+        why: String,
+    ) -> Self {
+        Self {
+            median: f64::NAN,
+            p99: f64::NAN,
+            missing: Some(why),
+            ..Self::new(bench, subject, metric, unit, &mut [])
         }
     }
 }
 
-/// Prints the rows; those of a metric that `bare` was measured for get a ratio, those that `empty` was
-/// measured for a difference.
+/// Prints the rows. The ratio is to `bare` where that was measured, else to `stockade`; beside `empty`
+/// stands a difference.
 pub(crate) fn print(rows: &[Row]) {
     println!(
         "{:<8} {:<32} {:<11} {:>13} {:>13} {:>7} {:<6} {:>7}  to reach",
         "bench", "metric", "subject", "median", "p99", "n", "unit", "ratio"
     );
     for row in rows {
-        let beside = |subject| {
-            rows.iter().find(|other| {
-                other.bench == row.bench && other.metric == row.metric && other.subject == subject
-            })
-        };
-        let ratio = match (beside("bare"), beside("empty")) {
-            (Some(bare), _) if row.subject != "bare" && bare.median > 0.0 => {
-                format!("{:.3}", row.median / bare.median)
-            }
-            (_, Some(empty)) if row.subject != "empty" => {
-                format!("{:+.1}", row.median - empty.median)
-            }
-            _ => String::new(),
-        };
+        let Row {
+            bench,
+            subject,
+            metric,
+            unit,
+            median,
+            p99,
+            n,
+            missing,
+        } = row;
+        if let Some(why) = missing {
+            println!("{bench:<8} {metric:<32} {subject:<11} not measured: {why}");
+            continue;
+        }
         let reach = REACH
             .iter()
-            .find(|(bench, metric, _)| {
-                row.subject == "stockade" && row.bench == *bench && row.metric.starts_with(metric)
+            .find(|(of, start, _)| {
+                subject == &"stockade" && of == bench && metric.starts_with(start)
             })
             .map_or("", |(_, _, words)| words);
+        let ratio = ratio(row, rows);
         println!(
-            "{:<8} {:<32} {:<11} {:>13.2} {:>13.2} {:>7} {:<6} {ratio:>7}  {reach}",
-            row.bench, row.metric, row.subject, row.median, row.p99, row.n, row.unit
+            "{bench:<8} {metric:<32} {subject:<11} {median:>13.2} {p99:>13.2} {n:>7} {unit:<6} \
+             {ratio:>7}  {reach}"
         );
+    }
+}
+
+fn ratio(row: &Row, rows: &[Row]) -> String {
+    let beside = |subject| {
+        let same = |other: &&Row| other.bench == row.bench && other.metric == row.metric;
+        let mut others = rows.iter().filter(same);
+        let other = others.find(|other| other.subject == subject)?;
+        (row.subject != subject && other.median > 0.0).then_some(other.median)
+    };
+    if row.subject == "bare" || row.subject == "empty" {
+        return String::new();
+    }
+    match (beside("bare"), beside("empty"), beside("stockade")) {
+        (Some(base), _, _) | (None, None, Some(base)) => format!("{:.3}", row.median / base),
+        (None, Some(empty), _) => format!("{:+.1}", row.median - empty),
+        (None, None, None) => String::new(),
     }
 }

@@ -14,6 +14,7 @@ mod hook_table;
 mod hooks;
 mod lint;
 mod needs;
+mod peers;
 mod phase;
 mod privileges;
 mod process;
@@ -86,7 +87,7 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Measure against bare sockets and peers: [network|launch|policy|memory] [--json FILE]
+    /// Measure against bare sockets and peers: [BENCH [PART…]]… [--json FILE]
     Bench {
         /// Arguments for the bench
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

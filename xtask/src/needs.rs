@@ -11,8 +11,10 @@ pub(crate) enum For {
     AnyKernelObject,
     /// Building the kernel object with Debian's compiler.
     DebianKernelObject,
-    /// The lab, its workers and the peers of the bench.
+    /// The lab and its workers.
     Lab,
+    /// Peers of the bench, and what those need that it builds.
+    Bench,
     /// Machines with other kernels.
     Machine,
 }
@@ -63,10 +65,18 @@ pub(crate) const NEEDS: &[Need] = &[
     Need { package: "nodejs", why: "a worker of the tests", of: For::Lab, found: Found::File("/usr/bin/node") },
     Need { package: "bind9-dnsutils", why: "`dig`, a worker of the tests", of: For::Lab, found: Found::File("/usr/bin/dig") },
     Need { package: "prometheus", why: "`promtool` checks the metrics", of: For::Lab, found: Found::Program("promtool") },
-    Need { package: "bubblewrap", why: "a peer of the bench", of: For::Lab, found: Found::Program("bwrap") },
-    Need { package: "firejail", why: "a peer of the bench", of: For::Lab, found: Found::Program("firejail") },
-    Need { package: "dnsmasq-base", why: "a peer of the bench", of: For::Lab, found: Found::File("/usr/sbin/dnsmasq") },
-    Need { package: "unbound", why: "a peer of the bench", of: For::Lab, found: Found::File("/usr/sbin/unbound") },
+    Need { package: "bubblewrap", why: "a peer of the bench", of: For::Bench, found: Found::Program("bwrap") },
+    Need { package: "firejail", why: "a peer of the bench", of: For::Bench, found: Found::Program("firejail") },
+    Need { package: "dnsmasq-base", why: "a peer of the bench", of: For::Bench, found: Found::File("/usr/sbin/dnsmasq") },
+    Need { package: "unbound", why: "a peer of the bench", of: For::Bench, found: Found::File("/usr/sbin/unbound") },
+    Need { package: "crun", why: "a peer of the bench", of: For::Bench, found: Found::Program("crun") },
+    Need { package: "libseccomp-dev", why: "a peer of the bench links it", of: For::Bench, found: Found::File("/usr/include/seccomp.h") },
+    Need { package: "pkg-config", why: "finds what peers of the bench link", of: For::Bench, found: Found::Program("pkg-config") },
+    Need { package: "libnl-route-3-200", why: "a peer of the bench links it", of: For::Bench, found: Found::File("/usr/share/doc/libnl-route-3-200") },
+    Need { package: "python3-pip", why: "fetches a peer of the bench", of: For::Bench, found: Found::Program("pip3") },
+    Need { package: "npm", why: "fetches a peer of the bench", of: For::Bench, found: Found::Program("npm") },
+    Need { package: "socat", why: "a peer of the bench calls it", of: For::Bench, found: Found::Program("socat") },
+    Need { package: "ripgrep", why: "a peer of the bench calls it", of: For::Bench, found: Found::Program("rg") },
     Need { package: "debootstrap", why: "makes a Debian for machines with other kernels", of: For::Machine, found: Found::Program("debootstrap") },
     Need { package: "e2fsprogs", why: "makes the disks of machines", of: For::Machine, found: Found::Program("mkfs.ext4") },
     Need { package: "qemu-system-x86", why: "emulates machines with other kernels", of: For::Machine, found: Found::Program("qemu-system-x86_64") },

@@ -43,13 +43,15 @@ pub(crate) enum Scope {
     Build,
     /// Build, and run in the lab.
     Lab,
+    /// Build, and measure in the lab beside peers.
+    Bench,
     /// Build, and run in emulated machines.
     Machine,
-    /// Everything but machines.
+    /// Everything but machines and the bench's peers.
     All,
 }
 
-/// The verb: everything but machines, whose packages come when they are asked for.
+/// The verb: everything but machines and the bench's peers, which come when they are asked for.
 pub(crate) fn run() -> anyhow::Result<()> {
     ensure(Scope::All)?;
     eprintln!(
@@ -79,7 +81,8 @@ pub(crate) fn missing(scope: Scope, toolchain: Toolchain) -> Vec<&'static Need> 
     let wanted = |need: &&Need| match need.of {
         For::AnyKernelObject => true,
         For::DebianKernelObject => toolchain == Toolchain::Debian,
-        For::Lab => matches!(scope, Scope::Lab | Scope::All),
+        For::Lab => matches!(scope, Scope::Lab | Scope::Bench | Scope::All),
+        For::Bench => scope == Scope::Bench,
         For::Machine => scope == Scope::Machine,
     };
     NEEDS
@@ -92,7 +95,7 @@ pub(crate) fn missing(scope: Scope, toolchain: Toolchain) -> Vec<&'static Need> 
 /// The tools of the scope.
 pub(crate) const fn tools(scope: Scope) -> &'static [Tool] {
     match scope {
-        Scope::Build | Scope::Lab | Scope::Machine => &[BPF_LINKER],
+        Scope::Build | Scope::Lab | Scope::Bench | Scope::Machine => &[BPF_LINKER],
         Scope::All => &[BPF_LINKER, CARGO_DENY],
     }
 }

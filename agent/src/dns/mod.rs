@@ -9,6 +9,7 @@ pub mod answer;
 mod asker;
 mod cache;
 mod certificate;
+mod datagrams;
 mod error;
 mod flight;
 pub mod gate;

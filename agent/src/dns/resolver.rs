@@ -46,6 +46,10 @@ pub(super) struct Source {
     pub(super) protocol: u16,
 }
 
+/// The worker that has a source; none, where nobody is answered.
+#[derive(Debug)]
+pub(super) struct Identity(Option<(Asker, Arc<Session>)>);
+
 /// What became of a query.
 #[derive(Debug)]
 pub(super) enum Taken {
@@ -119,40 +123,54 @@ impl Resolver {
 
     /// The session behind a connection, for its bound on connections.
     pub(super) fn session_of(&self, source: Source) -> Option<Arc<Session>> {
-        let asker = self.askers.find(source.address, source.protocol)?;
-        self.sessions.get(asker.session, BootTime::now().0)
+        self.identify(source).0.map(|(_, session)| session)
+    }
+
+    /// Who has this source now.
+    pub(super) fn identify(&self, source: Source) -> Identity {
+        let asker = self.askers.find(source.address, source.protocol);
+        Identity(asker.and_then(|asker| {
+            let session = self.sessions.get(asker.session, BootTime::now().0)?;
+            Some((asker, session))
+        }))
     }
 
     /// Takes one query; the reply, if there is one at once, is in `out`.
     pub(super) fn take(&self, bytes: &[u8], source: Source, out: &mut Vec<u8>) -> Taken {
+        self.take_of(&self.identify(source), bytes, source.protocol, out)
+    }
+
+    /// The same for who has been identified since the query was received.
+    pub(super) fn take_of(
+        &self,
+        who: &Identity,
+        bytes: &[u8],
+        protocol: u16,
+        out: &mut Vec<u8>,
+    ) -> Taken {
         let read = query::read(bytes);
         if read == Err(Malformed::Unanswerable) {
             self.counters.malformed.add();
             return Taken::Silent;
         }
-        let now = BootTime::now();
-        let asker = self.askers.find(source.address, source.protocol);
-        let known = asker.and_then(|asker| {
-            let session = self.sessions.get(asker.session, now.0)?;
-            Some(Case {
-                asker,
-                session,
-                now,
-            })
-        });
-        let Some(case) = known else {
+        let Some((asker, session)) = &who.0 else {
             self.counters.unknown.add();
             return refuse(&read, Code::Refused, out);
         };
+        let case = Case {
+            asker: asker.clone(),
+            session: Arc::clone(session),
+            now: BootTime::now(),
+        };
         let limits = &self.settings.limits;
-        if case.session.lock().take_query(limits, now.0).is_err() {
+        if case.session.lock().take_query(limits, case.now.0).is_err() {
             self.served(&case, Served::Limited);
             self.report(&case, read.as_ref().ok(), denied(Reason::QueryLimit), None);
             return refuse(&read, Code::Refused, out);
         }
         match read {
             Ok(query) if query.edns.is_none_or(|edns| edns.version == 0) => {
-                self.judge(case, query, source.protocol, out)
+                self.judge(case, query, protocol, out)
             }
             Ok(_) => {
                 self.served(&case, Served::Malformed);

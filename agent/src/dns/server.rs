@@ -1,9 +1,9 @@
-//! The resolver's tasks: one for each UDP socket, which answers what is known without leaving it,
-//! and one for each TCP listener. Knows sockets, no names.
+//! The resolver's tasks: one for each UDP socket and one for each TCP listener. Knows sockets, no
+//! names.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use common::{flow::UDP, id::SessionId};
+use common::id::SessionId;
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
@@ -12,19 +12,17 @@ use tokio::{
 
 use super::{
     asker::{Askers, Witness},
+    datagrams::Datagrams,
     error::Error,
-    flight::{Flights, Lost, Outlet},
+    flight::Flights,
     lease::Granter,
-    query::QUERY_BYTES_MAX,
-    resolver::{Resolver, Source, Taken},
+    resolver::Resolver,
     settings::Settings,
     sockets::Sockets,
     stats::Stats,
     tcp,
 };
 
-/// Datagrams that are taken in a row before other tasks have their turn.
-const BATCH: usize = 64;
 /// Pause after an error of a socket that is not about one datagram.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
@@ -99,80 +97,5 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-/// One UDP socket.
-struct Datagrams {
-    socket: Arc<UdpSocket>,
-    resolver: Arc<Resolver>,
-    flights: Arc<Flights>,
-}
-
-impl Datagrams {
-    async fn run(self, mut closed: watch::Receiver<bool>) {
-        // One byte more than a query may have: what fills it is too long.
-        let mut query = vec![0; QUERY_BYTES_MAX + 1];
-        let mut reply = Vec::with_capacity(QUERY_BYTES_MAX);
-        loop {
-            let ready = tokio::select! {
-                _ = closed.changed() => return,
-                ready = self.socket.readable() => ready,
-            };
-            if ready.is_err() || self.drain(&mut query, &mut reply).is_err() {
-                tokio::time::sleep(PAUSE).await;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Answers what has come, a batch at most.
-    fn drain(&self, query: &mut [u8], reply: &mut Vec<u8>) -> std::io::Result<()> {
-        for _ in 0..BATCH {
-            let (length, from) = match self.socket.try_recv_from(query) {
-                Ok(received) => received,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-                // An asker that has gone left an ICMP message: not about the next datagram.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => continue,
-                Err(error) => return Err(error),
-            };
-            let source = Source {
-                address: from,
-                protocol: UDP,
-            };
-            let bytes = query.get(..length).unwrap_or_default();
-            match self.resolver.take(bytes, source, reply) {
-                Taken::Silent => {}
-                // A full socket loses the reply, as the net may: askers ask again.
-                Taken::Replied => {
-                    if self.socket.try_send_to(reply, from).is_err() {
-                        self.resolver.counters.replies_lost.add();
-                    }
-                }
-                Taken::Ask(waiter) => {
-                    let outlet = Datagram {
-                        socket: Arc::clone(&self.socket),
-                        to: from,
-                    };
-                    self.flights.board(*waiter, Box::new(outlet));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where a datagram came from.
-struct Datagram {
-    socket: Arc<UdpSocket>,
-    to: SocketAddr,
-}
-
-impl Outlet for Datagram {
-    fn send(self: Box<Self>, reply: &[u8]) -> Result<(), Lost> {
-        match self.socket.try_send_to(reply, self.to) {
-            Ok(_) => Ok(()),
-            Err(_full) => Err(Lost),
-        }
     }
 }

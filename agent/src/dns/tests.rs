@@ -1,5 +1,6 @@
 //! The resolver as a whole, between a worker and an upstream server of the test's own on loopback.
 
+mod batches;
 mod bounds;
 mod changes;
 mod hostile;
