@@ -6,7 +6,7 @@
 //! * `template`, installed once by a policy's template process before it clones. Process 1 and the
 //!   worker inherit it for nothing. It has the whole meaning of the profile, but for the calls of
 //!   `syscalls::launcher`, which template, process 1 and the worker's process still make on their way
-//!   to the program: these it lets pass.
+//!   to the program: these it leaves to the other part, and lets pass.
 //! * `session`, installed by the worker's process as its last act but the execution. It has the
 //!   profile's meaning for exactly those calls, and lets all others pass.
 //!
@@ -20,7 +20,7 @@
 mod program;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use libc::sock_filter;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,10 @@ use serde::{Deserialize, Serialize};
 use self::tree::{Field, Tree};
 use super::{
     error::{At, PlanError, Step, StepError},
-    syscalls::{self, Meaning, Verdict, launcher},
+    syscalls::{
+        self, Meaning, Verdict,
+        launcher::{self, Left},
+    },
 };
 use crate::{
     policy::{compiled::Syscalls, syscall_names::Architecture},
@@ -42,6 +45,8 @@ const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 /// Bit of an x32 call's number.
 const X32_BIT: u32 = 0x4000_0000;
+/// The first argument of a call.
+const FIRST: u8 = 0;
 /// The kernel's limit, `BPF_MAXINSNS`.
 const INSTRUCTIONS_MAX: usize = 4096;
 
@@ -119,20 +124,22 @@ fn compile_for(
     architecture: Architecture,
 ) -> Result<Filters, PlanError> {
     let meaning = syscalls::meaning(policy, host, architecture)?;
-    let launcher = launcher::calls(&meaning);
+    let left = launcher::left(&meaning);
     Ok(Filters {
-        template: vec![Filter::new(&template(&meaning, &launcher))?],
-        session: vec![Filter::new(&session(&meaning, &launcher))?],
+        template: vec![Filter::new(&template(&meaning, &left))?],
+        session: vec![Filter::new(&session(&meaning, &left))?],
     })
 }
 
-fn template(meaning: &Meaning, launcher: &BTreeSet<u32>) -> Tree {
+/// What is left to the session's part passes here.
+fn template(meaning: &Meaning, left: &BTreeMap<u32, Left>) -> Tree {
     let mut starts: BTreeMap<u32, Tree> = (0..=syscalls::NUMBERS_KNOWN)
         .map(|number| {
-            let tree = if launcher.contains(&number) {
-                Tree::Answer(Verdict::Allow)
-            } else {
-                Tree::from(meaning.rule(number))
+            let rule = meaning.rule(number);
+            let tree = match left.get(&number).copied().unwrap_or(Left::Nothing) {
+                Left::Nothing => Tree::from(rule),
+                Left::First(values) => Tree::from(&rule.besides(FIRST, values)),
+                Left::All => Tree::Answer(Verdict::Allow),
             };
             (number, tree)
         })
@@ -154,20 +161,20 @@ fn template(meaning: &Meaning, launcher: &BTreeSet<u32>) -> Tree {
     Tree::by(Field::Architecture, u32::MAX, architectures)
 }
 
-/// What the template's part refuses may be refused here too, with the same errno, where that makes
-/// one range out of three.
-fn session(meaning: &Meaning, launcher: &BTreeSet<u32>) -> Tree {
+/// What is left to this part is judged here, and all else passes. What the template's part refuses may
+/// be refused here too, with the same errno, where that makes one range out of three.
+fn session(meaning: &Meaning, left: &BTreeMap<u32, Left>) -> Tree {
     let allow = Tree::Answer(Verdict::Allow);
     let refuse = Tree::Answer(Verdict::NotPermitted);
     let mut before = allow.clone();
     let mut starts = BTreeMap::new();
     for number in 0..syscalls::NUMBERS_KNOWN {
-        let means = Tree::from(meaning.rule(number));
-        let joins = means == refuse && before == refuse;
-        let tree = if launcher.contains(&number) || joins {
-            means
-        } else {
-            allow.clone()
+        let rule = meaning.rule(number);
+        let tree = match left.get(&number).copied().unwrap_or(Left::Nothing) {
+            Left::All => Tree::from(rule),
+            Left::First(values) => Tree::from(&rule.only_at(FIRST, values)),
+            Left::Nothing if before == refuse && Tree::from(rule) == refuse => refuse.clone(),
+            Left::Nothing => allow.clone(),
         };
         starts.insert(number, tree.clone());
         before = tree;

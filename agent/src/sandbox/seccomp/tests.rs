@@ -280,6 +280,11 @@ fn the_template_can_not_do_what_the_launcher_does_not_need() {
         assert_eq!(of(&only, name, &[]), Verdict::NotPermitted, "{name}");
     }
     assert_eq!(of(&only, "socket", &[17, 3, 0]), Verdict::NoFamily);
+    // Clearing the ambient set, and a system call dispatcher.
+    assert_eq!(of(&only, "prctl", &[47, 4]), Verdict::Allow);
+    assert_eq!(of(&only, "prctl", &[59]), Verdict::NotPermitted);
+    let both = filters(Profile::Interpreter);
+    assert_eq!(of(&both, "prctl", &[47, 4]), Verdict::NotPermitted);
 }
 
 #[test]
@@ -308,6 +313,7 @@ fn every_profile_allows_the_launchers_own_forms() {
         for (name, arguments) in [
             ("prctl", &[1, 9][..]),
             ("prctl", &[4, 0]),
+            ("prctl", &[21]),
             ("prctl", &[38, 1]),
             ("prlimit64", &[0, 7]),
             ("mmap", &[0, 4096, 3, 0x22]),

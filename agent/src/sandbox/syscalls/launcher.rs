@@ -5,7 +5,7 @@
 //! the launch with it. Not here, and so refused from the template on: sockets of any kind, kernel
 //! programs, modules, keys other than joining a keyring, other processes' memory, the host's clock.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{Call, Meaning, calls, number};
 
@@ -154,12 +154,38 @@ pub(in crate::sandbox) fn all() -> impl Iterator<Item = &'static Call> {
     FREELY.iter().chain(AS_LISTED)
 }
 
-/// The numbers that the session's part judges, and the template's part does not.
-pub fn calls(meaning: &Meaning) -> BTreeSet<u32> {
+/// Options of `prctl`, its first argument, that no profile has.
+const PRCTLS: &[u32] = &[
+    24, // PR_CAPBSET_DROP
+    28, // PR_SET_SECUREBITS
+    47, // PR_CAP_AMBIENT
+];
+
+/// What the launcher leaves to the session's part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// Nothing: the template's part judges.
+    Nothing,
+    /// The calls where the first argument has one of these values.
+    First(&'static [u32]),
+    /// Every such call.
+    All,
+}
+
+/// What of each call the template's part lets pass, for the session's part to judge.
+pub fn left(meaning: &Meaning) -> BTreeMap<u32, Left> {
     let numbers = |table: &'static [Call]| {
         let on = meaning.architecture();
         table.iter().filter_map(move |call| number(call.name, on))
     };
     let denied = numbers(AS_LISTED).filter(|number| meaning.rule(*number).always_refuses());
-    numbers(FREELY).chain(denied).collect()
+    let prctl = number("prctl", meaning.architecture()).map(|number| (number, Left::First(PRCTLS)));
+    prctl
+        .into_iter()
+        .chain(
+            numbers(FREELY)
+                .chain(denied)
+                .map(|number| (number, Left::All)),
+        )
+        .collect()
 }

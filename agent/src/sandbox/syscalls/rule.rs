@@ -85,6 +85,54 @@ impl Rule {
         }
     }
 
+    /// What is left to say where an argument has this value.
+    pub fn at(&self, which: u8, value: u32) -> &Self {
+        match self {
+            Self::By {
+                argument,
+                mask,
+                cases,
+                otherwise,
+            } if *argument == which => cases
+                .iter()
+                .find(|(case, _)| *case == value & mask)
+                .map_or(&**otherwise, |(_, rule)| rule),
+            Self::Always(_) | Self::By { .. } => self,
+        }
+    }
+
+    /// The same, but allowed for these values of an argument.
+    pub fn besides(&self, argument: u8, values: &[u32]) -> Self {
+        let cases = values.iter().map(|value| (*value, Self::ALLOW));
+        match self {
+            Self::By {
+                argument: own,
+                mask: u32::MAX,
+                cases: listed,
+                otherwise,
+            } if *own == argument => {
+                let listed = listed.iter().filter(|(value, _)| !values.contains(value));
+                Self::By {
+                    argument,
+                    mask: u32::MAX,
+                    cases: listed.cloned().chain(cases).collect(),
+                    otherwise: otherwise.clone(),
+                }
+            }
+            Self::Always(_) | Self::By { .. } => {
+                Self::choice(argument, u32::MAX, cases, self.clone())
+            }
+        }
+    }
+
+    /// Allowed but for these values of an argument, which are judged as here.
+    pub fn only_at(&self, argument: u8, values: &[u32]) -> Self {
+        let cases = values
+            .iter()
+            .map(|value| (*value, self.at(argument, *value).clone()));
+        Self::choice(argument, u32::MAX, cases, Self::ALLOW)
+    }
+
     /// Whether no argument can make it pass.
     pub fn always_refuses(&self) -> bool {
         match self {
