@@ -17,6 +17,7 @@ mod needs;
 mod phase;
 mod privileges;
 mod process;
+mod servers;
 mod setup;
 mod test;
 mod tidy;
