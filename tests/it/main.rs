@@ -29,6 +29,8 @@ mod parallel;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod profiles;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rows;

@@ -30,6 +30,21 @@ pub fn stockade() -> Result<PathBuf> {
     built("stockade")
 }
 
+/// Where `cargo xtask setup` has put the servers of a registry, `pypi` or `npm`.
+pub fn servers(registry: &str) -> Result<PathBuf> {
+    let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
+    };
+    let folder = cache.join("stockade/servers").join(registry);
+    ensure!(
+        folder.is_dir(),
+        "{} is not there; hint: cargo xtask setup",
+        folder.display()
+    );
+    Ok(folder)
+}
+
 /// A folder that any uid may enter, removed at the end.
 #[derive(Debug)]
 pub struct Scratch(tempfile::TempDir);

@@ -4,6 +4,7 @@ use anyhow::bail;
 
 use crate::{
     privileges,
+    servers::SERVERS,
     setup::{self, Scope},
     toolchain::Toolchain,
 };
@@ -25,6 +26,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
                 "missing         {} {}: {}",
                 tool.name, tool.version, tool.why
             );
+            println!("                fix: cargo xtask setup");
+        }
+    }
+    for servers in SERVERS {
+        if !servers.is_installed()? {
+            lacks += 1;
+            println!("missing         {}: {}", servers.registry, servers.why);
             println!("                fix: cargo xtask setup");
         }
     }

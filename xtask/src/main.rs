@@ -18,6 +18,7 @@ mod peers;
 mod phase;
 mod privileges;
 mod process;
+mod servers;
 mod setup;
 mod test;
 mod tidy;

@@ -7,6 +7,7 @@ use anyhow::bail;
 use crate::{
     needs::{For, LLVM, NEEDS, Need},
     privileges, process,
+    servers::SERVERS,
     toolchain::Toolchain,
     tree,
 };
@@ -71,6 +72,13 @@ pub(crate) fn ensure(scope: Scope) -> anyhow::Result<()> {
     for tool in tools(scope) {
         if !tool.is_installed()? {
             tool.install()?;
+        }
+    }
+    if matches!(scope, Scope::Lab | Scope::All) {
+        for servers in SERVERS {
+            if !servers.is_installed()? {
+                servers.install()?;
+            }
         }
     }
     Ok(())

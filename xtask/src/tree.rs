@@ -40,6 +40,11 @@ pub(crate) fn tools() -> anyhow::Result<PathBuf> {
     Ok(cache()?.join("tools"))
 }
 
+/// The folder for servers from registries, which are workers of the tests.
+pub(crate) fn servers() -> anyhow::Result<PathBuf> {
+    Ok(cache()?.join("servers"))
+}
+
 /// A program in `PATH` or where an administrator's programs are.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -90,6 +90,7 @@ impl<'one> Template<'one> {
         root::enter(plan)?;
         credentials::lock_securebits().at(Step::Bounding, "securebits")?;
         credentials::empty_bounding_set().at(Step::Bounding, "bounding set")?;
+        plan.filters.enter_template()?;
         pipe2(OFlag::O_CLOEXEC).at(Step::Supervise, "pipe")
     }
 

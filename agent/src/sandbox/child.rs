@@ -81,9 +81,7 @@ impl Worker<'_> {
         enforce(ruleset)?;
         // The program's own descriptor is among them: it is needed until the execution.
         sys::process::close_from_on_exec(FIRST_PRIVATE).at(Step::Descriptors, "close_range")?;
-        for filter in &plan.filters {
-            filter.install()?;
-        }
+        plan.filters.enter_session()?;
         let Program { file, arguments } = program;
         sys::process::execute(file.as_fd(), &arguments, &environment).map_err(|source| {
             let name = arguments

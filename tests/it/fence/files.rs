@@ -129,7 +129,7 @@ fn dropped_files_and_memory_files_do_not_run() {
         let memory = format!("{memory}(os.memfd_create('x', 0))");
         let rows = [
             row("memory_file", memory.leak(), "EACCES", "ok"),
-            row("exec_memory_file", "call(319, b'x', 0x10)", "EACCES", "ok"),
+            row("exec_memory_file", "call(319, b'x', 0x10)", "EPERM", "ok"),
         ];
         check(room, &usr, &rows).await;
     });

@@ -10,9 +10,11 @@ use super::room::Room;
 const PRELUDE: &str = r"
 import array, ctypes, errno, fcntl, mmap, os, resource, signal, socket, struct, subprocess, sys, tempfile, threading
 libc = ctypes.CDLL(None, use_errno=True)
+def word(value):
+    return ctypes.c_long(value) if isinstance(value, int) else value
 def call(number, *arguments):
     ctypes.set_errno(0)
-    if libc.syscall(number, *arguments) < 0:
+    if libc.syscall(word(number), *map(word, arguments)) < 0:
         raise OSError(ctypes.get_errno(), 'call')
 def clone(flags):
     pid = libc.syscall(56, flags | 17, 0, 0, 0, 0)
@@ -66,7 +68,17 @@ pub(crate) const fn row(
 
 /// Tries every row on both sides and compares all at once.
 pub(crate) async fn check(room: &Room, policy: &Arc<CompiledPolicy>, rows: &[Row]) {
-    let program = program(rows);
+    check_with(room, policy, "", rows).await;
+}
+
+/// The same where the acts use more than the prelude.
+pub(crate) async fn check_with(
+    room: &Room,
+    policy: &Arc<CompiledPolicy>,
+    definitions: &str,
+    rows: &[Row],
+) {
+    let program = program(definitions, rows);
     let inside = room.python(policy, &program).await;
     let control = Command::new("/usr/bin/python3")
         .args(["-c", &program])
@@ -103,8 +115,8 @@ pub(crate) async fn check(room: &Room, policy: &Arc<CompiledPolicy>, rows: &[Row
     );
 }
 
-fn program(rows: &[Row]) -> String {
-    let mut program = PRELUDE.to_owned();
+fn program(definitions: &str, rows: &[Row]) -> String {
+    let mut program = format!("{PRELUDE}{definitions}\n");
     for Row { name, act, .. } in rows {
         writeln!(
             program,
