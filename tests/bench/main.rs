@@ -10,6 +10,7 @@ mod packets;
 mod peers;
 mod policies;
 mod row;
+mod steps;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -20,7 +21,7 @@ use row::Row;
 
 type Bench = fn() -> Result<Vec<Row>>;
 
-const USAGE: &str = "usage: bench [network|packet|launch|policy|memory|names]… [--json FILE]";
+const USAGE: &str = "usage: bench [network|packet|launch|steps|policy|memory|names]… [--json FILE]";
 
 fn main() -> Result<ExitCode> {
     let mut json: Option<PathBuf> = None;
@@ -28,15 +29,18 @@ fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "network" | "packet" | "launch" | "policy" | "memory" | "names" => wanted.push(word),
+            "network" | "packet" | "launch" | "steps" | "policy" | "memory" | "names" => {
+                wanted.push(word);
+            }
             "--json" => json = Some(words.next().context(USAGE)?.into()),
             _ => bail!("`{word}`: {USAGE}"),
         }
     }
-    let benches: [(&str, Bench); 6] = [
+    let benches: [(&str, Bench); 7] = [
         ("network", network::run),
         ("packet", packets::run),
         ("launch", launch::run),
+        ("steps", steps::run),
         ("policy", policies::run),
         ("memory", memory::run),
         ("names", names::run),

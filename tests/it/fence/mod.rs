@@ -6,6 +6,7 @@ mod ends;
 mod escapes;
 mod files;
 mod probe;
+mod process_one;
 mod refusals;
 mod room;
 mod runs;
