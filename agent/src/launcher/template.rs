@@ -101,7 +101,7 @@ impl<'one> Template<'one> {
         let environment = variables
             .collect::<Result<_, _>>()
             .at(Step::Request, "environment")?;
-        Ok(Self {
+        let template = Self {
             rules: plan.landlock.open()?,
             pins: Pins::new(plan.pins.clone()),
             environment: Vectors::new(environment),
@@ -111,7 +111,9 @@ impl<'one> Template<'one> {
             alive: pipe2(OFlag::O_CLOEXEC).at(Step::Supervise, "pipe")?,
             plan,
             one,
-        })
+        };
+        template.plan.filters.enter_template()?;
+        Ok(template)
     }
 
     fn serve(mut self, socket: &OwnedFd) -> io::Result<()> {

@@ -2,11 +2,10 @@
 
 use super::{
     reader::nearest,
-    syscall_names::{NAMES, is_syscall_name},
+    syscall_names::{is_syscall_name, names},
 };
 
-/// Calls that would open the fence from inside, whatever the profile, with the reason. A test holds
-/// them to the sandbox's tables.
+/// Calls that would open the fence from inside, whatever the profile, with the reason.
 const NEVER: &[(&str, &str)] = &[
     ("_sysctl", "the kernel has no code for it any more"),
     ("add_key", "keys outlive the session"),
@@ -96,6 +95,7 @@ const NEVER: &[(&str, &str)] = &[
         "unshare",
         "new namespaces, without the fence's hooks in mind",
     ),
+    ("uprobe", "the kernel's own, for probes"),
     ("uretprobe", "the kernel's own, for probes"),
     ("uselib", "the kernel has no code for it any more"),
     ("userfaultfd", "stops the kernel in the middle of a copy"),
@@ -124,7 +124,7 @@ impl NameError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Unknown(name) => nearest(name, NAMES.iter().copied()).map_or_else(
+            Self::Unknown(name) => nearest(name, names()).map_or_else(
                 || "drop it; what no list names is refused anyway".to_owned(),
                 |near| format!("did you mean \"{near}\"?"),
             ),
@@ -145,11 +145,17 @@ pub(super) fn known(name: &str) -> Result<(), NameError> {
 /// Whether a name may stand in `syscalls.allow`.
 pub(super) fn allowable(name: &str) -> Result<(), NameError> {
     known(name)?;
-    match NEVER.iter().find(|(never, _)| *never == name) {
-        Some((_, reason)) => Err(NameError::Never {
+    match never(name) {
+        Some(reason) => Err(NameError::Never {
             name: name.to_owned(),
             reason,
         }),
         None => Ok(()),
     }
+}
+
+/// Why no policy may add this call, if none may.
+pub fn never(name: &str) -> Option<&'static str> {
+    let found = NEVER.iter().find(|(never, _)| *never == name);
+    found.map(|(_, reason)| *reason)
 }

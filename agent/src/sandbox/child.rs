@@ -89,9 +89,7 @@ impl Worker<'_> {
         close_from_on_exec(FIRST_PRIVATE).at(Step::Descriptors, "close_range")?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
             .at(Step::TerminalSession, "signals")?;
-        for filter in &self.plan.filters {
-            filter.install()?;
-        }
+        self.plan.filters.enter_session()?;
         let Program { file, arguments } = match self.task {
             Task::Execute(program) => program,
             Task::SelfTest => {

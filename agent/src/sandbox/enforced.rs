@@ -218,10 +218,10 @@ fn landlock(plan: &Plan) -> Vec<Measure> {
 fn process(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
     let instructions: usize = plan
         .filters
-        .iter()
+        .all()
         .map(super::seccomp::Filter::instructions)
         .sum();
-    let filters = plan.filters.len();
+    let filters = plan.filters.all().count();
     let mut measures = vec![
         Measure::enforced("capabilities", "none in any set, securebits locked"),
         Measure::enforced("no_new_privs", ""),

@@ -49,9 +49,9 @@ pub enum PlanError {
         /// A suggestion, or nothing.
         hint: String,
     },
-    /// The filters can not be compiled: a fault of the tables.
-    #[error("system call filter: {0}")]
-    Filter(#[from] seccompiler::Error),
+    /// A filter is longer than the kernel takes: a fault of the tables.
+    #[error("system call filter: {0} instructions; the kernel takes 4096")]
+    FilterTooLong(usize),
     /// The kernel has no landlock.
     #[error(
         "landlock: {0}\nhint: boot with `landlock` in the `lsm=` list; Linux 5.13 or newer has it"

@@ -17,7 +17,7 @@ use super::{
     error::PlanError,
     landlock, procfs,
     rlimit::{self, Limit},
-    seccomp::{self, Filter},
+    seccomp::{self, Filters},
 };
 use crate::{
     config::Instance,
@@ -115,8 +115,8 @@ pub struct Plan {
     pub masks: Vec<procfs::Mask>,
     /// Landlock.
     pub landlock: landlock::Layer,
-    /// Filters in the order of their installation.
-    pub filters: Vec<Filter>,
+    /// System call filters.
+    pub filters: Filters,
     /// Resource limits.
     pub limits: Vec<Limit>,
     /// The environment, `NAME=value`.
@@ -141,6 +141,7 @@ impl Plan {
             seccomp::Host {
                 abstract_sockets_scoped: layer.scoped(),
                 memfd_noexec,
+                named_unix_streams: false,
             },
         )?;
         Ok(Self {

@@ -1,70 +1,85 @@
 //! Compiles a policy's system call filters.
 //!
-//! A filter has one action for what it matches, so the fence is a stack, installed in this order:
-//! socket families (`EAFNOSUPPORT`), socket types and protocols (`EPROTONOSUPPORT`), and last the
-//! allow-list. Of several errnos the kernel returns that of the filter installed last; the
-//! allow-list therefore lets pass what an earlier filter refuses.
+//! A filter is a decision tree: by architecture, by number, and for some calls by arguments. It comes
+//! in two parts, because the kernel's price of installing one is paid at every launch:
 //!
-//! What the allow-list lacks gets `EPERM`: programs report it and go on. `ENOSYS` is for calls that
-//! have an older form to fall back to, and for numbers newer than the tables. Another architecture's
-//! calls, and x32's, kill the process: nothing legitimate makes them.
+//! * `template`, installed once by a policy's template process before it clones. Process 1 and the
+//!   worker inherit it for nothing. It has the whole meaning of the profile, but for the calls of
+//!   `syscalls::launcher`, which template, process 1 and the worker's process still make on their way
+//!   to the program: these it lets pass.
+//! * `session`, installed by the worker's process as its last act but the execution. It has the
+//!   profile's meaning for exactly those calls, and lets all others pass.
+//!
+//! A call is made when both let it pass, so together they mean what the profile says; a test compares
+//! them number by number. Neither is a fence alone.
+//!
+//! What no profile lists gets `EPERM`: programs report it and go on. `ENOSYS` is for calls that have
+//! an older form to fall back to, and for those newer than the tables. Another architecture's calls,
+//! and x32's, end the process: nothing legitimate makes them.
 
-use std::collections::BTreeMap;
+mod program;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use libc::sock_filter;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
 use serde::{Deserialize, Serialize};
 
+use self::tree::{Field, Tree};
 use super::{
     error::{At, PlanError, Step, StepError},
-    syscalls::{self, Check, Test},
+    syscalls::{self, Meaning, Verdict, launcher},
 };
-use crate::{policy::compiled::Profile, policy::compiled::Syscalls, sys};
+use crate::{
+    policy::{compiled::Syscalls, syscall_names::Architecture},
+    sys,
+};
 
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: TargetArch = TargetArch::x86_64;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+pub use super::syscalls::Host;
 
+/// linux/audit.h
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 /// Bit of an x32 call's number.
 const X32_BIT: u32 = 0x4000_0000;
-/// Offset of the number in `struct seccomp_data`.
-const NUMBER_OFFSET: u32 = 0;
-const LOAD: u16 = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
-const JUMP_EQUAL: u16 = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
-const JUMP_AT_LEAST: u16 = code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K);
-const RETURN: u16 = code(libc::BPF_RET | libc::BPF_K);
-/// Instructions that check the architecture at the start of a compiled filter.
-const ARCHITECTURE_CHECK: usize = 3;
+/// The kernel's limit, `BPF_MAXINSNS`.
+const INSTRUCTIONS_MAX: usize = 4096;
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "codes of classic BPF are 16 bits wide; `TryFrom` is not const"
-)]
-const fn code(code: u32) -> u16 {
-    code as u16
+/// Code, jump if true, jump if false, value.
+type Instruction = (u16, u8, u8, u32);
+
+/// A compiled filter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Filter(Vec<Instruction>);
+
+/// The two parts of a fence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Filters {
+    /// For the template process, in the order of their installation, after it has entered the
+    /// policy's root. It can then neither open a socket nor load a program into the kernel; what
+    /// `syscalls::launcher` lists stays possible: mounts, `clone3`, ids, capabilities, keyrings,
+    /// landlock, further filters, `execveat`.
+    pub template: Vec<Filter>,
+    /// For the worker's process, right before the execution.
+    pub session: Vec<Filter>,
 }
 
-const FAMILY: u8 = 0;
-const TYPE: u8 = 1;
-const PROTOCOL: u8 = 2;
-const TYPE_MASK: u64 = 0xf;
-const TYPES: std::ops::RangeInclusive<u64> = 0..=TYPE_MASK;
+impl Filters {
+    /// Puts the template's part in force for this process and all that it makes. Wants
+    /// `no_new_privs` or `CAP_SYS_ADMIN`.
+    pub fn enter_template(&self) -> Result<(), StepError> {
+        self.template.iter().try_for_each(Filter::install)
+    }
 
-/// A compiled filter, instructions as `code, jump if true, jump if false, value`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Filter(Vec<(u16, u8, u8, u32)>);
+    /// Puts the session's part in force. Wants `no_new_privs`, and the template's part in force.
+    pub fn enter_session(&self) -> Result<(), StepError> {
+        self.session.iter().try_for_each(Filter::install)
+    }
 
-/// What the filters depend on besides the policy.
-#[derive(Clone, Copy, Debug)]
-pub struct Host {
-    /// Landlock keeps abstract sockets inside.
-    pub abstract_sockets_scoped: bool,
-    /// Memory files of the worker's pid namespace can be made non-executable.
-    pub memfd_noexec: bool,
+    /// Every filter that holds a worker, in the order of installation.
+    pub fn all(&self) -> impl Iterator<Item = &Filter> {
+        self.template.iter().chain(&self.session)
+    }
 }
 
 impl Filter {
@@ -84,188 +99,81 @@ impl Filter {
         self.0.len()
     }
 
-    fn new(program: BpfProgram) -> Self {
-        Self(
-            program
-                .into_iter()
-                .map(|instruction| {
-                    let seccompiler::sock_filter { code, jt, jf, k } = instruction;
-                    (code, jt, jf, k)
-                })
-                .collect(),
-        )
-    }
-}
-
-/// Compiles the stack for a policy.
-pub fn compile(policy: &Syscalls, host: Host) -> Result<Vec<Filter>, PlanError> {
-    let unix_streams = policy.profile == Profile::Interpreter && host.abstract_sockets_scoped;
-    Ok(vec![
-        families(unix_streams)?,
-        protocols()?,
-        allow_list(policy, host)?,
-    ])
-}
-
-/// Refuses every address family but those of the network client.
-fn families(unix_streams: bool) -> Result<Filter, seccompiler::Error> {
-    let mut socket = vec![libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    if unix_streams {
-        socket.push(libc::AF_UNIX);
-    }
-    let others = |known: &[i32]| -> Result<SeccompRule, seccompiler::Error> {
-        let conditions = known
-            .iter()
-            .map(|family| condition(FAMILY, SeccompCmpOp::Ne, u64::from(family.unsigned_abs())))
-            .collect::<Result<_, _>>()?;
-        Ok(SeccompRule::new(conditions)?)
-    };
-    let rules = BTreeMap::from([
-        (libc::SYS_socket, vec![others(&socket)?]),
-        (libc::SYS_socketpair, vec![others(&[libc::AF_UNIX])?]),
-    ]);
-    refuse(rules, libc::EAFNOSUPPORT)
-}
-
-/// Refuses every type and protocol but TCP, UDP, unix streams and route netlink.
-fn protocols() -> Result<Filter, seccompiler::Error> {
-    let (stream, datagram, raw) = (
-        u64::from(libc::SOCK_STREAM.unsigned_abs()),
-        u64::from(libc::SOCK_DGRAM.unsigned_abs()),
-        u64::from(libc::SOCK_RAW.unsigned_abs()),
-    );
-    let (tcp, udp) = (
-        u64::from(libc::IPPROTO_TCP.unsigned_abs()),
-        u64::from(libc::IPPROTO_UDP.unsigned_abs()),
-    );
-    let mut socket = Vec::new();
-    let mut pair = Vec::new();
-    for (family, types) in [
-        (libc::AF_INET, &[stream, datagram][..]),
-        (libc::AF_INET6, &[stream, datagram]),
-        (libc::AF_UNIX, &[stream]),
-        (libc::AF_NETLINK, &[raw, datagram]),
-    ] {
-        let family = condition(FAMILY, SeccompCmpOp::Eq, u64::from(family.unsigned_abs()))?;
-        for kind in TYPES.filter(|kind| !types.contains(kind)) {
-            let kind = condition(TYPE, SeccompCmpOp::MaskedEq(TYPE_MASK), kind)?;
-            socket.push(SeccompRule::new(vec![family.clone(), kind])?);
+    fn new(tree: &Tree) -> Result<Self, PlanError> {
+        let program = program::assemble(tree);
+        if program.len() > INSTRUCTIONS_MAX {
+            return Err(PlanError::FilterTooLong(program.len()));
         }
+        Ok(Self(program))
     }
-    for kind in TYPES.filter(|kind| *kind != stream) {
-        let kind = condition(TYPE, SeccompCmpOp::MaskedEq(TYPE_MASK), kind)?;
-        pair.push(SeccompRule::new(vec![kind])?);
-    }
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        for (kind, protocol) in [(stream, tcp), (datagram, udp)] {
-            socket.push(SeccompRule::new(vec![
-                condition(FAMILY, SeccompCmpOp::Eq, u64::from(family.unsigned_abs()))?,
-                condition(TYPE, SeccompCmpOp::MaskedEq(TYPE_MASK), kind)?,
-                condition(PROTOCOL, SeccompCmpOp::Ne, 0)?,
-                condition(PROTOCOL, SeccompCmpOp::Ne, protocol)?,
-            ])?);
-        }
-    }
-    // NETLINK_ROUTE is 0; unix sockets know no protocol but 0 and 1, their own family's.
-    socket.push(SeccompRule::new(vec![
-        condition(
-            FAMILY,
-            SeccompCmpOp::Eq,
-            u64::from(libc::AF_NETLINK.unsigned_abs()),
-        )?,
-        condition(PROTOCOL, SeccompCmpOp::Ne, 0)?,
-    ])?);
-    let rules = BTreeMap::from([(libc::SYS_socket, socket), (libc::SYS_socketpair, pair)]);
-    refuse(rules, libc::EPROTONOSUPPORT)
 }
 
-/// Lets pass what the profile lists, under its conditions.
-fn allow_list(policy: &Syscalls, host: Host) -> Result<Filter, PlanError> {
-    let mut rules = BTreeMap::new();
-    for (number, checks) in syscalls::resolve(policy)? {
-        let chain = checks.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
-        rules.insert(number, chain);
-    }
-    let mut absent: Vec<i64> = syscalls::ABSENT.iter().map(|call| call.number).collect();
-    if !host.memfd_noexec {
-        absent.push(libc::SYS_memfd_create);
-    }
-    for number in &absent {
-        rules.remove(number);
-    }
-    let program: BpfProgram = filter(rules, SeccompAction::Allow, errno(libc::EPERM))?;
-    Ok(with_prelude(Filter::new(program), &absent))
+/// Compiles both parts for a policy.
+pub fn compile(policy: &Syscalls, host: Host) -> Result<Filters, PlanError> {
+    compile_for(policy, host, Architecture::NATIVE)
 }
 
-/// Puts x32, absent and too new calls before the list, behind the check of the architecture.
-fn with_prelude(mut filter: Filter, absent: &[i64]) -> Filter {
-    let not_here = u32::from(errno(libc::ENOSYS));
-    let mut prelude = vec![
-        (LOAD, 0, 0, NUMBER_OFFSET),
-        (JUMP_AT_LEAST, 0, 1, X32_BIT),
-        (RETURN, 0, 0, u32::from(SeccompAction::KillProcess)),
-        (JUMP_AT_LEAST, 0, 1, syscalls::NUMBERS_KNOWN),
-        (RETURN, 0, 0, not_here),
-    ];
-    for number in absent {
-        // Numbers are small; one that is not could never be made.
-        let number = u32::try_from(*number).unwrap_or(u32::MAX);
-        prelude.push((JUMP_EQUAL, 0, 1, number));
-        prelude.push((RETURN, 0, 0, not_here));
-    }
-    let at = ARCHITECTURE_CHECK.min(filter.0.len());
-    filter.0.splice(at..at, prelude);
-    filter
+fn compile_for(
+    policy: &Syscalls,
+    host: Host,
+    architecture: Architecture,
+) -> Result<Filters, PlanError> {
+    let meaning = syscalls::meaning(policy, host, architecture)?;
+    let launcher = launcher::calls(&meaning);
+    Ok(Filters {
+        template: vec![Filter::new(&template(&meaning, &launcher))?],
+        session: vec![Filter::new(&session(&meaning, &launcher))?],
+    })
 }
 
-fn rule(check: &Check) -> Result<SeccompRule, seccompiler::Error> {
-    let conditions = check
-        .iter()
-        .map(|(argument, test)| match *test {
-            Test::Is(value) => condition(*argument, SeccompCmpOp::Eq, u64::from(value)),
-            Test::Masked(mask, value) => condition(
-                *argument,
-                SeccompCmpOp::MaskedEq(u64::from(mask)),
-                u64::from(value),
-            ),
+fn template(meaning: &Meaning, launcher: &BTreeSet<u32>) -> Tree {
+    let mut starts: BTreeMap<u32, Tree> = (0..=syscalls::NUMBERS_KNOWN)
+        .map(|number| {
+            let tree = if launcher.contains(&number) {
+                Tree::Answer(Verdict::Allow)
+            } else {
+                Tree::from(meaning.rule(number))
+            };
+            (number, tree)
         })
-        .collect::<Result<_, _>>()?;
-    Ok(SeccompRule::new(conditions)?)
+        .collect();
+    let (native, has_x32) = match meaning.architecture() {
+        Architecture::X86_64 => (AUDIT_ARCH_X86_64, true),
+        Architecture::Aarch64 => (AUDIT_ARCH_AARCH64, false),
+    };
+    if has_x32 {
+        starts.insert(X32_BIT, Tree::Answer(Verdict::Kill));
+    }
+    let numbers = Tree::by(Field::Number, u32::MAX, starts);
+    let kill = Tree::Answer(Verdict::Kill);
+    let architectures = BTreeMap::from([
+        (0, kill.clone()),
+        (native, numbers),
+        (native.saturating_add(1), kill),
+    ]);
+    Tree::by(Field::Architecture, u32::MAX, architectures)
 }
 
-fn refuse(rules: BTreeMap<i64, Vec<SeccompRule>>, code: i32) -> Result<Filter, seccompiler::Error> {
-    Ok(Filter::new(filter(
-        rules,
-        errno(code),
-        SeccompAction::Allow,
-    )?))
-}
-
-fn filter(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    matched: SeccompAction,
-    otherwise: SeccompAction,
-) -> Result<BpfProgram, seccompiler::Error> {
-    let filter = SeccompFilter::new(rules, otherwise, matched, ARCHITECTURE)?;
-    Ok(BpfProgram::try_from(filter)?)
-}
-
-/// Arguments are `int`s: the kernel drops the upper half, so does the comparison.
-fn condition(
-    argument: u8,
-    operator: SeccompCmpOp,
-    value: u64,
-) -> Result<SeccompCondition, seccompiler::Error> {
-    Ok(SeccompCondition::new(
-        argument,
-        SeccompCmpArgLen::Dword,
-        operator,
-        value,
-    )?)
-}
-
-fn errno(code: i32) -> SeccompAction {
-    SeccompAction::Errno(code.unsigned_abs())
+/// What the template's part refuses may be refused here too, with the same errno, where that makes
+/// one range out of three.
+fn session(meaning: &Meaning, launcher: &BTreeSet<u32>) -> Tree {
+    let allow = Tree::Answer(Verdict::Allow);
+    let refuse = Tree::Answer(Verdict::NotPermitted);
+    let mut before = allow.clone();
+    let mut starts = BTreeMap::new();
+    for number in 0..syscalls::NUMBERS_KNOWN {
+        let means = Tree::from(meaning.rule(number));
+        let joins = means == refuse && before == refuse;
+        let tree = if launcher.contains(&number) || joins {
+            means
+        } else {
+            allow.clone()
+        };
+        starts.insert(number, tree.clone());
+        before = tree;
+    }
+    starts.insert(syscalls::NUMBERS_KNOWN, allow);
+    Tree::by(Field::Number, u32::MAX, starts)
 }
 
 #[cfg(test)]

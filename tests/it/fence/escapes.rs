@@ -104,7 +104,7 @@ fn the_worker_is_what_the_record_says() {
             "CapAmb:\t0000000000000000\n",
             "NoNewPrivs:\t1\n",
             "Seccomp:\t2\n",
-            "Seccomp_filters:\t3\n",
+            "Seccomp_filters:\t2\n",
             "SigIgn:\t0000000000000000\n",
             "SigBlk:\t0000000000000000\n",
             "LANG=C.UTF-8\n",

@@ -1,63 +1,58 @@
-//! Calls that pass only with certain arguments. All of them are `int`s or flags whose upper half
-//! the kernel ignores.
+//! Calls that pass only with certain arguments.
 
-use super::{
-    Check,
-    Test::{Is, Masked},
-};
+use super::{Host, Rule, Verdict, options, sockets};
 use crate::policy::compiled::Profile;
 
 /// The namespace flags of clone(2).
 const CLONE_NEW: u32 = 0x7e02_0000;
+const CLONE_THREAD: u32 = 0x0001_0000;
 /// File type bits of a mode, and those of a pipe and of a plain file.
 const MODE_TYPE: u32 = 0o170_000;
 const MODE_PIPE: u32 = 0o010_000;
 const MODE_FILE: u32 = 0o100_000;
-/// `PROT_WRITE` and `PROT_EXEC`.
-const WRITE: u32 = 2;
-const EXECUTE: u32 = 4;
+const PROT_WRITE: u32 = 2;
+const PROT_EXEC: u32 = 4;
+const MAP_ANONYMOUS: u32 = 0x20;
+const SHM_EXEC: u32 = 0o100_000;
+/// `MFD_CLOEXEC`, `MFD_ALLOW_SEALING` and `MFD_NOEXEC_SEAL`. Not execution, nor the host's huge pages.
+const MEMFD_FLAGS: u32 = 1 | 2 | 8;
 
-/// The alternatives under which a call passes; none: always.
-pub(super) fn checks(number: i64, profile: Profile) -> Vec<Check> {
-    let one_of = |argument: u8, values: &[u32]| -> Vec<Check> {
-        values
-            .iter()
-            .map(|value| vec![(argument, Is(*value))])
-            .collect()
-    };
-    match number {
-        libc::SYS_clone => vec![vec![(0, Masked(CLONE_NEW, 0))]],
-        libc::SYS_ioctl => one_of(1, IOCTLS),
-        libc::SYS_prctl => one_of(0, PRCTLS),
-        libc::SYS_personality => one_of(0, &[0, u32::MAX]),
+/// Under which arguments a listed call passes.
+pub(super) fn rule(name: &str, profile: Profile, host: Host) -> Rule {
+    let strict = profile == Profile::Strict;
+    match name {
+        "clone" if strict => Rule::masked(0, CLONE_NEW | CLONE_THREAD, &[CLONE_THREAD]),
+        "clone" => Rule::masked(0, CLONE_NEW, &[0]),
+        "ioctl" => Rule::one_of(1, IOCTLS),
+        "prctl" => Rule::one_of(0, PRCTLS),
+        "arch_prctl" => Rule::one_of(0, ARCH_PRCTLS),
+        "personality" => Rule::one_of(0, &[0, u32::MAX]),
         // Its own limits only: process 1 of the session has the same user.
-        libc::SYS_prlimit64 => one_of(0, &[0]),
-        libc::SYS_mknodat => mode(2),
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_mknod => mode(1),
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_arch_prctl => one_of(0, ARCH_PRCTLS),
-        libc::SYS_setsockopt => OPTIONS
-            .iter()
-            .flat_map(|(level, names)| {
-                names
-                    .iter()
-                    .map(|name| vec![(1, Is(*level)), (2, Is(*name))])
-            })
-            .collect(),
-        // Programs under `strict` make no code at run time.
-        libc::SYS_mmap | libc::SYS_mprotect if profile == Profile::Strict => {
-            vec![vec![(2, Masked(EXECUTE, 0))], vec![(2, Masked(WRITE, 0))]]
-        }
-        _ => Vec::new(),
+        "prlimit64" => Rule::one_of(0, &[0]),
+        "mknodat" => node(2),
+        "mknod" => node(1),
+        "memfd_create" if host.memfd_noexec => Rule::masked(1, !MEMFD_FLAGS, &[0]),
+        "memfd_create" => Rule::Always(Verdict::NotHere),
+        "socket" => sockets::socket(profile, host),
+        "socketpair" => sockets::pair(),
+        "setsockopt" => options::set(),
+        "mmap" if strict => file_code_only(),
+        "mprotect" | "pkey_mprotect" if strict => Rule::masked(2, PROT_EXEC, &[0]),
+        "shmat" if strict => Rule::masked(2, SHM_EXEC, &[0]),
+        _ => Rule::ALLOW,
     }
 }
 
 /// Pipes and plain files; device nodes and sockets by no name.
-fn mode(argument: u8) -> Vec<Check> {
-    [MODE_PIPE, MODE_FILE, 0]
-        .map(|kind| vec![(argument, Masked(MODE_TYPE, kind))])
-        .to_vec()
+fn node(argument: u8) -> Rule {
+    Rule::masked(argument, MODE_TYPE, &[MODE_PIPE, MODE_FILE, 0])
+}
+
+/// Memory that can be executed is a file's and can not be written: `strict` makes no code at run time.
+fn file_code_only() -> Rule {
+    let unwritten = Rule::masked(2, PROT_WRITE, &[0]);
+    let of_file = Rule::choice(3, MAP_ANONYMOUS, [(0, unwritten)], Rule::REFUSE);
+    Rule::choice(2, PROT_EXEC, [(0, Rule::ALLOW)], of_file)
 }
 
 /// Asking what a descriptor is and how much waits in it. Nothing that feeds a terminal (`TIOCSTI`,
@@ -94,100 +89,29 @@ const PRCTLS: &[u32] = &[
     39,          // PR_GET_NO_NEW_PRIVS
     41,          // PR_SET_THP_DISABLE
     42,          // PR_GET_THP_DISABLE
+    51,          // PR_SVE_GET_VL
+    55,          // PR_SET_TAGGED_ADDR_CTRL
+    56,          // PR_GET_TAGGED_ADDR_CTRL
+    64,          // PR_SME_GET_VL
     65,          // PR_SET_MDWE
     66,          // PR_GET_MDWE
+    74,          // PR_GET_SHADOW_STACK_STATUS
+    75,          // PR_SET_SHADOW_STACK_STATUS
+    76,          // PR_LOCK_SHADOW_STACK_STATUS
     0x4155_5856, // PR_GET_AUXV
     0x5356_4d41, // PR_SET_VMA
 ];
 
-/// Thread-local storage, and what libc asks about shadow stacks.
-#[cfg(target_arch = "x86_64")]
+/// Thread-local storage, big registers of the own process, and what libc asks about shadow stacks.
 const ARCH_PRCTLS: &[u32] = &[
     0x1002, // ARCH_SET_FS
     0x1003, // ARCH_GET_FS
+    0x1021, // ARCH_GET_XCOMP_SUPP
+    0x1022, // ARCH_GET_XCOMP_PERM
+    0x1023, // ARCH_REQ_XCOMP_PERM
     0x3001, // ARCH_CET_STATUS
     0x5001, // ARCH_SHSTK_ENABLE
     0x5002, // ARCH_SHSTK_DISABLE
     0x5003, // ARCH_SHSTK_LOCK
     0x5005, // ARCH_SHSTK_STATUS
-];
-
-/// Socket options by level. Not here: IP options, routing and hop headers, group joins, device
-/// binding, marks, transparent binding, socket filters, upper-layer protocols (their name is in
-/// memory, where a filter can not tell TLS from others).
-const OPTIONS: &[(u32, &[u32])] = &[
-    (
-        1, // SOL_SOCKET
-        &[
-            2,  // SO_REUSEADDR
-            7,  // SO_SNDBUF
-            8,  // SO_RCVBUF
-            9,  // SO_KEEPALIVE
-            10, // SO_OOBINLINE
-            13, // SO_LINGER
-            15, // SO_REUSEPORT
-            16, // SO_PASSCRED
-            18, // SO_RCVLOWAT
-            20, // SO_RCVTIMEO
-            21, // SO_SNDTIMEO
-            66, // SO_RCVTIMEO_NEW
-            67, // SO_SNDTIMEO_NEW
-        ],
-    ),
-    (
-        0, // IPPROTO_IP
-        &[
-            1,  // IP_TOS
-            2,  // IP_TTL
-            8,  // IP_PKTINFO
-            10, // IP_MTU_DISCOVER
-            11, // IP_RECVERR
-            12, // IP_RECVTTL
-            13, // IP_RECVTOS
-            24, // IP_BIND_ADDRESS_NO_PORT
-        ],
-    ),
-    (
-        41, // IPPROTO_IPV6
-        &[
-            16, // IPV6_UNICAST_HOPS
-            23, // IPV6_MTU_DISCOVER
-            25, // IPV6_RECVERR
-            26, // IPV6_V6ONLY
-            49, // IPV6_RECVPKTINFO
-            51, // IPV6_RECVHOPLIMIT
-            62, // IPV6_DONTFRAG
-            66, // IPV6_RECVTCLASS
-            67, // IPV6_TCLASS
-            72, // IPV6_ADDR_PREFERENCES
-        ],
-    ),
-    (
-        6, // IPPROTO_TCP
-        &[
-            1,  // TCP_NODELAY
-            2,  // TCP_MAXSEG
-            3,  // TCP_CORK
-            4,  // TCP_KEEPIDLE
-            5,  // TCP_KEEPINTVL
-            6,  // TCP_KEEPCNT
-            7,  // TCP_SYNCNT
-            8,  // TCP_LINGER2
-            10, // TCP_WINDOW_CLAMP
-            12, // TCP_QUICKACK
-            18, // TCP_USER_TIMEOUT
-            25, // TCP_NOTSENT_LOWAT
-            30, // TCP_FASTOPEN_CONNECT
-            36, // TCP_INQ
-        ],
-    ),
-    (
-        270, // SOL_NETLINK
-        &[
-            3,  // NETLINK_PKTINFO
-            10, // NETLINK_CAP_ACK
-            11, // NETLINK_EXT_ACK
-            12, // NETLINK_GET_STRICT_CHK
-        ],
-    ),
 ];

@@ -1,137 +1,184 @@
 //! Which system calls a worker may make: data tables, one line a call, with its reason.
 //!
-//! A profile is a union of groups. `[syscalls] allow` adds calls that some table knows, unless one
-//! of them would open the fence; `deny` takes away.
+//! A profile is a union of groups. `[syscalls] allow` adds calls, unless one would open the fence
+//! (`policy::profile` has those, with the reasons); `deny` takes away. Calls that an architecture
+//! lacks are passed over: tables and policies are the same on each.
 
 mod arguments;
-mod groups;
-mod refused;
+mod default;
+mod interpreter;
+pub mod launcher;
+mod options;
+mod rule;
+mod sockets;
+mod strict;
 
 use std::collections::BTreeMap;
 
 use crate::{
-    policy::compiled::{Profile, Syscalls},
+    policy::{
+        compiled::{Profile, Syscalls},
+        profile::never,
+        syscall_names::{Architecture, is_syscall_name, names, number},
+    },
     sandbox::error::PlanError,
 };
 
-pub use refused::{ABSENT, NUMBERS_KNOWN};
+pub use rule::{Rule, Verdict};
+
+/// Numbers from here on are newer than these tables: `ENOSYS`, so that programs fall back.
+pub const NUMBERS_KNOWN: u32 = 470;
+/// Calls from this number on came with Linux 6.5 and later. Programs expect kernels without them, and
+/// many fall back on `ENOSYS` only.
+const RECENT: u32 = 451;
+
+/// Answered `ENOSYS`: each has an older form that programs fall back to.
+const ABSENT: &[Call] = calls! {
+    clone3: "its flags are in memory, where no filter can read them; libc falls back to clone",
+    io_cancel: "as io_setup",
+    io_destroy: "as io_setup",
+    io_getevents: "as io_setup",
+    io_pgetevents: "as io_setup",
+    io_setup: "old asynchronous I/O; nothing needs it",
+    io_submit: "as io_setup",
+    io_uring_enter: "as io_uring_setup",
+    io_uring_register: "as io_uring_setup",
+    io_uring_setup: "a second way into the kernel that no filter sees",
+    memfd_secret: "memory that the host can not see into",
+};
 
 /// A call, and why it stands in its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
     /// Its name.
     pub name: &'static str,
-    /// Its number on this architecture.
-    pub number: i64,
     /// Why it is listed.
     pub why: &'static str,
 }
 
-/// A test of one argument's lower 32 bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Test {
-    /// Equals.
-    Is(u32),
-    /// Equals the second after masking with the first.
-    Masked(u32, u32),
+/// What the filters depend on besides the policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Landlock keeps abstract sockets inside.
+    pub abstract_sockets_scoped: bool,
+    /// Memory files of the worker's pid namespace can be made non-executable.
+    pub memfd_noexec: bool,
+    /// The policy opens unix sockets of the host, and hooks judge their paths: stream sockets by
+    /// name in every profile.
+    pub named_unix_streams: bool,
 }
 
-/// Tests by argument number, all of which must hold.
-pub type Check = Vec<(u8, Test)>;
+/// What a policy says of every call on one architecture.
+#[derive(Clone, Debug)]
+pub struct Meaning {
+    architecture: Architecture,
+    rules: BTreeMap<u32, Rule>,
+}
 
-/// Distance up to which a misspelt name is recognised.
-const SUGGESTION_DISTANCE_MAX: usize = 3;
-
-/// Lines of a table: `SYS_name: "why"`, with the number from libc, or `SYS_name = number: "why"` for
-/// calls that libc does not know yet.
+/// Lines of a table: `name: "why"`.
 macro_rules! calls {
-    (@number $name:ident) => { libc::$name };
-    (@number $name:ident $number:literal) => { $number };
-    ($($name:ident $(= $number:literal)?: $why:literal,)*) => {
-        &[$(crate::sandbox::syscalls::Call {
-            name: crate::sandbox::syscalls::strip(stringify!($name)),
-            number: crate::sandbox::syscalls::calls!(@number $name $($number)?),
-            why: $why,
-        },)*]
+    ($($name:ident: $why:literal,)*) => {
+        &[$(crate::sandbox::syscalls::Call { name: stringify!($name), why: $why },)*]
     };
 }
 use calls;
 
-/// `SYS_read` → `read`.
-const fn strip(name: &str) -> &str {
-    let (_, rest) = name.split_at(4);
-    rest
-}
-
-/// The calls that a policy allows; each passes when one of its checks holds, or when it has none.
-pub fn resolve(policy: &Syscalls) -> Result<BTreeMap<i64, Vec<Check>>, PlanError> {
-    let mut calls: BTreeMap<i64, Vec<Check>> = BTreeMap::new();
-    for table in groups::of(policy.profile) {
-        for call in *table {
-            calls.insert(call.number, arguments::checks(call.number, policy.profile));
-        }
+/// What a policy says.
+pub fn meaning(
+    policy: &Syscalls,
+    host: Host,
+    architecture: Architecture,
+) -> Result<Meaning, PlanError> {
+    let rule = |name: &str| arguments::rule(name, policy.profile, host);
+    let mut rules = BTreeMap::new();
+    for call in groups(policy.profile).into_iter().flatten() {
+        set(&mut rules, architecture, call.name, rule(call.name));
     }
     for name in &policy.allow {
-        let mut shut = [refused::FENCE, refused::FENCE_HERE, ABSENT]
-            .into_iter()
-            .flatten();
-        if let Some(call) = shut.find(|call| call.name == name) {
+        if let Some(why) = never(name) {
             return Err(PlanError::CallOpensFence {
                 name: name.clone(),
-                why: call.why,
+                why,
             });
         }
-        let call = find(name).ok_or_else(|| unknown("allow", name))?;
-        // A call with checks keeps them: they are part of the fence.
-        calls
-            .entry(call.number)
-            .or_insert_with(|| arguments::checks(call.number, policy.profile));
+        known("allow", name)?;
+        // A call with a rule keeps it: it is part of the fence.
+        set(&mut rules, architecture, name, rule(name));
     }
     for name in &policy.deny {
-        let call = find(name).ok_or_else(|| unknown("deny", name))?;
-        calls.remove(&call.number);
+        known("deny", name)?;
+        if let Some(number) = number(name, architecture) {
+            rules.remove(&number);
+        }
     }
-    Ok(calls)
+    for call in ABSENT {
+        let absent = Rule::Always(Verdict::NotHere);
+        set(&mut rules, architecture, call.name, absent);
+    }
+    Ok(Meaning {
+        architecture,
+        rules,
+    })
 }
 
-/// Every name that `[syscalls]` may use.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    all().map(|call| call.name)
+impl Meaning {
+    /// What is said of a number.
+    pub fn rule(&self, number: u32) -> &Rule {
+        static NOT_HERE: Rule = Rule::Always(Verdict::NotHere);
+        static REFUSE: Rule = Rule::REFUSE;
+        match self.rules.get(&number) {
+            Some(rule) => rule,
+            None if number >= RECENT => &NOT_HERE,
+            None => &REFUSE,
+        }
+    }
+
+    /// Whose calls these are.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
 }
 
-/// The number of a call that some table knows.
-pub fn number(name: &str) -> Option<i64> {
-    find(name).map(|call| call.number)
+fn set(rules: &mut BTreeMap<u32, Rule>, on: Architecture, name: &str, rule: Rule) {
+    if let Some(number) = number(name, on) {
+        rules.insert(number, rule);
+    }
 }
 
-fn find(name: &str) -> Option<&'static Call> {
-    all().find(|call| call.name == name)
-}
-
-fn all() -> impl Iterator<Item = &'static Call> {
-    groups::of(Profile::Interpreter)
-        .iter()
-        .copied()
-        .chain([
-            refused::OPTIONAL,
-            refused::OPTIONAL_HERE,
-            refused::FENCE,
-            refused::FENCE_HERE,
-            ABSENT,
-        ])
+/// The groups of a profile; each has those of the one before.
+fn groups(profile: Profile) -> Vec<&'static [Call]> {
+    let more: &[&[&[Call]]] = match profile {
+        Profile::Strict => &[],
+        Profile::Default => &[default::GROUPS],
+        Profile::Interpreter => &[default::GROUPS, interpreter::GROUPS],
+    };
+    [strict::GROUPS]
+        .into_iter()
+        .chain(more.iter().copied())
         .flatten()
+        .copied()
+        .collect()
 }
 
-fn unknown(list: &'static str, name: &str) -> PlanError {
+fn known(list: &'static str, name: &str) -> Result<(), PlanError> {
+    if is_syscall_name(name) {
+        return Ok(());
+    }
     let nearest = names()
         .map(|known| (strsim::levenshtein(known, name), known))
         .min()
         .filter(|(distance, _)| *distance <= SUGGESTION_DISTANCE_MAX);
-    PlanError::UnknownCall {
+    Err(PlanError::UnknownCall {
         list,
         name: name.to_owned(),
         hint: nearest.map_or_else(String::new, |(_, known)| {
             format!("\nhint: did you mean `{known}`?")
         }),
-    }
+    })
 }
+
+/// Distance up to which a misspelt name is recognised.
+const SUGGESTION_DISTANCE_MAX: usize = 3;
+
+#[cfg(test)]
+mod tests;
