@@ -55,7 +55,12 @@ const STEPS: [(&str, Who, Edge, c_long); 8] = [
     ("step_3_mounts", Who::Init, Edge::Enter, SYS_setgroups),
     ("step_4_identity", Who::Init, Edge::Enter, SYS_clone3),
     ("step_5_worker_process", Who::Worker, Edge::Exit, SYS_clone3),
-    ("step_6_worker_limits_landlock", Who::Worker, Edge::Enter, SYS_seccomp),
+    (
+        "step_6_worker_limits_landlock",
+        Who::Worker,
+        Edge::Enter,
+        SYS_seccomp,
+    ),
     ("step_7_filters", Who::Worker, Edge::Enter, SYS_execveat),
     ("step_8_execute", Who::Worker, Edge::Exit, SYS_execveat),
 ];
@@ -81,7 +86,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         }
         measured()
     });
-    bench.join().map_err(|_panic| anyhow!("the bench panicked"))?
+    bench
+        .join()
+        .map_err(|_panic| anyhow!("the bench panicked"))?
 }
 
 fn measured() -> Result<Vec<Row>> {
@@ -133,7 +140,10 @@ fn template(agent: u64) -> Result<u32> {
             children += &fs::read_to_string(thread?.path().join("children"))?;
         }
         let mut words = children.split_whitespace();
-        pid = words.next().context("no launcher, or no template")?.to_owned();
+        pid = words
+            .next()
+            .context("no launcher, or no template")?
+            .to_owned();
         ensure!(words.next().is_none(), "more than one: {children}");
     }
     Ok(pid.parse()?)
@@ -216,7 +226,11 @@ impl Launch {
             .map(|event| event.pid)
             .collect();
         let [init, worker, ..] = made.as_slice() else {
-            return Err(anyhow!("{} processes made in {} events", made.len(), events.len()));
+            return Err(anyhow!(
+                "{} processes made in {} events",
+                made.len(),
+                events.len()
+            ));
         };
         let pid = |who| match who {
             Who::Template => template,
@@ -242,8 +256,9 @@ impl Launch {
         }
         let answer = position(at, Who::Template, Edge::Enter, SYS_sendmsg).context("no answer")?;
         let during = events.get(begun..=answer).unwrap_or_default();
-        let executed = |event: &&Event| event.pid != *worker || event.microseconds <= {
-            events.get(at).map_or(0.0, |event| event.microseconds)
+        let executed = |event: &&Event| {
+            event.pid != *worker
+                || event.microseconds <= { events.get(at).map_or(0.0, |event| event.microseconds) }
         };
         let calls = during.iter().filter(|event| event.edge == Edge::Enter);
         #[expect(clippy::cast_precision_loss, reason = "some hundreds of calls")]

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use lab::{Lab, agent::Agent, binary::Scratch, cgroup, leftovers};
+use lab::{Lab, agent::Agent, cgroup, leftovers};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::Value;
 
@@ -46,7 +46,9 @@ fn a_thousand_sessions_in_a_row_leave_nothing_behind() {
     let agent = Agent::start(lab.host(), &[("true", POLICY)]).expect("an agent");
     let socket = agent.control_socket();
     let status = agent.json("status").expect("the agent answers");
-    let pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let pid = status["pid"]
+        .as_u64()
+        .and_then(|pid| u32::try_from(pid).ok());
     let pid = pid.expect("its process");
     let mut uids = BTreeSet::new();
     for _ in 0..WARM {
@@ -120,7 +122,11 @@ fn tree(root: u32) -> Vec<u32> {
         for thread in threads.flatten() {
             // A thread that has ended in between has made nothing.
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            all.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
         }
     }
     all

@@ -141,8 +141,7 @@ impl Init<'_> {
             arguments,
             environment,
         } = self.program;
-        execute(file, arguments, environment, point)
-            .at(Step::Supervise, "the program of process 1")
+        execute(file, arguments, environment, point).at(Step::Supervise, "the program of process 1")
     }
 }
 

@@ -3,10 +3,7 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::{
-        fd::OwnedFd,
-        unix::fs::PermissionsExt,
-    },
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
 };
 
 use nix::{

@@ -96,6 +96,7 @@ impl<'one> Template<'one> {
         root::enter(&plan)?;
         credentials::lock_securebits().at(Step::Bounding, "securebits")?;
         credentials::empty_bounding_set().at(Step::Bounding, "bounding set")?;
+        credentials::empty_ambient_set().at(Step::Bounding, "ambient set")?;
         let variables = plan.environment.iter();
         let variables = variables.map(|variable| CString::new(variable.as_str()));
         let environment = variables

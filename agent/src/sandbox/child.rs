@@ -111,8 +111,8 @@ impl Worker<'_> {
     }
 }
 
-/// Gives up user, groups, keys and every capability, for good. The bounding set is empty and the
-/// securebits are locked already, once per policy.
+/// Gives up user, groups, keys and every capability, for good. The bounding and the ambient set are
+/// empty and the securebits are locked already, once per policy.
 pub fn give_up(uid: u32) -> Result<(), StepError> {
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
     setgroups(&[]).at(Step::Identity, "setgroups")?;

@@ -174,7 +174,8 @@ fn masked(plan: &Plan) -> String {
         let masks = plan.masks.iter();
         let masks = masks.filter(|mask| (mask.by == Masked::Mode) == by_mode);
         let names = masks.filter_map(|mask| mask.path.file_name());
-        names.map(|name| name.display().to_string())
+        names
+            .map(|name| name.display().to_string())
             .collect::<Vec<_>>()
             .join(" ")
     };

@@ -62,8 +62,7 @@ impl Stack {
             busy: Cell::new(false),
         };
         // SAFETY: the guard is the beginning of the mapping just made, which nothing uses yet.
-        let guarded =
-            unsafe { libc::mprotect(stack.start.as_ptr(), GUARD_BYTES, libc::PROT_NONE) };
+        let guarded = unsafe { libc::mprotect(stack.start.as_ptr(), GUARD_BYTES, libc::PROT_NONE) };
         super::process::done(guarded.into())?;
         Ok(stack)
     }

@@ -37,8 +37,7 @@ const FSCONFIG_CMD_CREATE: c_uint = 6;
 /// as it is not.
 pub fn new_tmpfs(options: &[(&CStr, &CStr)], restrictions: Restrictions) -> io::Result<OwnedFd> {
     // SAFETY: the name is a terminated string (fsopen(2)).
-    let context =
-        unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) };
+    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), FSOPEN_CLOEXEC) };
     let context = descriptor(context)?;
     for (name, value) in options {
         configure(&context, FSCONFIG_SET_STRING, name.as_ptr(), value.as_ptr())?;

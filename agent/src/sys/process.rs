@@ -13,7 +13,6 @@ use libc::{c_char, c_int, c_long, c_uint};
 
 use super::clone::Point;
 
-
 /// Evidence that this process has one thread, so that a copy of it may do anything a process may:
 /// no lock can be held by a thread that the copy lacks. Can not leave the thread that looked.
 #[derive(Debug)]
@@ -80,10 +79,7 @@ impl Vectors {
     pub fn new(strings: Vec<CString>) -> Self {
         let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
         pointers.push(ptr::null());
-        Self {
-            pointers,
-            strings,
-        }
+        Self { pointers, strings }
     }
 
     /// The first of them; an empty one where there is none.

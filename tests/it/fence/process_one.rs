@@ -68,7 +68,11 @@ fn it_holds_nothing_of_who_started_it() {
         // What can not be dumped is root's in `/proc`, and neither seen nor traced by its own user.
         let owner = |folder: &PathBuf| fs::metadata(folder.join("maps")).expect("a file").uid();
         assert_eq!(owner(&init), 0);
-        assert_ne!(owner(&worker), 0, "the control: a worker's own are its user's");
+        assert_ne!(
+            owner(&worker),
+            0,
+            "the control: a worker's own are its user's"
+        );
         drop(session);
     });
 }
@@ -131,7 +135,11 @@ fn orphans_are_reaped() {
                   ls -d /proc/[0-9]* | wc -l; sleep 3; ls -d /proc/[0-9]* | wc -l";
     with_room(async |room| {
         let ended = room.sh(&policy(USR), script).await;
-        let counts: Vec<u32> = ended.stdout.lines().filter_map(|n| n.parse().ok()).collect();
+        let counts: Vec<u32> = ended
+            .stdout
+            .lines()
+            .filter_map(|n| n.parse().ok())
+            .collect();
         let [during, after] = counts.as_slice() else {
             panic!("{ended:?}");
         };
@@ -158,6 +166,9 @@ fn signals_of_any_number_reach_the_worker() {
             session.running.signal(signal).expect("a signal");
         }
         let ended = session.end().await;
-        assert_eq!(ended.stdout, "on\n[1, 2, 10, 12, 15, 34, 64]\n", "{ended:?}");
+        assert_eq!(
+            ended.stdout, "on\n[1, 2, 10, 12, 15, 34, 64]\n",
+            "{ended:?}"
+        );
     });
 }

@@ -24,6 +24,7 @@ const STATUS: i32 = 1;
 const WNOHANG: usize = 1;
 const SIGCHLD: u32 = 17;
 const POLLIN: i16 = 1;
+const POLLERR: i16 = 8;
 const POLLHUP: i16 = 0x10;
 /// `O_CLOEXEC | O_NONBLOCK`
 const SFD_FLAGS: usize = 0o2_004_000;
@@ -108,25 +109,20 @@ extern "C" fn main() -> ! {
     }
 }
 
-/// Waits for a signal; ends when the template is gone.
+/// Waits for a signal; ends when the template is gone, or when nobody reads the status any more: then
+/// nobody owns the session.
 fn wait(signals: i32) {
-    let mut fds = [
-        PollFd {
-            fd: signals,
-            events: POLLIN,
-            seen: 0,
-        },
-        PollFd {
-            fd: ALIVE,
-            events: 0,
-            seen: 0,
-        },
-    ];
+    let poll = |fd, events| PollFd {
+        fd,
+        events,
+        seen: 0,
+    };
+    let mut fds = [poll(signals, POLLIN), poll(ALIVE, 0), poll(STATUS, 0)];
     call(
         number::PPOLL,
         [address_mut(&mut fds), fds.len(), 0, 0, MASK_BYTES],
     );
-    if fds[1].seen & POLLHUP != 0 {
+    if fds[1].seen & POLLHUP != 0 || fds[2].seen & POLLERR != 0 {
         // The death signal is on its way as well; without a word is how it looks either way.
         end();
     }
