@@ -1,3 +1,5 @@
+//! Processes that share memory, made by a copy of the test that has one thread.
+
 use std::{cell::Cell, ffi::CString, fs::File, io};
 
 use nix::{
