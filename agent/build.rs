@@ -1,9 +1,36 @@
-//! Embeds the kernel object that `cargo xtask build` made; builds nothing itself.
+//! Embeds the kernel object that `cargo xtask build` made, and compiles process 1 of the sessions: one
+//! file without a library, which no package can be because it is no program of the standard library.
 
-use std::{env, path::PathBuf, process};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{self, Command},
+};
+
+/// Source of process 1, and what it is compiled with: static, no start files, no address to relocate.
+const INIT_SOURCE: &str = "src/sys/process_one/main.rs";
+const INIT_OPTIONS: &[&str] = &[
+    "--edition=2024",
+    "--crate-name=init",
+    "--crate-type=bin",
+    "-Copt-level=s",
+    "-Cpanic=abort",
+    "-Coverflow-checks=off",
+    "-Crelocation-model=static",
+    "-Cstrip=symbols",
+    "-Clink-arg=-nostdlib",
+    "-Clink-arg=-nostartfiles",
+    "-Clink-arg=-static",
+    "-Clink-arg=-Wl,--build-id=none",
+];
 
 fn main() {
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    embed_object(&package.join(".."));
+    compile_init(&package.join(INIT_SOURCE));
+}
+
+fn embed_object(root: &Path) {
     // Not `CARGO_TARGET_DIR`: the object belongs to the workspace, whichever folder cargo builds in.
     let object = root.join("target/ebpf/ebpf.o");
     println!("cargo:rerun-if-changed={}", object.display());
@@ -11,5 +38,24 @@ fn main() {
     if !object.is_file() {
         eprintln!("error: the kernel object is missing\nhint: run `cargo xtask build`");
         process::exit(1);
+    }
+}
+
+fn compile_init(source: &Path) {
+    let program = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("init");
+    println!("cargo:rerun-if-changed={}", source.display());
+    println!("cargo:rustc-env=STOCKADE_INIT={}", program.display());
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(INIT_OPTIONS).arg(source).arg("-o").arg(&program);
+    if let Some(target) = env::var_os("TARGET") {
+        rustc.arg("--target").arg(target);
+    }
+    match rustc.status() {
+        Ok(status) if status.success() => {}
+        Ok(_) => process::exit(1),
+        Err(error) => {
+            eprintln!("error: {}: {error}", rustc.get_program().display());
+            process::exit(1);
+        }
     }
 }

@@ -123,7 +123,7 @@ fn since(asked: Duration, stamp: &str) -> Result<f64> {
 }
 
 /// Microseconds from the request to the worker's first instruction, and to its reported end.
-fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
+pub(crate) fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
     let (mut reader, writer) = std::io::pipe()?;
     let null = std::fs::File::options()
         .read(true)

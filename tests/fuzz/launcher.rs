@@ -1,11 +1,14 @@
-//! What agent, launcher, template and init say to each other. All are ours, but the last ones stand
+//! What agent, launcher, template and process 1 say to each other. All are ours, but the last ones stand
 //! next to a worker: what one of them sends is foreign to the agent.
 
 use std::fmt::Debug;
 
 use agent::{
     config::Instance,
-    launcher::protocol::{Launch, Prepare, Reply, Status, decode, encode},
+    launcher::{
+        Exit,
+        protocol::{Launch, Prepare, Reply, STATUS_BYTES, Work, decode, encode, ended},
+    },
     policy,
     sandbox::{
         Plan,
@@ -50,31 +53,52 @@ fn failure() -> StepError {
     }
 }
 
+/// Every status that `wait(2)` gives for an end is one, and none of the others.
 #[test]
-fn a_status_of_any_bytes_is_taken_whole_or_refused() {
-    let all = [
-        Status::Started,
-        Status::Failed(failure()),
-        Status::Exited(3),
-        Status::Signalled(9),
-    ];
-    taken_whole_or_refused("status", &all);
+fn a_status_of_any_bytes_is_an_end_or_refused() {
+    let end = |status: i32| ended(status.to_ne_bytes()).ok();
+    for code in 0..=u8::MAX {
+        assert_eq!(end(i32::from(code) << 8), Some(Exit::Code(code)));
+    }
+    for signal in 1..=64 {
+        for core in [0, 0x80] {
+            assert_eq!(end(signal | core), Some(Exit::Signal(signal)));
+        }
+    }
+    let stopped_or_continued = [0x137f, 0xffff];
+    let impossible = [-1, i32::MIN, 0x80, 0x0109, 0x1_0000, 0x1_0009];
+    for status in stopped_or_continued.into_iter().chain(impossible) {
+        assert_eq!(end(status), None, "{status:#x}");
+    }
+    fuzz("status", &[&[0; STATUS_BYTES]], |bytes| {
+        let Some(status) = bytes.first_chunk() else {
+            return;
+        };
+        let known = ended(*status).is_ok();
+        let status = i32::from_ne_bytes(*status);
+        let low = status & 0x7f;
+        let exited = low == 0 && status & !0xff00 == 0;
+        let signalled = low != 0 && low != 0x7f && status & !0xff == 0;
+        assert_eq!(known, exited || signalled, "{status:#x}");
+    });
 }
 
 #[test]
 fn a_reply_of_any_bytes_is_taken_whole_or_refused() {
-    let all = [Reply::Ready, Reply::Cloned, Reply::Failed(failure())];
+    let all = [Reply::Ready, Reply::Started, Reply::Failed(failure())];
     taken_whole_or_refused("reply", &all);
 }
 
 #[test]
 fn a_launch_of_any_bytes_is_taken_whole_or_refused() {
-    let launch = Launch {
+    let launch = |work| Launch {
         uid: 2_000_000_007,
-        command: ["/usr/bin/tool", "--id", "7"].map(Into::into).into(),
+        work,
         memory_counted: true,
     };
-    taken_whole_or_refused("launch", &[launch]);
+    let command = ["/usr/bin/tool", "--id", "7"].map(Into::into).into();
+    let all = [Work::Command(command), Work::SelfTest].map(launch);
+    taken_whole_or_refused("launch", &all);
 }
 
 /// Only there and back: it goes from the agent to the launcher, and no other way.

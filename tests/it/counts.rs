@@ -38,6 +38,11 @@ pub(crate) fn sessions() -> u32 {
     times(200, 2_000)
 }
 
+/// Sessions launched one after the other.
+pub(crate) fn sessions_in_a_row() -> u32 {
+    times(1_000, 3_500)
+}
+
 /// Names resolved and dialled at once.
 pub(crate) fn rounds() -> u32 {
     times(10_000, 100_000)

@@ -18,6 +18,7 @@ mod hooks;
 mod kill;
 #[cfg(test)]
 mod limits;
+mod many;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]

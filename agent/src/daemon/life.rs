@@ -164,11 +164,17 @@ impl Engine {
         if let Err(error) = self.attached.closing(session, cgroup.id()) {
             failed(error, "closing");
         }
-        // It waits for the processes to be gone, off the threads that serve everybody.
-        match spawn_blocking(move || cgroup.remove()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => failed(error, "remove"),
-            Err(error) => tracing::error!(session.id = session.0, %error, "session not cleared"),
+        match cgroup.remove_if_empty() {
+            Ok(true) => {}
+            // It waits for the processes to be gone, off the threads that serve everybody.
+            Ok(false) => match spawn_blocking(move || cgroup.remove()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failed(error, "remove"),
+                Err(error) => {
+                    tracing::error!(session.id = session.0, %error, "session not cleared");
+                }
+            },
+            Err(error) => failed(error, "remove"),
         }
         let usage = usage.unwrap_or_default();
         if let Some(tool) = tool.filter(|tool| self.policies.current().observes(tool)) {

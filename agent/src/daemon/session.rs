@@ -18,7 +18,7 @@ use super::{
 use crate::{
     audit::{Caller, End, Intent, Receipt, Spent},
     kernel::cgroup::SessionCgroup,
-    launcher::{LaunchRequest, Running},
+    launcher::{LaunchRequest, Running, Work},
     observe::{
         metrics::Launch,
         refused::{Refusal, Refusals},
@@ -205,7 +205,7 @@ impl Engine {
         let admitted = self.attached.admit(session, cgroup.id(), loaded.id)?;
         let request = LaunchRequest {
             policy: Arc::clone(&loaded.policy),
-            command: command.into_iter().map(Into::into).collect(),
+            work: Work::Command(command.into_iter().map(Into::into).collect()),
             stdio,
             cgroup: cgroup
                 .fd()

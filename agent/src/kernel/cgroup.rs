@@ -282,6 +282,18 @@ impl SessionCgroup {
         }
     }
 
+    /// Removes it if nothing is in it or below it, which is how an ended session leaves it; tells
+    /// whether it is gone. Waits for nothing.
+    pub fn remove_if_empty(&self) -> Result<bool, Error> {
+        match remove_empty(&self.path) {
+            Ok(()) => Ok(true),
+            Err(Error::Cgroup { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes it and everything below it; waits for what was killed to be gone. Blocks for up to
     /// [`REMOVAL_SECONDS_MAX`] seconds.
     pub fn remove(&self) -> Result<(), Error> {

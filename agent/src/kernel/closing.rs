@@ -18,7 +18,8 @@ use crate::sys::sock_diag::Diag;
 
 /// How long the sockets of an ended session may finish what they have begun.
 pub const CLOSING_SECONDS_MAX: u64 = 5;
-/// How often it is looked whether any is left.
+/// How often it is looked whether any is left, at most: a look at all sockets of a host takes a
+/// millisecond, and sessions may end a thousand times a second.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A session that has ended.
@@ -77,6 +78,7 @@ impl Closer {
 fn run(inner: &Inner, mut diag: Diag, received: &Receiver<Ending>) {
     let mut endings: BTreeMap<SessionId, Ending> = BTreeMap::new();
     let mut open = true;
+    let mut looked: Option<Instant> = None;
     while open || !endings.is_empty() {
         let next = if endings.is_empty() {
             received
@@ -91,11 +93,15 @@ fn run(inner: &Inner, mut diag: Diag, received: &Receiver<Ending>) {
         match next {
             Ok(ending) => {
                 endings.insert(ending.session, ending);
+                if let Some(rest) = looked.and_then(|at| LOOK.checked_sub(at.elapsed())) {
+                    thread::sleep(rest);
+                }
                 endings.extend(received.try_iter().map(|e| (e.session, e)));
             }
             Err(RecvTimeoutError::Disconnected) => open = false,
             Err(RecvTimeoutError::Timeout) => {}
         }
+        looked = Some(Instant::now());
         if let Err(error) = see_off(inner, &mut diag, &mut endings) {
             tracing::warn!(%error, "sockets of ended sessions could not be looked at");
         }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsString,
     io,
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
@@ -22,7 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::{
     channel::Channel,
     error::LaunchError,
-    protocol::{self, Launch, Prepare, Reply, SUBCOMMAND},
+    protocol::{self, Launch, Prepare, Reply, SUBCOMMAND, Work},
     running::Running,
     streams,
 };
@@ -44,8 +43,8 @@ const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct LaunchRequest {
     /// Its policy.
     pub policy: Arc<CompiledPolicy>,
-    /// Absolute path of the program, and its arguments.
-    pub command: Vec<OsString>,
+    /// What runs in it.
+    pub work: Work,
     /// Standard input, output and error.
     pub stdio: [OwnedFd; 3],
     /// The session's folder of cgroup v2.
@@ -72,7 +71,7 @@ pub struct Launcher {
 #[derive(Debug)]
 pub(super) struct Template {
     plan: Plan,
-    /// One launch at a time is asked for; the answer comes before the fence stands.
+    /// One launch at a time is asked for; the answer comes when the worker's program was executed.
     asking: Mutex<Asking>,
 }
 
@@ -139,7 +138,7 @@ impl Launcher {
     async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
         let LaunchRequest {
             policy,
-            command,
+            work,
             stdio,
             cgroup,
             cgroup_measures,
@@ -156,7 +155,7 @@ impl Launcher {
             pipe2(OFlag::O_CLOEXEC).map_err(|errno| LaunchError::Lost(errno.into()))?;
         let launch = Launch {
             uid: uid.get(),
-            command,
+            work,
             memory_counted,
         };
         let mut fds: Vec<_> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
@@ -171,7 +170,7 @@ impl Launcher {
         // Theirs now: an end of file must mean that process 1 is gone.
         drop((writer, stdio, cgroup));
         let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
-        Running::started(session, uid, status, pidfd, enforced, template).await
+        Running::started(session, uid, status, pidfd, enforced, template)
     }
 
     async fn template(&self, policy: &CompiledPolicy) -> Result<Arc<Template>, LaunchError> {
@@ -221,7 +220,7 @@ impl Template {
                 }),
             })),
             (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
-            (Reply::Cloned, _) => Err(LaunchError::Lost(io::ErrorKind::InvalidData.into())),
+            (Reply::Started, _) => Err(LaunchError::Lost(io::ErrorKind::InvalidData.into())),
         }
     }
 
@@ -237,9 +236,9 @@ impl Template {
         asking.owed = false;
         drop(asking);
         match reply {
-            (Reply::Cloned, Some(pidfd)) => Ok(pidfd),
+            (Reply::Started, Some(pidfd)) => Ok(pidfd),
             (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
-            (Reply::Cloned, None) | (Reply::Ready, _) => {
+            (Reply::Started, None) | (Reply::Ready, _) => {
                 Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
             }
         }

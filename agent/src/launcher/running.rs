@@ -5,17 +5,17 @@ use std::{io, os::fd::OwnedFd, sync::Arc};
 use common::id::SessionId;
 use nix::libc;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Interest, unix::AsyncFd},
+    io::{AsyncReadExt, Interest, unix::AsyncFd},
     net::unix::pipe,
 };
 
 use super::{
     client::Template,
     error::LaunchError,
-    protocol::{self, Status},
+    protocol::{self, STATUS_BYTES},
 };
 use crate::{
-    sandbox::{Enforced, error::StepError, uids::SessionUid},
+    sandbox::{Enforced, uids::SessionUid},
     sys,
 };
 
@@ -45,9 +45,9 @@ impl Exit {
 pub struct Running {
     session: SessionId,
     enforced: Enforced,
-    status: BufReader<pipe::Receiver>,
-    /// The part of a line that was read; kept here so that a dropped wait loses nothing.
-    line: Vec<u8>,
+    status: pipe::Receiver,
+    /// The part of the status that was read; kept here so that a dropped wait loses nothing.
+    read: Vec<u8>,
     exit: Option<Exit>,
     process_one: ProcessOne,
     // After process 1: a number rests only when nothing runs under it.
@@ -77,8 +77,8 @@ impl Drop for ProcessOne {
 }
 
 impl Running {
-    /// Waits until the worker's program was executed.
-    pub(super) async fn started(
+    /// A session whose worker's program was executed.
+    pub(super) fn started(
         session: SessionId,
         uid: SessionUid,
         status: OwnedFd,
@@ -86,28 +86,21 @@ impl Running {
         enforced: Enforced,
         template: Arc<Template>,
     ) -> Result<Self, LaunchError> {
+        // First, so that an error from here on ends the session.
         let process_one = sys::readiness::watch(pidfd, Interest::READABLE)
             .map(ProcessOne)
             .map_err(LaunchError::Lost)?;
         let status = pipe::Receiver::from_owned_fd(status).map_err(LaunchError::Lost)?;
-        let mut running = Self {
+        Ok(Self {
             session,
             enforced,
-            status: BufReader::new(status),
-            line: Vec::new(),
+            status,
+            read: Vec::with_capacity(STATUS_BYTES),
             exit: None,
             process_one,
             _uid: uid,
             _template: template,
-        };
-        match running.next_status().await.map_err(LaunchError::Lost)? {
-            Some(Status::Started) => Ok(running),
-            Some(Status::Failed(error)) => Err(LaunchError::Step(error)),
-            Some(Status::Exited(_) | Status::Signalled(_)) => {
-                Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
-            }
-            None => Err(LaunchError::Lost(io::ErrorKind::UnexpectedEof.into())),
-        }
+        })
     }
 
     /// Which session.
@@ -125,13 +118,12 @@ impl Running {
         if let Some(exit) = self.exit {
             return Ok(exit);
         }
-        let exit = match self.next_status().await? {
-            Some(Status::Exited(code)) => Exit::Code(code),
-            Some(Status::Signalled(signal)) => Exit::Signal(signal),
-            Some(Status::Failed(error)) => return Err(supervision(&error)),
-            Some(Status::Started) => return Err(io::ErrorKind::InvalidData.into()),
+        while self.read.len() < STATUS_BYTES && self.status.read_buf(&mut self.read).await? > 0 {}
+        let exit = match <[u8; STATUS_BYTES]>::try_from(self.read.as_slice()) {
+            Ok(status) => protocol::ended(status)?,
             // Process 1 was killed before it could tell, and everything with it.
-            None => Exit::Signal(libc::SIGKILL),
+            Err(_) if self.read.is_empty() => Exit::Signal(libc::SIGKILL),
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
         };
         self.exit = Some(exit);
         Ok(exit)
@@ -151,18 +143,4 @@ impl Running {
     pub fn kill(&self) {
         self.process_one.kill();
     }
-
-    async fn next_status(&mut self) -> io::Result<Option<Status>> {
-        self.status.read_until(b'\n', &mut self.line).await?;
-        if self.line.is_empty() {
-            return Ok(None);
-        }
-        let status = protocol::decode(&self.line);
-        self.line.clear();
-        status.map(Some)
-    }
-}
-
-fn supervision(error: &StepError) -> io::Error {
-    io::Error::other(format!("session: step {:?}: {error}", error.step))
 }

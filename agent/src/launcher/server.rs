@@ -8,10 +8,12 @@ use std::{
 
 use nix::{
     errno::Errno,
+    sys::stat::{Mode, umask},
     unistd::{dup2_stdin, setsid},
 };
 
 use super::{
+    program::ProcessOne,
     protocol::{self, Prepare},
     template::Template,
 };
@@ -49,6 +51,9 @@ fn serve() -> io::Result<()> {
     }
     signals::reset()?;
     signals::ignore_children()?;
+    // What is made in a root is to be seen by workers where its mode says so.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    let program = ProcessOne::new()?;
     let socket = take_stdin()?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     while let Some(mut message) = seqpacket::receive(&socket, &mut buffer)? {
@@ -60,7 +65,7 @@ fn serve() -> io::Result<()> {
             Side::Parent(_) => {}
             Side::Child => {
                 drop((socket, buffer));
-                Template::run(plan, template_socket, &one);
+                Template::run(plan, program, &template_socket, &one);
             }
         }
     }

@@ -1,6 +1,7 @@
-//! A template process: lives in a policy's root and clones that policy's sessions.
+//! A template process: lives in a policy's root and makes that policy's sessions.
 
 use std::{
+    ffi::CString,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -13,29 +14,40 @@ use nix::{
 
 use super::{
     init::Init,
-    protocol::{self, LAUNCH_FDS, Launch, Reply},
+    program::ProcessOne,
+    protocol::{self, LAUNCH_FDS, Launch, Reply, Work},
 };
 use crate::{
     sandbox::{
         Plan,
+        child::Task,
         error::{At, Step, StepError},
+        landlock::Rules,
         program::Pins,
-        root,
+        root::{self, Ready},
     },
     sys::{
+        clone::{Became, Made, Place, Stack, make},
         credentials,
-        process::{Cloned, Side, SingleThreaded, clone_session, exit_now},
+        process::{SingleThreaded, Vectors, exit_now},
         seqpacket::{self, MESSAGE_BYTES_MAX, Message},
     },
 };
 
 /// Exit code of a template that could not go on; its last message said why.
 const FAILED: i32 = 70;
+/// Of these as many are kept as launches come at once on a small host.
+const READY_MAX: usize = 4;
 
 pub(super) struct Template<'one> {
     plan: Plan,
+    rules: Rules,
     pins: Pins,
-    socket: OwnedFd,
+    environment: Vectors,
+    program: ProcessOne,
+    ready: Vec<Ready>,
+    /// For process 1 and for the worker, until each executes its program.
+    stacks: [Stack; 2],
     /// Hangs up for every init when this process is gone. The writing end is never written to.
     alive: (OwnedFd, OwnedFd),
     one: &'one SingleThreaded,
@@ -51,105 +63,126 @@ struct Request {
 
 impl<'one> Template<'one> {
     /// Enters the policy's root, then serves until the agent closes the socket.
-    pub(super) fn run(plan: Plan, socket: OwnedFd, one: &'one SingleThreaded) -> ! {
-        let code = match Self::prepare(&plan) {
-            Ok(alive) => {
-                let pins = Pins::new(plan.pins.clone());
-                let template = Self {
-                    plan,
-                    pins,
-                    socket,
-                    alive,
-                    one,
-                };
-                match template.serve() {
-                    Ok(()) => 0,
-                    Err(error) => {
-                        eprintln!("launcher: template: {error}");
-                        FAILED
-                    }
-                }
+    pub(super) fn run(
+        plan: Plan,
+        program: ProcessOne,
+        socket: &OwnedFd,
+        one: &'one SingleThreaded,
+    ) -> ! {
+        let served = match Self::prepare(plan, program, one) {
+            Ok(template) => template.serve(socket),
+            Err(error) => reply(socket, &Reply::Failed(error), &[]),
+        };
+        let code = match served {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("launcher: template: {error}");
+                FAILED
             }
-            Err(error) => match reply(&socket, &Reply::Failed(error), &[]) {
-                Ok(()) => 0,
-                Err(error) => {
-                    eprintln!("launcher: template: {error}");
-                    FAILED
-                }
-            },
         };
         exit_now(code)
     }
 
-    fn prepare(plan: &Plan) -> Result<(OwnedFd, OwnedFd), StepError> {
+    fn prepare(
+        plan: Plan,
+        program: ProcessOne,
+        one: &'one SingleThreaded,
+    ) -> Result<Self, StepError> {
         let launcher = getppid();
         prctl::set_pdeathsig(Signal::SIGKILL).at(Step::Supervise, "death signal")?;
         if getppid() != launcher || launcher.as_raw() == 1 {
             return Err(StepError::new(Step::Supervise, "the launcher is gone"));
         }
-        root::enter(plan)?;
+        root::enter(&plan)?;
         credentials::lock_securebits().at(Step::Bounding, "securebits")?;
         credentials::empty_bounding_set().at(Step::Bounding, "bounding set")?;
-        plan.filters.enter_template()?;
-        pipe2(OFlag::O_CLOEXEC).at(Step::Supervise, "pipe")
+        credentials::empty_ambient_set().at(Step::Bounding, "ambient set")?;
+        let variables = plan.environment.iter();
+        let variables = variables.map(|variable| CString::new(variable.as_str()));
+        let environment = variables
+            .collect::<Result<_, _>>()
+            .at(Step::Request, "environment")?;
+        let template = Self {
+            rules: plan.landlock.open()?,
+            pins: Pins::new(plan.pins.clone()),
+            environment: Vectors::new(environment),
+            program,
+            ready: Vec::with_capacity(READY_MAX),
+            stacks: stacks()?,
+            alive: pipe2(OFlag::O_CLOEXEC).at(Step::Supervise, "pipe")?,
+            plan,
+            one,
+        };
+        template.plan.filters.enter_template()?;
+        Ok(template)
     }
 
-    fn serve(mut self) -> io::Result<()> {
-        reply(&self.socket, &Reply::Ready, &[])?;
+    fn serve(mut self, socket: &OwnedFd) -> io::Result<()> {
+        reply(socket, &Reply::Ready, &[])?;
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-        while let Some(message) = seqpacket::receive(&self.socket, &mut buffer)? {
-            let prepared = Request::new(message).and_then(|request| {
-                let program = self.pins.open(&request.launch.command)?;
-                Ok((request, program))
-            });
-            let (request, program) = match prepared {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    reply(&self.socket, &Reply::Failed(error), &[])?;
-                    continue;
-                }
-            };
-            match clone_session(self.one, request.cgroup.as_fd()) {
-                Ok(Side::Parent(Cloned { pidfd, .. })) => {
-                    reply(&self.socket, &Reply::Cloned, &[pidfd.as_raw_fd()])?;
-                }
-                Ok(Side::Child) => {
-                    let Self {
-                        plan,
-                        pins,
-                        socket,
-                        alive: (alive, keeps_alive),
-                        one,
-                    } = self;
-                    drop((pins, socket, keeps_alive, buffer));
-                    let Request {
-                        launch,
-                        stdio,
-                        status,
-                        cgroup,
-                    } = request;
-                    drop(cgroup);
-                    Init {
-                        plan,
-                        launch,
-                        program,
-                        stdio,
-                        status,
-                        alive,
-                        one,
-                    }
-                    .run();
-                }
-                Err(source) => {
-                    let error = Err::<(), _>(source).at(Step::Clone, "process 1 of the session");
-                    if let Err(error) = error {
-                        reply(&self.socket, &Reply::Failed(error), &[])?;
-                    }
-                }
+        while let Some(message) = seqpacket::receive(socket, &mut buffer)? {
+            match Request::new(message).and_then(|request| self.launch(&request)) {
+                Ok(pidfd) => reply(socket, &Reply::Started, &[pidfd.as_raw_fd()])?,
+                Err(error) => reply(socket, &Reply::Failed(error), &[])?,
+            }
+            // Nobody waits for it. Where it fails now, the next launch says so.
+            if self.ready.len() < READY_MAX
+                && let Ok(ready) = Ready::new(&self.plan, &self.rules)
+            {
+                self.ready.push(ready);
             }
         }
         Ok(())
     }
+
+    /// Starts a session; when this returns its process 1, the worker's program runs.
+    fn launch(&mut self, request: &Request) -> Result<OwnedFd, StepError> {
+        let task = match &request.launch.work {
+            Work::Command(command) => Task::Execute(self.pins.open(command)?),
+            Work::SelfTest => Task::SelfTest,
+        };
+        let ready = match self.ready.pop() {
+            Some(ready) => ready,
+            None => Ready::new(&self.plan, &self.rules)?,
+        };
+        ready.give_to(request.launch.uid)?;
+        let [outer, inner] = &self.stacks;
+        let init = Init {
+            plan: &self.plan,
+            rules: &self.rules,
+            environment: &self.environment,
+            program: &self.program,
+            launch: &request.launch,
+            task: &task,
+            ready: &ready,
+            stdio: &request.stdio,
+            status: &request.status,
+            alive: &self.alive.0,
+            stack: inner,
+            one: self.one,
+        };
+        let place = Place::Session(request.cgroup.as_fd());
+        let made = make(self.one, outer, place, |point| init.run(point));
+        let Made { became, pidfd, .. } = made.at(Step::Clone, "process 1 of the session")?;
+        match (became, pidfd) {
+            (Became::Program, Some(pidfd)) => Ok(pidfd),
+            (Became::Failed(error), _) => Err(error),
+            (Became::Killed, _) => {
+                // It may have left its worker's stack in use, and all its processes are gone.
+                self.stacks = stacks()?;
+                Err(StepError::new(
+                    Step::Clone,
+                    "process 1 of the session was killed before its program",
+                ))
+            }
+            (Became::Program, None) => Err(StepError::new(Step::Clone, "no descriptor of it")),
+        }
+    }
+}
+
+fn stacks() -> Result<[Stack; 2], StepError> {
+    let stack = || Stack::new().at(Step::Supervise, "stack");
+    Ok([stack()?, stack()?])
 }
 
 impl Request {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     landlock::{ABI_SCOPES, ABI_TCP},
     plan::Plan,
+    procfs::Masked,
     rlimit::Limited,
 };
 use crate::kernel::cgroup::{self, MeasuredBy};
@@ -169,13 +170,20 @@ fn limited(limit: &cgroup::Measure) -> Measure {
 }
 
 fn masked(plan: &Plan) -> String {
-    let names: Vec<_> = plan
-        .masks
-        .iter()
-        .filter_map(|mask| mask.file_name())
-        .map(|name| name.display().to_string())
-        .collect();
-    format!("own processes only; covered: {}", names.join(" "))
+    let names = |by_mode: bool| {
+        let masks = plan.masks.iter();
+        let masks = masks.filter(|mask| (mask.by == Masked::Mode) == by_mode);
+        let names = masks.filter_map(|mask| mask.path.file_name());
+        names
+            .map(|name| name.display().to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    format!(
+        "own processes only; covered: {}; closed by their mode: {}",
+        names(false),
+        names(true)
+    )
 }
 
 fn landlock(plan: &Plan) -> Vec<Measure> {

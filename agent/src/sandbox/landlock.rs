@@ -1,7 +1,8 @@
 //! Landlock: a second judge over every path, beside the built root, at the kernel's own ABI.
 //!
 //! Every file right that the ABI knows is handled, so what no rule gives is refused. Rules bind to
-//! inodes: they are made after the mounts. A right that a kernel lacks is covered elsewhere:
+//! inodes: those of the policy's root are made ready once, those of a session's own file systems for
+//! each. A right that a kernel lacks is covered elsewhere:
 //!
 //! | right | since ABI | else |
 //! |---|---|---|
@@ -12,20 +13,27 @@
 //! | abstract sockets, signals | 6 | no `socket(AF_UNIX)`; own pid namespace and uid |
 //! | pathname sockets | 9 | the root holds no foreign socket; no `socket(AF_UNIX)` by default |
 
-use std::{fs::File, path::PathBuf};
-
-use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
 };
+
+use landlock::{ABI, Access as _, AccessFs, AccessNet, BitFlags, Scope};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
-use std::os::unix::fs::OpenOptionsExt;
 
 use super::{
     error::{At, Step, StepError},
     plan::{Access, Bind, TMPDIR, WORKDIR},
 };
+use crate::sys::landlock::{Handled, add_rule, new_rules};
+
+/// The process list; each session's own.
+pub(super) const PROC: &str = "/proc";
+/// Paths whose file systems are the session's own: their rules are made for each session.
+const SESSION_PATHS: &[&str] = &[PROC, WORKDIR, TMPDIR];
 
 /// ABI with scopes.
 pub const ABI_SCOPES: i32 = 6;
@@ -66,7 +74,7 @@ impl Layer {
         // Mounts are transparent to landlock: these cover what is bound beneath them as well.
         rules.push(("/dev".into(), Grant::Device));
         rules.push(("/etc".into(), Grant::Read));
-        rules.push(("/proc".into(), Grant::Read));
+        rules.push((PROC.into(), Grant::Read));
         rules.push((WORKDIR.into(), Grant::Write));
         rules.push((TMPDIR.into(), Grant::Write));
         Self {
@@ -82,50 +90,85 @@ impl Layer {
         self.abi >= ABI_SCOPES
     }
 
-    /// Makes the rules for the paths as this process sees them.
-    pub fn ruleset(&self) -> Result<RulesetCreated, StepError> {
+    /// Opens the paths of the rules, as this process sees them, but the session's own.
+    pub fn open(&self) -> Result<Rules, StepError> {
         let abi = ABI::from(self.abi);
-        let all = AccessFs::from_all(abi);
-        let mut ruleset = Ruleset::default()
-            .set_compatibility(CompatLevel::HardRequirement)
-            .handle_access(all)
-            .map_err(refused)?;
-        if self.scoped() {
-            ruleset = ruleset.scope(Scope::from_all(abi)).map_err(refused)?;
-        }
-        if self.no_tcp {
-            ruleset = ruleset
-                .handle_access(AccessNet::from_all(abi))
-                .map_err(refused)?;
-        }
-        let mut created = ruleset.create().map_err(refused)?;
+        let handled = Handled {
+            files: AccessFs::from_all(abi).bits(),
+            network: if self.no_tcp {
+                AccessNet::from_all(abi).bits()
+            } else {
+                0
+            },
+            scopes: if self.scoped() {
+                Scope::from_all(abi).bits()
+            } else {
+                0
+            },
+        };
+        let mut opened = Vec::new();
+        let mut own = Vec::new();
         for (path, grant) in &self.rules {
-            let on = || path.display().to_string();
-            let file = File::options()
-                .read(true)
-                .custom_flags((OFlag::O_PATH | OFlag::O_CLOEXEC).bits())
-                .open(path)
-                .at(Step::Landlock, on())?;
-            let folder = file.metadata().at(Step::Landlock, on())?.is_dir();
-            let rights = rights(*grant, folder, abi);
-            created = created
-                .add_rule(PathBeneath::new(file, rights))
-                .map_err(refused)?;
+            if SESSION_PATHS.iter().any(|own| path == Path::new(own)) {
+                own.push((path.clone(), rights(*grant, true, abi).bits()));
+                continue;
+            }
+            let file = open(path)?;
+            let folder = file
+                .metadata()
+                .at(Step::Landlock, path.display().to_string())?
+                .is_dir();
+            opened.push((file.into(), rights(*grant, folder, abi).bits()));
         }
-        Ok(created)
+        Ok(Rules {
+            handled,
+            opened,
+            own,
+        })
     }
 }
 
-/// Puts the rules in force for this process.
-pub fn enforce(ruleset: RulesetCreated) -> Result<(), StepError> {
-    let status = ruleset.restrict_self().map_err(refused)?;
-    match status.ruleset {
-        RulesetStatus::FullyEnforced => Ok(()),
-        RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced => Err(StepError::new(
-            Step::Landlock,
-            format!("landlock: {:?} where all is required", status.ruleset),
-        )),
+/// The rules of a policy with their paths opened: what every session's set begins with.
+#[derive(Debug)]
+pub struct Rules {
+    handled: Handled,
+    opened: Vec<(OwnedFd, u64)>,
+    own: Vec<(PathBuf, u64)>,
+}
+
+impl Rules {
+    /// A new set with the rules that all sessions share.
+    pub fn set(&self) -> Result<OwnedFd, StepError> {
+        let set = new_rules(self.handled).at(Step::Landlock, "rules")?;
+        for (file, rights) in &self.opened {
+            add_rule(&set, file, *rights).at(Step::Landlock, "a rule")?;
+        }
+        Ok(set)
     }
+
+    /// Adds to a set the rule for a folder of the session's own, of which `folder` is the root.
+    pub fn add(&self, set: &OwnedFd, path: &str, folder: impl AsFd) -> Result<(), StepError> {
+        for (own, rights) in &self.own {
+            if own == Path::new(path) {
+                add_rule(set, folder.as_fd(), *rights).at(Step::Landlock, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the rule for the session's process list, which is mounted by now.
+    pub fn add_process_list(&self, set: &OwnedFd) -> Result<(), StepError> {
+        let folder = open(Path::new(PROC))?;
+        self.add(set, PROC, folder)
+    }
+}
+
+fn open(path: &Path) -> Result<File, StepError> {
+    File::options()
+        .read(true)
+        .custom_flags((OFlag::O_PATH | OFlag::O_CLOEXEC).bits())
+        .open(path)
+        .at(Step::Landlock, path.display().to_string())
 }
 
 fn grant(access: Access) -> Grant {
@@ -150,8 +193,4 @@ fn rights(grant: Grant, folder: bool, abi: ABI) -> BitFlags<AccessFs> {
     } else {
         rights & AccessFs::from_file(abi)
     }
-}
-
-fn refused(error: impl std::error::Error) -> StepError {
-    StepError::new(Step::Landlock, format!("landlock: {error}"))
 }

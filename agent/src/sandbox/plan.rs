@@ -112,7 +112,7 @@ pub struct Plan {
     /// Bytes of the workdir, and of `/tmp`.
     pub workdir_size: u64,
     /// Entries of `/proc` to cover: those of the list that this kernel has.
-    pub masks: Vec<PathBuf>,
+    pub masks: Vec<procfs::Mask>,
     /// Landlock.
     pub landlock: landlock::Layer,
     /// System call filters.

@@ -19,6 +19,7 @@ use super::{
     error::{At, Step, StepError},
     plan::Pinned,
 };
+use crate::sys::process::Vectors;
 
 /// The kernel reads this much of a script's first line.
 const INTERPRETER_LINE_BYTES: u64 = 256;
@@ -31,7 +32,7 @@ pub struct Program {
     /// The file: the program or, for a script, its interpreter.
     pub file: File,
     /// The arguments, from the program's own name on.
-    pub arguments: Vec<CString>,
+    pub arguments: Vectors,
 }
 
 /// What identifies a file's content without reading it.
@@ -154,7 +155,10 @@ impl Pins {
         for argument in rest {
             arguments.push(c_string(argument)?);
         }
-        Ok(Program { file, arguments })
+        Ok(Program {
+            file,
+            arguments: Vectors::new(arguments),
+        })
     }
 }
 

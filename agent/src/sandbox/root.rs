@@ -20,7 +20,7 @@ use super::{
     error::{At, Step, StepError},
     plan::{Access, Link, Plan, TMPDIR, WORKDIR},
 };
-pub use session::session;
+pub use session::{Ready, session};
 
 use crate::sys::mount::{Restrictions, attach, copy_tree, restrict};
 

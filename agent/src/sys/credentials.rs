@@ -59,12 +59,17 @@ pub fn empty_bounding_set() -> io::Result<()> {
     Ok(())
 }
 
-/// Empties the ambient, effective, permitted and inheritable sets of this thread.
-pub fn empty_capability_sets() -> io::Result<()> {
+/// Empties the ambient set. With the securebits locked nothing fills it again.
+pub fn empty_ambient_set() -> io::Result<()> {
     prctl(
         libc::PR_CAP_AMBIENT,
         libc::PR_CAP_AMBIENT_CLEAR_ALL.unsigned_abs().into(),
-    )?;
+    )
+}
+
+/// Empties the effective, permitted and inheritable sets of this thread, and with them the ambient
+/// one, which never has what those lack (capabilities(7)).
+pub fn empty_capability_sets() -> io::Result<()> {
     let header = CapabilityHeader {
         version: CAPABILITY_VERSION,
         pid: 0,

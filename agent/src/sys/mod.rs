@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod bpf;
 pub mod bpf_map;
+pub mod clone;
 pub mod credentials;
 pub mod keyring;
 pub mod landlock;

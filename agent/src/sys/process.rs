@@ -2,17 +2,16 @@
 
 use std::{
     convert::Infallible,
-    ffi::CString,
+    ffi::{CStr, CString},
     fs, io,
     marker::PhantomData,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd},
     ptr,
 };
 
 use libc::{c_char, c_int, c_long, c_uint};
 
-/// From `linux/sched.h`; libc's constant of this name has the wrong width.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+use super::clone::Point;
 
 /// Evidence that this process has one thread, so that a copy of it may do anything a process may:
 /// no lock can be held by a thread that the copy lacks. Can not leave the thread that looked.
@@ -35,6 +34,14 @@ impl SingleThreaded {
             )))
         }
     }
+
+    /// For a test that copies its process: the copy has one thread, and does little with it.
+    #[cfg(test)]
+    pub(in crate::sys) fn for_tests() -> Self {
+        Self {
+            stays_here: PhantomData,
+        }
+    }
 }
 
 /// Which of the two processes this is.
@@ -44,15 +51,6 @@ pub enum Side<T> {
     Parent(T),
     /// The new one.
     Child,
-}
-
-/// A process made by `clone_session`.
-#[derive(Debug)]
-pub struct Cloned {
-    /// Its id in the caller's namespace.
-    pub pid: i32,
-    /// Its descriptor.
-    pub pidfd: OwnedFd,
 }
 
 /// Copies this process.
@@ -66,50 +64,39 @@ pub fn fork(_one: &SingleThreaded) -> io::Result<Side<i32>> {
     }
 }
 
-/// Copies this process into new pid, mount, ipc and uts namespaces and, from its first instruction,
-/// into `cgroup` (a folder of cgroup v2).
-pub fn clone_session(_one: &SingleThreaded, cgroup: impl AsFd) -> io::Result<Side<Cloned>> {
-    let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_NEWPID
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_PIDFD;
-    // SAFETY: clone_args is made of integers; zero means "not used" for each (clone3(2)).
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(flags.cast_unsigned()) | CLONE_INTO_CGROUP;
-    args.pidfd = ptr::from_mut(&mut pidfd).expose_provenance() as u64;
-    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    args.cgroup = u64::from(cgroup.as_fd().as_raw_fd().cast_unsigned());
-    // SAFETY: without CLONE_VM this is fork(2) with namespaces: memory-safe in a process of one
-    // thread; `args` and the `pidfd` it points to outlive the call.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            ptr::from_mut(&mut args),
-            size_of::<libc::clone_args>(),
-        )
-    };
-    match pid {
-        -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Side::Child),
-        _ => {
-            // SAFETY: clone3(2) with CLONE_PIDFD has just stored a new descriptor that nobody owns.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            let pid = i32::try_from(pid).map_err(io::Error::other)?;
-            Ok(Side::Parent(Cloned { pid, pidfd }))
-        }
+/// Arguments or environment in the form that the kernel takes: who executes a program in memory that it
+/// shares can not allocate.
+#[derive(Debug)]
+pub struct Vectors {
+    /// Each points to a string below; a null pointer is the last.
+    pointers: Vec<*const c_char>,
+    strings: Vec<CString>,
+}
+
+impl Vectors {
+    /// The form of these strings.
+    #[must_use]
+    pub fn new(strings: Vec<CString>) -> Self {
+        let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+        pointers.push(ptr::null());
+        Self { pointers, strings }
+    }
+
+    /// The first of them; an empty one where there is none.
+    #[must_use]
+    pub fn first(&self) -> &CStr {
+        self.strings.first().map_or(c"", CString::as_c_str)
     }
 }
 
 /// Executes the file behind a descriptor.
 pub fn execute(
     file: impl AsFd,
-    arguments: &[CString],
-    environment: &[CString],
+    arguments: &Vectors,
+    environment: &Vectors,
+    point: &Point,
 ) -> io::Result<Infallible> {
-    let arguments = pointers(arguments);
-    let environment = pointers(environment);
+    point.pass();
     let empty: *const c_char = c"".as_ptr();
     // SAFETY: both lists end with a null pointer and borrow strings that outlive the call; the
     // kernel copies them (execveat(2)).
@@ -118,18 +105,14 @@ pub fn execute(
             libc::SYS_execveat,
             file.as_fd().as_raw_fd(),
             empty,
-            arguments.as_ptr(),
-            environment.as_ptr(),
+            arguments.pointers.as_ptr(),
+            environment.pointers.as_ptr(),
             libc::AT_EMPTY_PATH,
         )
     };
-    Err(io::Error::last_os_error())
-}
-
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
-    pointers.push(ptr::null());
-    pointers
+    let error = io::Error::last_os_error();
+    point.turn_back();
+    Err(error)
 }
 
 /// Marks every descriptor from `first` up to be closed by the next execution.

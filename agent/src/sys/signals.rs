@@ -53,6 +53,14 @@ pub fn reset() -> io::Result<()> {
     Ok(())
 }
 
+/// Ends what [`ignore_children`] began.
+pub fn default_children() -> io::Result<()> {
+    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default of this signal runs no code of this process.
+    unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+    Ok(())
+}
+
 /// Lets the kernel reap this process's children.
 pub fn ignore_children() -> io::Result<()> {
     let action = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());

@@ -6,6 +6,7 @@ mod ends;
 mod escapes;
 mod files;
 pub(crate) mod probe;
+mod process_one;
 mod refusals;
 pub(crate) mod room;
 mod runs;

@@ -21,7 +21,7 @@ use agent::{
         cgroup::{Parent, SessionCgroup, leftovers},
         remove_pins,
     },
-    launcher::{Exit, LaunchError, LaunchRequest, Launcher, Running},
+    launcher::{Exit, LaunchError, LaunchRequest, Launcher, Running, Work},
     policy::{self, compiled::CompiledPolicy},
 };
 use common::id::PolicyId;
@@ -211,7 +211,7 @@ impl Room {
         let (stderr, err) = pipe().expect("a pipe");
         let request = LaunchRequest {
             policy: Arc::clone(policy),
-            command: command.iter().map(OsString::from).collect(),
+            work: Work::Command(command.iter().map(OsString::from).collect()),
             stdio: [input, out, err],
             cgroup: cgroup.fd().try_clone_to_owned().expect("a descriptor"),
             cgroup_measures: cgroup.measures().to_vec(),

@@ -1,55 +1,115 @@
 //! A session's own mounts in a copy of its policy's root: `/workdir`, `/tmp`, `/proc`, the user
 //! database.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::Path,
+};
 
-use nix::mount::MsFlags;
+use nix::{
+    fcntl::AtFlags,
+    mount::MsFlags,
+    unistd::{Gid, Uid, fchownat},
+};
 
-use super::{COVER_FILE, COVER_FOLDER, SEALED, USERS, mount_at, name};
+use super::{COVER_FILE, COVER_FOLDER, SEALED, USERS, mount_at};
 use crate::{
     sandbox::{
         error::{At, Step, StepError},
+        landlock::{PROC, Rules},
         plan::{HOST_NAME, Plan, TMPDIR, WORKDIR},
+        procfs::Masked,
     },
-    sys::mount::{Restrictions, attach, copy_tree, restrict},
+    sys::mount::{Restrictions, attach, copy_tree, new_tmpfs, restrict},
 };
 
 /// A file per this many bytes of a session's tmpfs, and never fewer than the floor.
 const BYTES_PER_INODE: u64 = 4096;
 const INODES_MIN: u64 = 1024;
 
+/// What one session will have and nobody has yet: made while nobody waits for it.
+#[derive(Debug)]
+pub struct Ready {
+    /// `/workdir` and `/tmp`, root's, attached nowhere.
+    folders: [(&'static str, OwnedFd); 2],
+    /// Landlock's rules, those for the two folders included.
+    pub rules: OwnedFd,
+}
+
+impl Ready {
+    /// Makes one.
+    pub fn new(plan: &Plan, rules: &Rules) -> Result<Self, StepError> {
+        let set = rules.set()?;
+        let folder = |path: &'static str| {
+            let folder = tmpfs(plan.workdir_size).at(Step::Mounts, path)?;
+            rules.add(&set, path, &folder)?;
+            Ok::<_, StepError>((path, folder))
+        };
+        Ok(Self {
+            folders: [folder(WORKDIR)?, folder(TMPDIR)?],
+            rules: set,
+        })
+    }
+
+    /// Gives the folders to the session's user.
+    pub fn give_to(&self, uid: u32) -> Result<(), StepError> {
+        let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
+        for (path, folder) in &self.folders {
+            fchownat(folder, "", user, group, AtFlags::AT_EMPTY_PATH).at(Step::Mounts, *path)?;
+        }
+        Ok(())
+    }
+}
+
+fn tmpfs(size: u64) -> io::Result<OwnedFd> {
+    let inodes = size.div_ceil(BYTES_PER_INODE).max(INODES_MIN);
+    let [size, inodes] = [size, inodes].map(|number| CString::new(number.to_string()));
+    let options = [
+        (c"mode", c"0700"),
+        (c"size", &size?),
+        (c"nr_inodes", &inodes?),
+    ];
+    let private = Restrictions {
+        read_only: false,
+        no_devices: true,
+        no_exec: true,
+    };
+    new_tmpfs(&options, private)
+}
+
 /// Mounts what is a session's own. The caller is process 1 of the session's namespaces.
-pub fn session(plan: &Plan, uid: u32) -> Result<(), StepError> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let inodes = plan.workdir_size.div_ceil(BYTES_PER_INODE).max(INODES_MIN);
-    let options = format!(
-        "mode=0700,uid={uid},gid={uid},size={},nr_inodes={inodes}",
-        plan.workdir_size
-    );
-    for folder in [WORKDIR, TMPDIR] {
-        mount_at(
-            Some("tmpfs"),
-            Path::new(folder),
-            Some("tmpfs"),
-            flags,
-            Some(&options),
-        )
-        .at(Step::Mounts, folder)?;
+pub fn session(plan: &Plan, uid: u32, ready: &Ready) -> Result<(), StepError> {
+    for (path, folder) in &ready.folders {
+        attach(folder, Path::new(path)).at(Step::Mounts, *path)?;
     }
     users(uid).at(Step::Mounts, USERS)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_at(
         Some("proc"),
-        Path::new("/proc"),
+        Path::new(PROC),
         Some("proc"),
         flags,
         Some("hidepid=invisible"),
     )
-    .at(Step::Mounts, "/proc")?;
+    .at(Step::Mounts, PROC)?;
     if plan.memfd_noexec {
         fs::write("/proc/sys/vm/memfd_noexec", "2").at(Step::MemfdNoexec, "vm.memfd_noexec")?;
     }
     for mask in &plan.masks {
-        cover(mask).at(Step::Mounts, name(mask))?;
+        let cover = match mask.by {
+            Masked::File => COVER_FILE,
+            Masked::Folder => COVER_FOLDER,
+            Masked::Mode => continue,
+        };
+        let covered = mount_at(Some(cover), &mask.path, None, MsFlags::MS_BIND, None);
+        if covered.is_err() {
+            return covered.at(Step::Mounts, super::name(&mask.path));
+        }
     }
     Ok(())
 }
@@ -57,28 +117,18 @@ pub fn session(plan: &Plan, uid: u32) -> Result<(), StepError> {
 /// Names the session's user: runtimes and tools look it up.
 fn users(uid: u32) -> io::Result<()> {
     let file = Path::new(TMPDIR).join(".passwd");
-    fs::write(
-        &file,
-        format!("{HOST_NAME}:x:{uid}:{uid}::{WORKDIR}:/bin/sh\n"),
-    )?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o444))?;
+    let content = format!("{HOST_NAME}:x:{uid}:{uid}::{WORKDIR}:/bin/sh\n");
+    let mut options = fs::File::options();
+    // Root's, and for everybody to read: the template's mask takes nothing away.
+    options.write(true).create_new(true).mode(0o444);
+    io::Write::write_all(&mut options.open(&file)?, content.as_bytes())?;
     let tree = copy_tree(&file, false)?;
     let sealed = Restrictions {
         no_exec: true,
         ..SEALED
     };
-    restrict(&tree, sealed)?;
-    attach(&tree, Path::new(USERS))?;
+    restrict(tree.as_fd(), sealed)?;
+    attach(tree.as_fd(), Path::new(USERS))?;
     // The file lives on in the mount; its name in the worker's folder must not.
     fs::remove_file(&file)
-}
-
-fn cover(entry: &Path) -> io::Result<()> {
-    let cover = if fs::metadata(entry)?.is_dir() {
-        COVER_FOLDER
-    } else {
-        COVER_FILE
-    };
-    mount_at(Some(cover), entry, None, MsFlags::MS_BIND, None)?;
-    Ok(())
 }

@@ -1,0 +1,182 @@
+//! A thousand sessions, one after the other, over the control socket: what the agent, its launcher and
+//! its template hold afterwards is what they held before.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead as _, BufReader, IoSlice},
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lab::{Lab, agent::Agent, cgroup, leftovers, patience::scaled};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde_json::Value;
+
+use crate::counts;
+
+const POLICY: &str = r#"
+version = 1
+tool = "true"
+description = "Ends at once"
+[worker]
+command = ["/usr/bin/true"]
+protocol = "exec"
+[filesystem]
+read = ["/usr"]
+execute = ["/usr/bin"]
+"#;
+/// Sessions before the first look: pools and caches are full by then.
+const WARM: u32 = 50;
+/// What launcher and template may take more after a thousand sessions, KiB: less than one each.
+const GROWTH_KIB_MAX: u64 = 512;
+/// And the agent, which has threads, each with a heap of its own.
+const AGENT_GROWTH_KIB_MAX: u64 = 8 * 1024;
+/// The last session is told to be over before the last descriptor of it is closed.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// What one process holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    name: String,
+    pid: u32,
+    descriptors: usize,
+    mounts: usize,
+}
+
+#[test]
+fn a_thousand_sessions_in_a_row_leave_nothing_behind() {
+    let lab = Lab::unrecorded(&[]).expect("the lab can be made");
+    let agent = Agent::start(lab.host(), &[("true", POLICY)]).expect("an agent");
+    let socket = agent.control_socket();
+    let status = agent.json("status").expect("the agent answers");
+    let pid = status["pid"]
+        .as_u64()
+        .and_then(|pid| u32::try_from(pid).ok());
+    let pid = pid.expect("its process");
+    let mut uids = BTreeSet::new();
+    for _ in 0..WARM {
+        uids.insert(session(&socket));
+    }
+    thread::sleep(Duration::from_millis(500));
+    let (before, memory) = (held(pid), memory(pid));
+    assert_eq!(before.len(), 3, "agent, launcher and template: {before:?}");
+    for _ in 0..counts::sessions_in_a_row() {
+        uids.insert(session(&socket));
+    }
+    let until = Instant::now() + scaled(SETTLED);
+    while held(pid) != before && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(held(pid), before);
+    for (place, ((name, before), (_, after))) in memory.iter().zip(self::memory(pid)).enumerate() {
+        let max = if place == 0 {
+            AGENT_GROWTH_KIB_MAX
+        } else {
+            GROWTH_KIB_MAX
+        };
+        assert!(
+            after < before + max,
+            "{name}: {before} KiB, then {after} KiB"
+        );
+    }
+    let wanted = usize::try_from(WARM + counts::sessions_in_a_row()).expect("a count");
+    assert_eq!(uids.len(), wanted, "a number rests before it is used again");
+    for uid in uids {
+        let alive = leftovers::workers_alive(uid..uid + 1).expect("/proc");
+        assert_eq!(alive, Vec::<String>::new());
+    }
+    let cgroups = cgroup::sessions(agent.instance()).expect("cgroup v2");
+    assert_eq!(cgroups, Vec::<std::path::PathBuf>::new());
+    let run = fs::read_dir(Path::new("/run").join(agent.instance())).expect("its folder");
+    let files: Vec<_> = run.flatten().map(|entry| entry.file_name()).collect();
+    assert!(files.len() < 10, "{files:?}");
+    assert_eq!(agent.end().expect("the agent ends"), Vec::<String>::new());
+}
+
+/// Runs a session to its reported end; its user.
+fn session(socket: &Path) -> u32 {
+    let null = fs::File::options().read(true).write(true).open("/dev/null");
+    let null = null.expect("the null device");
+    let stream = UnixStream::connect(socket).expect("the control socket");
+    let request = "{\"request\":\"run\",\"tool\":\"true\",\"arguments\":[]}\n";
+    sendmsg::<()>(
+        stream.as_raw_fd(),
+        &[IoSlice::new(request.as_bytes())],
+        &[ControlMessage::ScmRights(&[null.as_raw_fd(); 3])],
+        MsgFlags::empty(),
+        None,
+    )
+    .expect("the request");
+    let mut lines = BufReader::new(stream).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a reply").expect("a line");
+        serde_json::from_str(&line).expect("json")
+    };
+    let started = next();
+    let measures = started["enforced"]["measures"].as_array();
+    let user = measures.and_then(|all| all.iter().find(|measure| measure["name"] == "user"));
+    let detail = user.and_then(|user| user["detail"].as_str());
+    let uid = detail
+        .and_then(|detail| detail.strip_prefix("uid and gid "))
+        .and_then(|detail| detail.split(',').next())
+        .and_then(|uid| uid.parse().ok());
+    let ended = next();
+    assert_eq!(ended["code"], 0, "{started} {ended}");
+    uid.unwrap_or_else(|| panic!("no user in {started}"))
+}
+
+/// A process and all below it.
+fn tree(root: u32) -> Vec<u32> {
+    let mut all = vec![root];
+    let mut seen = 0;
+    while let Some(parent) = all.get(seen).copied() {
+        seen += 1;
+        let threads = fs::read_dir(format!("/proc/{parent}/task")).expect("its threads");
+        for thread in threads.flatten() {
+            // A thread that has ended in between has made nothing.
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            all.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
+    }
+    all
+}
+
+fn held(root: u32) -> Vec<Held> {
+    let count = |path: String| fs::read_dir(path).expect("a process").count();
+    tree(root)
+        .into_iter()
+        .map(|pid| Held {
+            name: fs::read_to_string(format!("/proc/{pid}/comm")).expect("its name"),
+            pid,
+            descriptors: count(format!("/proc/{pid}/fd")),
+            mounts: fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+                .expect("its mounts")
+                .lines()
+                .count(),
+        })
+        .collect()
+}
+
+/// Private memory of each process, KiB.
+fn memory(root: u32) -> Vec<(String, u64)> {
+    tree(root)
+        .into_iter()
+        .map(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+            let field = |name: &str| {
+                let line = status.lines().find(|line| line.starts_with(name));
+                let words = line.and_then(|line| line.split_whitespace().nth(1));
+                words.and_then(|word| word.parse::<u64>().ok())
+            };
+            let kib = field("RssAnon:").expect("its memory");
+            (format!("process {pid}"), kib)
+        })
+        .collect()
+}
