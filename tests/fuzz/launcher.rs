@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use agent::{
     config::Instance,
-    launcher::protocol::{Launch, Prepare, Reply, Status, decode, encode},
+    launcher::protocol::{Launch, Prepare, Reply, Status, Work, decode, encode},
     policy,
     sandbox::{
         Plan,
@@ -69,12 +69,14 @@ fn a_reply_of_any_bytes_is_taken_whole_or_refused() {
 
 #[test]
 fn a_launch_of_any_bytes_is_taken_whole_or_refused() {
-    let launch = Launch {
+    let launch = |work| Launch {
         uid: 2_000_000_007,
-        command: ["/usr/bin/tool", "--id", "7"].map(Into::into).into(),
+        work,
         memory_counted: true,
     };
-    taken_whole_or_refused("launch", &[launch]);
+    let command = ["/usr/bin/tool", "--id", "7"].map(Into::into).into();
+    let all = [Work::Command(command), Work::SelfTest].map(launch);
+    taken_whole_or_refused("launch", &all);
 }
 
 /// Only there and back: it goes from the agent to the launcher, and no other way.

@@ -19,7 +19,11 @@ mod kill;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod local_ways;
+#[cfg(test)]
 mod metrics;
+#[cfg(test)]
+mod misdeeds;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
@@ -32,5 +36,7 @@ mod probe;
 mod reload;
 #[cfg(test)]
 mod rows;
+#[cfg(test)]
+mod selftest;
 #[cfg(test)]
 mod swap;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsString,
     io,
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
@@ -22,7 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::{
     channel::Channel,
     error::LaunchError,
-    protocol::{self, Launch, Prepare, Reply, SUBCOMMAND},
+    protocol::{self, Launch, Prepare, Reply, SUBCOMMAND, Work},
     running::Running,
     streams,
 };
@@ -44,8 +43,8 @@ const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct LaunchRequest {
     /// Its policy.
     pub policy: Arc<CompiledPolicy>,
-    /// Absolute path of the program, and its arguments.
-    pub command: Vec<OsString>,
+    /// What runs in it.
+    pub work: Work,
     /// Standard input, output and error.
     pub stdio: [OwnedFd; 3],
     /// The session's folder of cgroup v2.
@@ -139,7 +138,7 @@ impl Launcher {
     async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
         let LaunchRequest {
             policy,
-            command,
+            work,
             stdio,
             cgroup,
             cgroup_measures,
@@ -156,7 +155,7 @@ impl Launcher {
             pipe2(OFlag::O_CLOEXEC).map_err(|errno| LaunchError::Lost(errno.into()))?;
         let launch = Launch {
             uid: uid.get(),
-            command,
+            work,
             memory_counted,
         };
         let mut fds: Vec<_> = stdio.iter().map(AsRawFd::as_raw_fd).collect();

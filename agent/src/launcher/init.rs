@@ -26,10 +26,9 @@ use super::protocol::{self, Launch, Status};
 use crate::{
     sandbox::{
         Plan,
-        child::{Worker, give_up},
+        child::{Task, Worker, give_up},
         error::{At, Step, StepError},
         plan::HOST_NAME,
-        program::Program,
         root,
     },
     sys::{
@@ -51,7 +50,7 @@ const REPORT_BYTES_MAX: u64 = 8 * 1024;
 pub(super) struct Init<'one> {
     pub(super) plan: Plan,
     pub(super) launch: Launch,
-    pub(super) program: Program,
+    pub(super) task: Task,
     pub(super) stdio: [OwnedFd; 3],
     pub(super) status: OwnedFd,
     pub(super) alive: OwnedFd,
@@ -109,7 +108,7 @@ impl Init<'_> {
             plan: &self.plan,
             uid: self.launch.uid,
             memory_counted: self.launch.memory_counted,
-            program: self.program,
+            task: self.task,
             environment,
             stdio: self.stdio,
             ruleset,

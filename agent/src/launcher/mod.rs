@@ -24,5 +24,6 @@ mod template;
 
 pub use client::{LaunchRequest, Launcher};
 pub use error::LaunchError;
+pub use protocol::Work;
 pub use running::{Exit, Running};
 pub use server::launcher_main;

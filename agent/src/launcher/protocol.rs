@@ -23,10 +23,19 @@ pub struct Prepare {
 pub struct Launch {
     /// User and group.
     pub uid: u32,
-    /// Absolute path of the program, and its arguments.
-    pub command: Vec<OsString>,
+    /// What its process does once the fence stands.
+    pub work: Work,
     /// Whether a controller counts the session's memory.
     pub memory_counted: bool,
+}
+
+/// What the process of a worker does when every layer is in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Work {
+    /// Executes a program: its absolute path, and its arguments.
+    Command(Vec<OsString>),
+    /// Tries what the fence must refuse, and tells by its exit code what was not.
+    SelfTest,
 }
 
 /// Descriptors of a `Launch`.

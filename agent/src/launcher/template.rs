@@ -13,11 +13,12 @@ use nix::{
 
 use super::{
     init::Init,
-    protocol::{self, LAUNCH_FDS, Launch, Reply},
+    protocol::{self, LAUNCH_FDS, Launch, Reply, Work},
 };
 use crate::{
     sandbox::{
         Plan,
+        child::Task,
         error::{At, Step, StepError},
         program::Pins,
         root,
@@ -98,10 +99,13 @@ impl<'one> Template<'one> {
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         while let Some(message) = seqpacket::receive(&self.socket, &mut buffer)? {
             let prepared = Request::new(message).and_then(|request| {
-                let program = self.pins.open(&request.launch.command)?;
-                Ok((request, program))
+                let task = match &request.launch.work {
+                    Work::Command(command) => Task::Execute(self.pins.open(command)?),
+                    Work::SelfTest => Task::SelfTest,
+                };
+                Ok((request, task))
             });
-            let (request, program) = match prepared {
+            let (request, task) = match prepared {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     reply(&self.socket, &Reply::Failed(error), &[])?;
@@ -131,7 +135,7 @@ impl<'one> Template<'one> {
                     Init {
                         plan,
                         launch,
-                        program,
+                        task,
                         stdio,
                         status,
                         alive,

@@ -21,6 +21,7 @@ use super::{
     plan::Plan,
     program::Program,
     rlimit::{self, Limited},
+    selftest::{Slipped, attempt},
 };
 use crate::sys;
 
@@ -28,6 +29,15 @@ use crate::sys;
 const INIT: i32 = 1;
 /// Descriptors from here on do not reach the worker.
 const FIRST_PRIVATE: u32 = 3;
+
+/// What the process does when every layer is in force.
+#[derive(Debug)]
+pub enum Task {
+    /// Becomes this program.
+    Execute(Program),
+    /// Tries what the fence must refuse.
+    SelfTest,
+}
 
 /// What a worker starts with.
 #[derive(Debug)]
@@ -38,8 +48,8 @@ pub struct Worker<'plan> {
     pub uid: u32,
     /// Whether a controller counts its memory.
     pub memory_counted: bool,
-    /// What is executed.
-    pub program: Program,
+    /// What it does.
+    pub task: Task,
     /// The environment.
     pub environment: Vec<CString>,
     /// Standard input, output and error.
@@ -49,13 +59,13 @@ pub struct Worker<'plan> {
 }
 
 impl Worker<'_> {
-    /// Becomes the worker's program. Returns only when a step failed; the process must then end.
+    /// Carries the task out. Returns only when a step failed; the process must then end.
     pub fn execute(self) -> Result<Infallible, StepError> {
         let Self {
             plan,
             uid,
             memory_counted,
-            program,
+            task,
             environment,
             stdio: [input, output, error],
             ruleset,
@@ -84,7 +94,14 @@ impl Worker<'_> {
         for filter in &plan.filters {
             filter.install()?;
         }
-        let Program { file, arguments } = program;
+        let Program { file, arguments } = match task {
+            Task::Execute(program) => program,
+            Task::SelfTest => {
+                let mut slipped = Slipped::default();
+                attempt(&mut slipped);
+                sys::process::exit_now(slipped.code().into())
+            }
+        };
         sys::process::execute(file.as_fd(), &arguments, &environment).map_err(|source| {
             let name = arguments
                 .first()

@@ -13,9 +13,11 @@ pub mod program;
 pub mod rlimit;
 pub mod root;
 pub mod seccomp;
+pub mod selftest;
 pub mod syscalls;
 pub mod uids;
 
 pub use enforced::{Enforced, Measure, State};
 pub use error::PlanError;
 pub use plan::Plan;
+pub use selftest::Slipped;

@@ -5,7 +5,7 @@
 mod ends;
 mod escapes;
 mod files;
-mod probe;
+pub(crate) mod probe;
 mod refusals;
-mod room;
+pub(crate) mod room;
 mod runs;
