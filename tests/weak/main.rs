@@ -5,7 +5,7 @@
 use std::{
     env,
     io::{self, Error},
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::{AsFd as _, AsRawFd},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
@@ -43,7 +43,7 @@ fn serve() -> io::Result<()> {
     while let Some(message) = receive(&agent, &mut buffer)? {
         let mut prepare: Prepare = decode(&message.bytes)?;
         weaken(&mut prepare);
-        let fds: Vec<_> = message.fds.iter().map(|fd| fd.as_raw_fd()).collect();
+        let fds: Vec<_> = message.fds.iter().map(AsRawFd::as_raw_fd).collect();
         send(&launcher, &encode(&prepare)?, &fds)?;
     }
     drop(launcher);

@@ -196,10 +196,13 @@ impl LaunchError {
             return Code::NotStarted;
         };
         let absent = [nix::libc::ENOENT, nix::libc::ENOTDIR].contains(&error.errno);
-        match error.step {
-            Step::Program | Step::Execute if absent => Code::NotFound,
-            Step::Program | Step::Execute => Code::NotExecutable,
-            _ => Code::NotStarted,
+        let of_program = matches!(error.step, Step::Program | Step::Execute);
+        if of_program && absent {
+            Code::NotFound
+        } else if of_program {
+            Code::NotExecutable
+        } else {
+            Code::NotStarted
         }
     }
 

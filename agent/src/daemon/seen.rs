@@ -15,6 +15,7 @@ use crate::{
         http::Pages,
         metrics::{Fill, Losses, PolicyInfo, Sample, VerdictCount},
     },
+    sandbox::Slipped,
 };
 
 /// Label of decisions that belong to no policy in force.
@@ -108,7 +109,7 @@ impl Engine {
                     self_test: self
                         .self_tests
                         .outcome(&loaded.policy.digest)
-                        .map(|slipped| slipped.is_none()),
+                        .map(Slipped::is_none),
                 })
                 .collect(),
             reload_successful: self.policies.last_error().is_none(),

@@ -1,5 +1,5 @@
-//! The ways out of a fence that lead through this host, by the lines of a table of known ones
-//! (BYPASSES, "Local"): each is tried under every profile, where it must meet one of the answers that
+//! The ways out of a fence that lead through this host, by the lines of a table of known ones: each is
+//! tried under every profile, where it must meet one of the answers that
 //! are listed for it, and outside a fence as control, where it must work.
 
 mod programs;

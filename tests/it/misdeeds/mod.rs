@@ -97,8 +97,8 @@ impl Scene {
         let records = text
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("a record"));
-        let ends = records.filter(|record| record["record"] == "outcome");
-        ends.last().expect("an outcome")["end"].clone()
+        let mut ends = records.filter(|record| record["record"] == "outcome");
+        ends.next_back().expect("an outcome")["end"].clone()
     }
 
     fn nothing_is_left(&self, of: &str) {
@@ -132,8 +132,11 @@ fn check(tool: &str, misdeeds: &[Misdeed]) {
         assert_eq!(scene.last_end(), *end, "{name}: {output:?}");
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(said, *stdout, "{name}: {output:?}");
-        let took = begun.elapsed();
-        assert!(took < scaled(Duration::from_secs(6)), "{name}: {took:?}");
+        let lasted = begun.elapsed();
+        assert!(
+            lasted < scaled(Duration::from_secs(6)),
+            "{name}: {lasted:?}"
+        );
         scene.nothing_is_left(name);
     }
     scene.end();

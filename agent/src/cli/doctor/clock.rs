@@ -38,14 +38,12 @@ fn time() -> Check {
         let fix = "set it (`timedatectl set-ntp true`): records and expiries would be wrong";
         return Check::gap(NAME, State::Weaker, detail, fix);
     }
-    match SERVICES.iter().find(|mark| Path::new(mark).exists()) {
-        Some(mark) => Check::ok(NAME, format!("looked after: {mark}")),
-        None => {
-            let fix = "a time service: `timedatectl set-ntp true`, or chrony; none needed where the host of this guest sets it";
-            let detail = "no time service is seen to look after it";
-            Check::gap(NAME, State::Weaker, detail, fix)
-        }
+    if let Some(mark) = SERVICES.iter().find(|mark| Path::new(mark).exists()) {
+        return Check::ok(NAME, format!("looked after: {mark}"));
     }
+    let fix = "a time service: `timedatectl set-ntp true`, or chrony; none needed where the host of this guest sets it";
+    let detail = "no time service is seen to look after it";
+    Check::gap(NAME, State::Weaker, detail, fix)
 }
 
 fn behind(now: SystemTime, built: SystemTime) -> Option<Duration> {

@@ -17,7 +17,7 @@ const NARROWEST: (&str, &str) = ("doctor", "version = 1\ntool = \"doctor\"\n");
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let (name, text) = NARROWEST;
     let (source, tools) = match store::read_directory(&config.policies) {
-        Ok(set) if set.len() > 0 => {
+        Ok(set) if !set.is_empty() => {
             let tools = set.iter().map(|policy| policy.tool.to_string()).collect();
             (PolicySource::Folder(config.policies.clone()), tools)
         }

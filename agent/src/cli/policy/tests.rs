@@ -154,12 +154,12 @@ fn explain_answers_with_verdict_rule_and_remedy() {
     check(
         "explain @/public-api.toml 140.82.121.6:443",
         Code::Ok,
-        &expect![[r#"
+        &expect![[r"
             allow  140.82.121.6:443/tcp  rule
               why     a rule of the policy allows it
               rule    cidr 140.82.112.0/20 tcp 443 (line 15)
               policy  public-api 3c0d1412cbebe855324c8534f565ad5d677002b87d6d44a36d9b1d63b778b7a1
-        "#]],
+        "]],
     );
     check(
         "explain --policies @ internal-database 10.20.0.6:5432",

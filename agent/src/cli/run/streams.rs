@@ -1,7 +1,7 @@
 //! The streams that a worker of `run` gets, and what becomes of what it writes.
 //!
 //! Its output goes through this process: counted against `limits.output` and, on a terminal, without
-//! anything that steers one (BYPASSES: terminal injection). A pipe or file gets every byte as it is.
+//! anything that steers one. A pipe or file gets every byte as it is.
 //! With `--raw` the worker gets the streams of this process themselves.
 
 use std::{

@@ -10,19 +10,19 @@ fn explain_answers_of_names_without_looking_them_up() {
     check(
         "explain @/names.toml https://api.github.com/zen",
         Code::Ok,
-        &expect![[r#"
+        &expect![[r"
             allow  api.github.com:443/tcp  rule
               why     a rule of the policy allows it
               rule    domain api.github.com tcp 443 (line 12)
               records A, AAAA
               tls     require: the first data must be a TLS handshake for a name that a rule opens on this port
               policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
-        "#]],
+        "]],
     );
     check(
         "explain @/names.toml github.com:22",
         Code::Ok,
-        &expect![[r#"
+        &expect![[r"
             allow  github.com:22/tcp  rule
               why     a rule of the policy allows it
               rule    domain github.com tcp 22 tls=off (line 22)
@@ -32,7 +32,7 @@ fn explain_answers_of_names_without_looking_them_up() {
               records A, AAAA, MX, TXT
               tls     off: any name on that address is reachable on this port
               policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
-        "#]],
+        "]],
     );
     check(
         "explain @/wildcard.toml files.pythonhosted.org:80",
