@@ -8,9 +8,11 @@ mod error;
 mod explained;
 mod life;
 mod lock;
+mod meter;
 mod names;
 mod policies;
 mod seen;
+mod selftests;
 mod session;
 mod setup;
 mod status;
@@ -57,6 +59,7 @@ pub struct Engine {
     journal: Journal,
     policies: policies::Policies,
     sessions: table::Table,
+    self_tests: selftests::SelfTests,
     slots: Arc<Semaphore>,
     sessions_max: u32,
     names: names::Names,
@@ -133,6 +136,7 @@ impl Engine {
             .map(|loaded| loaded.policy.digest)
             .collect();
         self.launcher.retain(|digest| digests.contains(digest));
+        self.self_tests.retain(|digest| digests.contains(digest));
         if self.sweeps.try_send(()).is_err() {
             tracing::trace!("a sweep is due already");
         }

@@ -27,8 +27,13 @@ pub enum Code {
     NoPermission = 77,
     /// The configuration is wrong (`EX_CONFIG`).
     Configuration = 78,
-    /// `run`: the worker was not started. (Its own exit code is passed through otherwise.)
+    /// `run`: no worker was started, for a reason of the fence, the policy or the agent. (The worker's
+    /// own exit code is passed through otherwise.)
     NotStarted = 125,
+    /// `run`: its program was found and can not be executed. As shells and container tools say it.
+    NotExecutable = 126,
+    /// `run`: its program, or the program's interpreter, is not there.
+    NotFound = 127,
 }
 
 /// Added to a signal's number to make the exit code of a worker that it ended.

@@ -4,7 +4,7 @@ use std::{io::Write as _, net::Shutdown, os::unix::net::UnixStream};
 
 use agent::daemon::control::{
     channel::{Channel, Error, REQUEST_BYTES_MAX},
-    protocol::{Request, Signal},
+    protocol::{Meanwhile, Request},
 };
 
 use crate::mutator::fuzz;
@@ -12,14 +12,17 @@ use crate::mutator::fuzz;
 const RUN: &[u8] = br#"{"request":"run","tool":"invoice","arguments":["--id","7"]}"#;
 const EVENTS: &[u8] = br#"{"request":"events","session":7,"tool":null}"#;
 const STATUS: &[u8] = br#"{"request":"status"}"#;
-const SIGNAL: &[u8] = br#"{"signal":15}"#;
+const SIGNAL: &[u8] = br#"{"say":"signal","signal":15}"#;
+const SPENT: &[u8] = br#"{"say":"output_spent"}"#;
 
 #[test]
 fn the_corpus_is_good() {
     for good in [RUN, EVENTS, STATUS] {
         serde_json::from_slice::<Request>(good).expect("a request");
     }
-    serde_json::from_slice::<Signal>(SIGNAL).expect("a signal");
+    for good in [SIGNAL, SPENT] {
+        serde_json::from_slice::<Meanwhile>(good).expect("what is said meanwhile");
+    }
 }
 
 #[test]
@@ -36,9 +39,9 @@ fn a_request_of_any_bytes_is_taken_whole_or_refused() {
 }
 
 #[test]
-fn a_signal_of_any_bytes_is_taken_or_refused() {
-    fuzz("signal", &[SIGNAL], |bytes| {
-        drop(serde_json::from_slice::<Signal>(bytes));
+fn what_is_said_meanwhile_is_taken_or_refused() {
+    fuzz("meanwhile", &[SIGNAL, SPENT], |bytes| {
+        drop(serde_json::from_slice::<Meanwhile>(bytes));
     });
 }
 

@@ -286,7 +286,7 @@ fn what_can_not_be_started_says_so() {
     let scene = scene();
     let policy = scene.policy.to_str().expect("a path of ours");
     let none = scene.stockade(&["run", "--policy", policy, "--", "/usr/bin/no-such-program"]);
-    assert_eq!(none.status.code(), Some(125), "{}", err(&none));
+    assert_eq!(none.status.code(), Some(127), "{}", err(&none));
     assert!(err(&none).contains("no-such-program"), "{}", err(&none));
     let outside = scene.stockade(&[
         "run",
@@ -296,7 +296,7 @@ fn what_can_not_be_started_says_so() {
         "/usr/sbin/agetty",
         "--version",
     ]);
-    assert_eq!(outside.status.code(), Some(125), "{}", err(&outside));
+    assert_eq!(outside.status.code(), Some(126), "{}", err(&outside));
     let missing = scene.stockade(&[
         "run",
         "--policy",

@@ -20,7 +20,11 @@ mod kill;
 mod limits;
 mod many;
 #[cfg(test)]
+mod local_ways;
+#[cfg(test)]
 mod metrics;
+#[cfg(test)]
+mod misdeeds;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
@@ -35,5 +39,7 @@ mod profiles;
 mod reload;
 #[cfg(test)]
 mod rows;
+#[cfg(test)]
+mod selftest;
 #[cfg(test)]
 mod swap;

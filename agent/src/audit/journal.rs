@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Receipt,
     error::Error,
-    record::{Entry, Intent, Outcome, Plain, Record},
+    record::{Entry, Intent, Outcome, Plain, Record, Tested},
 };
 use crate::timestamp::Timestamp;
 
@@ -108,6 +108,27 @@ impl Journal {
     ) -> Result<(), Error> {
         let session = session.0;
         self.append(&Entry::Outcome { session, outcome })?;
+        Ok(())
+    }
+
+    /// Records that the fence of a tool's policy is about to be tested.
+    pub fn self_test(&self, tool: &str, policy: &str) -> Result<Receipt, Error> {
+        let sequence = self.append(&Plain::SelfTest { tool, policy })?;
+        Ok(Receipt { sequence })
+    }
+
+    /// Records what the fence did not refuse, or why there was no test.
+    pub fn self_tested(
+        &self,
+        session: SessionId,
+        tested: &Result<Vec<&'static str>, String>,
+    ) -> Result<(), Error> {
+        let tested = match tested {
+            Ok(slipped) => Tested::Slipped(slipped),
+            Err(error) => Tested::Failed(error),
+        };
+        let session = session.0;
+        self.append(&Plain::SelfTested { session, tested })?;
         Ok(())
     }
 

@@ -28,8 +28,26 @@ pub(super) enum Entry<'a, E: Serialize> {
         #[serde(flatten)]
         outcome: &'a Outcome<'a, E>,
     },
+    /// A policy's fence is about to be tested; the test's session is this record's number.
+    SelfTest { tool: &'a str, policy: &'a str },
+    /// The test has ended: what its fence did not refuse, or why nothing was tried.
+    SelfTested {
+        session: u64,
+        #[serde(flatten)]
+        tested: Tested<'a>,
+    },
     /// A session of an agent that was killed was found and ended.
     Leftover { cgroup: &'a str },
+}
+
+/// What came of a self-test.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Tested<'a> {
+    /// The attempts that were not refused: none, if all is well.
+    Slipped(&'a [&'static str]),
+    /// There was no test.
+    Failed(&'a str),
 }
 
 /// An entry that holds nothing of the sandbox's.
@@ -87,6 +105,14 @@ pub enum End {
     Signal(i32),
     /// The session had lasted as long as its policy lets it.
     WallTimeout,
+    /// The session used no processor time for as long as its policy lets it.
+    IdleTimeout,
+    /// The session used up its processor time.
+    CpuTime,
+    /// The session used up its memory, and the kernel ended it.
+    Memory,
+    /// The session wrote more than its policy lets it.
+    Output,
     /// The caller went away.
     CallerGone,
     /// The agent stopped.

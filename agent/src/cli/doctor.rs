@@ -1,9 +1,12 @@
 //! `stockade doctor`: what this host has and lacks, each gap with what to do about it; and with
 //! `--probe`, whether a fence on this host is tight.
 
+mod clock;
 mod host;
 mod names;
+mod policies;
 mod probe;
+mod selftest;
 pub(super) mod worker;
 mod world;
 

@@ -103,7 +103,7 @@ impl From<StartError> for Failure {
 
 impl From<LaunchError> for Failure {
     fn from(error: LaunchError) -> Self {
-        Self::new(Code::NotStarted, &error)
+        Self::new(error.code(), &error)
     }
 }
 

@@ -44,7 +44,8 @@ struct CommandLine {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the answer is no; 2 usage; 65 bad policy; 69 this host lacks something;
 70 our bug; 73 can not be made or written; 75 in the way for now (no agent, a second agent);
-77 not permitted; 78 bad configuration; `run`: the worker's own, 128 + signal, 125 not started.";
+77 not permitted; 78 bad configuration; `run`: the worker's own, 128 + signal;
+125 not started, 126 its program can not be executed, 127 its program is not there.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

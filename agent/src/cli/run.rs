@@ -3,6 +3,8 @@
 //! Through the agent where a tool is named; with an engine of its own where a policy file is.
 
 mod alone;
+mod plain;
+mod streams;
 mod through;
 
 pub(in crate::cli) use alone::{run_alone, this_process};
@@ -43,6 +45,10 @@ pub(super) struct Arguments {
         num_args = 0..=1, default_missing_value = "always", require_equals = true
     )]
     explain: Explain,
+    /// Give the worker the streams of this process themselves: its output is not counted, and may
+    /// steer a terminal.
+    #[arg(long)]
+    raw: bool,
     /// Arguments for the tool, or the command to run under the policy file.
     #[arg(last = true, value_name = "ARGUMENT")]
     trailing: Vec<String>,
@@ -62,6 +68,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         config,
         suggest,
         explain,
+        raw,
         trailing,
     } = arguments;
     match (policy, tool) {
@@ -72,10 +79,11 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
                 config,
                 suggest,
                 explain,
+                raw,
             },
             trailing,
         ),
-        (None, Some(tool)) => through::run(&target, tool, trailing, explain),
+        (None, Some(tool)) => through::run(&target, tool, trailing, raw, explain),
         (None, None) => Err(Failure::said(Code::Usage, "run: no tool and no policy")),
     }
 }

@@ -10,7 +10,7 @@ use super::{
     terminal::{harmless, table},
 };
 use crate::{
-    daemon::control::protocol::{PolicyStatus, Reply, Request, ResolverStatus, Status},
+    daemon::control::protocol::{PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status},
     exit::Code,
 };
 
@@ -90,6 +90,7 @@ fn page(status: &Status) -> String {
         "generation",
         "rules",
         "sessions",
+        "self-test",
         "digest",
         "description",
     ];
@@ -129,6 +130,14 @@ fn resolver(resolver: &ResolverStatus) -> String {
     )
 }
 
+fn self_test(outcome: &SelfTest) -> String {
+    match outcome {
+        SelfTest::NotYet => "not yet".to_owned(),
+        SelfTest::Passed => "passed".to_owned(),
+        SelfTest::Slipped(slipped) => format!("FAILED: {slipped}"),
+    }
+}
+
 fn row(policy: &PolicyStatus) -> Vec<String> {
     vec![
         policy.tool.clone(),
@@ -136,6 +145,7 @@ fn row(policy: &PolicyStatus) -> Vec<String> {
         policy.generation.to_string(),
         policy.rules.to_string(),
         policy.sessions.to_string(),
+        self_test(&policy.self_test),
         policy.digest.chars().take(12).collect(),
         harmless(&policy.description),
     ]

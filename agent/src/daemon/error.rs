@@ -4,7 +4,14 @@
 use std::{io, path::PathBuf};
 
 use super::{lock, policies};
-use crate::{audit, config::Instance, dns, exit::Code, kernel, launcher, observe};
+use crate::{
+    audit,
+    config::Instance,
+    dns,
+    exit::Code,
+    kernel, launcher, observe,
+    sandbox::{Slipped, error::Step},
+};
 
 /// The agent can not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +86,24 @@ pub enum LaunchError {
     TooMany {
         /// The bound.
         max: u32,
+    },
+    /// The fence has holes.
+    #[error(
+        "policy `{tool}`: its fence did not refuse everything: {slipped}\nhint: `stockade doctor` tells what this host lacks; it is tried again after `stockade reload`"
+    )]
+    Slipped {
+        /// Its tool.
+        tool: String,
+        /// What slipped through.
+        slipped: Slipped,
+    },
+    /// The self-test of the fence came to no end of its own.
+    #[error("policy `{tool}`: the self-test of its fence gave no report: {why}")]
+    NoReport {
+        /// Its tool.
+        tool: String,
+        /// What it did instead.
+        why: String,
     },
     /// No record, no process.
     #[error(transparent)]
@@ -163,6 +188,24 @@ impl StartError {
 }
 
 impl LaunchError {
+    /// The exit code that tells it, as shells and container tools do: 127 where the program is not
+    /// there, 126 where it is and can not be executed, 125 for everything else.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        let Self::Launcher(launcher::LaunchError::Step(error)) = self else {
+            return Code::NotStarted;
+        };
+        let absent = [nix::libc::ENOENT, nix::libc::ENOTDIR].contains(&error.errno);
+        let of_program = matches!(error.step, Step::Program | Step::Execute);
+        if of_program && absent {
+            Code::NotFound
+        } else if of_program {
+            Code::NotExecutable
+        } else {
+            Code::NotStarted
+        }
+    }
+
     /// Whether nothing was tried: the request, not the host, is why.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
@@ -172,7 +215,11 @@ impl LaunchError {
             | Self::Stopping
             | Self::TooMany { .. }
             | Self::Journal(_) => true,
-            Self::Descriptors(_) | Self::Kernel(_) | Self::Launcher(_) => false,
+            Self::Descriptors(_)
+            | Self::Kernel(_)
+            | Self::Launcher(_)
+            | Self::Slipped { .. }
+            | Self::NoReport { .. } => false,
         }
     }
 }

@@ -10,12 +10,13 @@ use common::id::SessionId;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     task::spawn_blocking,
-    time::{sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 use super::{
     Engine,
     error::chain,
+    meter::Meter,
     session::Finished,
     table::{Command, Refused, Why},
 };
@@ -96,10 +97,11 @@ impl Life {
         mut inbox: mpsc::Receiver<Command>,
     ) -> End {
         let deadline = tokio::time::Instant::now().checked_add(self.policy.worker.wall_timeout);
+        let mut meter = Meter::new(&self.policy, Instant::now());
         let mut why = None;
         loop {
             tokio::select! {
-                exit = running.wait() => return ended(exit, why),
+                exit = running.wait() => return self.ended(exit, why, cgroup),
                 command = inbox.recv() => match command {
                     Some(Command::Signal(number)) => {
                         if let Err(error) = running.signal(number) {
@@ -114,12 +116,18 @@ impl Life {
                     None => {
                         why = why.or(Some(End::CallerGone));
                         self.kill(cgroup);
-                        return ended(running.wait().await, why);
+                        return self.ended(running.wait().await, why, cgroup);
                     }
                 },
                 () = until(deadline), if why.is_none() => {
                     why = Some(End::WallTimeout);
                     self.kill(cgroup);
+                }
+                () = after(meter.next()), if why.is_none() => {
+                    why = self.look(&mut meter, cgroup);
+                    if why.is_some() {
+                        self.kill(cgroup);
+                    }
                 }
             }
         }
@@ -127,6 +135,54 @@ impl Life {
 }
 
 impl Life {
+    /// What the session's account says. One that can not be read ends it: nothing is unlimited
+    /// because it is not counted.
+    fn look(&self, meter: &mut Meter, cgroup: &SessionCgroup) -> Option<End> {
+        match cgroup.processor_time() {
+            Ok(used) => meter.look(used, Instant::now()),
+            Err(error) => {
+                let session = self.session.0;
+                tracing::error!(
+                    session.id = session,
+                    error = chain(&error),
+                    "session not metered"
+                );
+                Some(End::Unknown(chain(&error)))
+            }
+        }
+    }
+
+    fn ended<E: std::error::Error>(
+        &self,
+        exit: Result<Exit, E>,
+        why: Option<End>,
+        cgroup: &SessionCgroup,
+    ) -> End {
+        match (why, exit) {
+            (Some(why), _) => why,
+            (None, Ok(Exit::Code(code))) => End::Exit(code),
+            (None, Ok(Exit::Signal(number))) if self.starved(number, cgroup) => End::Memory,
+            (None, Ok(Exit::Signal(number))) => End::Signal(number),
+            (None, Err(error)) => End::Unknown(chain(&error)),
+        }
+    }
+
+    /// Whether the signal was the kernel's, for lack of memory.
+    fn starved(&self, signal: i32, cgroup: &SessionCgroup) -> bool {
+        if signal != nix::libc::SIGKILL {
+            return false;
+        }
+        cgroup.out_of_memory().unwrap_or_else(|error| {
+            let session = self.session.0;
+            tracing::warn!(
+                session.id = session,
+                error = chain(&error),
+                "memory events not read"
+            );
+            0
+        }) > 0
+    }
+
     /// Kills every process of the session at once; none can fork out of it.
     fn kill(&self, cgroup: &SessionCgroup) {
         if let Err(error) = cgroup.kill() {
@@ -216,17 +272,9 @@ impl Engine {
     }
 }
 
-fn ended<E: std::error::Error>(exit: Result<Exit, E>, why: Option<End>) -> End {
-    match (why, exit) {
-        (Some(why), _) => why,
-        (None, Ok(Exit::Code(code))) => End::Exit(code),
-        (None, Ok(Exit::Signal(number))) => End::Signal(number),
-        (None, Err(error)) => End::Unknown(chain(&error)),
-    }
-}
-
 fn end_of(why: Why) -> End {
     match why {
+        Why::OutputSpent => End::Output,
         Why::CallerGone => End::CallerGone,
         Why::AgentStopped => End::AgentStopped,
         Why::PolicyRemoved => End::PolicyRemoved,
@@ -236,6 +284,13 @@ fn end_of(why: Why) -> End {
 async fn until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => sleep(pause).await,
         None => std::future::pending().await,
     }
 }

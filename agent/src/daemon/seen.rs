@@ -15,6 +15,7 @@ use crate::{
         http::Pages,
         metrics::{Fill, Losses, PolicyInfo, Sample, VerdictCount},
     },
+    sandbox::Slipped,
 };
 
 /// Label of decisions that belong to no policy in force.
@@ -55,6 +56,14 @@ impl Engine {
         }
         if !self.names.numbers().up {
             ailments.push("resolver: does not answer; names do not resolve".to_owned());
+        }
+        for (tool, loaded) in &self.policies.current().by_tool {
+            let slipped = self.self_tests.outcome(&loaded.policy.digest);
+            if let Some(slipped) = slipped.filter(|slipped| !slipped.is_none()) {
+                ailments.push(format!(
+                    "policy `{tool}`: its fence did not refuse everything ({slipped}); none of its workers is launched"
+                ));
+            }
         }
         match self.kernel.map_fill() {
             Ok(fills) => ailments.extend(fills.iter().filter_map(nearly_full)),
@@ -97,6 +106,10 @@ impl Engine {
                     digest: loaded.policy.digest.to_string(),
                     mode: loaded.policy.mode,
                     generation: loaded.generation.0,
+                    self_test: self
+                        .self_tests
+                        .outcome(&loaded.policy.digest)
+                        .map(Slipped::is_none),
                 })
                 .collect(),
             reload_successful: self.policies.last_error().is_none(),

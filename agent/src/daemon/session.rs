@@ -115,6 +115,7 @@ impl Engine {
         let slot = Arc::clone(&self.slots).try_acquire_owned();
         let slot = slot.map_err(|_full| LaunchError::TooMany { max })?;
         let command = order.command.whole(&loaded.policy)?;
+        self.prove(loaded).await?;
         let receipt = self.journal.intent(&Intent {
             tool: loaded.policy.tool.as_str(),
             policy: &loaded.policy.digest.to_string(),
@@ -257,6 +258,11 @@ impl Session {
     /// Ends the worker because nobody wants its answer any more.
     pub async fn abandon(&self) {
         self.command(Command::End(Why::CallerGone)).await;
+    }
+
+    /// Ends the worker because it has written more than its policy lets it.
+    pub async fn output_spent(&self) {
+        self.command(Command::End(Why::OutputSpent)).await;
     }
 
     async fn command(&self, command: Command) {

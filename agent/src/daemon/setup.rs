@@ -20,6 +20,7 @@ use super::{
     lock::InstanceLock,
     names::{self, Names},
     policies::Policies,
+    selftests::SelfTests,
     table::{Table, Why},
     tasks,
 };
@@ -138,6 +139,7 @@ impl Engine {
             journal,
             policies,
             sessions: Table::default(),
+            self_tests: SelfTests::default(),
             slots: Arc::new(Semaphore::new(sessions_max as usize)),
             sessions_max,
             learned: Learned::default(),
@@ -164,6 +166,8 @@ impl Engine {
             tasks.abort_all();
             return Err(error);
         }
+        // Not among the tasks: these are cut short at the end, and a test clears up after itself.
+        tokio::spawn(Arc::clone(&engine).prove_one());
         Ok(engine)
     }
 

@@ -4,9 +4,9 @@ use common::decide::Mode;
 
 use super::{
     Engine,
-    control::protocol::{PolicyStatus, ResolverStatus, SessionInfo, Status},
+    control::protocol::{PolicyStatus, ResolverStatus, SelfTest, SessionInfo, Status},
 };
-use crate::{kernel, observe::metrics::resident_bytes};
+use crate::{kernel, observe::metrics::resident_bytes, sandbox::Slipped};
 
 impl Engine {
     /// How the agent is.
@@ -24,6 +24,7 @@ impl Engine {
                 generation: loaded.generation.0,
                 rules: policy.egress.rules.len(),
                 sessions: alive.get(tool).copied().unwrap_or(0),
+                self_test: self_test(self.self_tests.outcome(&policy.digest)),
             }
         });
         Ok(Status {
@@ -95,6 +96,14 @@ impl Engine {
             }
         }
         infos
+    }
+}
+
+fn self_test(outcome: Option<Slipped>) -> SelfTest {
+    match outcome {
+        None => SelfTest::NotYet,
+        Some(slipped) if slipped.is_none() => SelfTest::Passed,
+        Some(slipped) => SelfTest::Slipped(slipped.to_string()),
     }
 }
 

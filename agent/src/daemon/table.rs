@@ -30,6 +30,7 @@ pub(super) enum Command {
 /// Why a session is ended before its worker ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Why {
+    OutputSpent,
     CallerGone,
     AgentStopped,
     PolicyRemoved,

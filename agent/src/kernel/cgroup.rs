@@ -19,10 +19,12 @@ use common::{
     limits::ANCESTORS_MAX,
 };
 
+use self::attributes::{Attribute, Attributes, attributes};
 use self::tree::{failed, make, remove_empty, remove_tree, set, set_where_present, words};
 use super::error::Error;
 use crate::{config::Instance, policy::compiled::Limits};
 
+mod attributes;
 mod tree;
 
 pub(in crate::kernel) use self::tree::descendants;
@@ -31,13 +33,11 @@ pub(in crate::kernel) use self::tree::descendants;
 const SESSION_PREFIX: &str = "session-";
 /// How long the removal of a killed cgroup is waited for.
 const REMOVAL_SECONDS_MAX: u64 = 5;
-/// Period of the processor quota, microseconds (the kernel's default).
-const CPU_PERIOD_US: u64 = 100_000;
 
 /// A limit and what enforces it.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Measure {
-    /// `memory`, `processes` or `cpus`.
+    /// `memory`, `processes`, `cpus` or `disks`.
     pub name: &'static str,
     /// The controller that enforces it, or why there is none.
     pub by: MeasuredBy,
@@ -135,6 +135,12 @@ impl Parent {
         made
     }
 
+    /// What each limit of a session comes to on this host.
+    #[must_use]
+    pub fn measures(&self, limits: &Limits) -> Vec<Measure> {
+        attributes(limits, &self.controllers).measures
+    }
+
     /// Removes the parent. Its children must be gone.
     pub fn remove(self) -> Result<(), Error> {
         let Self { path, .. } = self;
@@ -147,48 +153,21 @@ impl Parent {
         path: &Path,
         limits: &Limits,
     ) -> Result<SessionCgroup, Error> {
-        let mut measures = Vec::new();
-        let memory = limits.memory.to_string();
-        measures.push(self.limit(path, "memory", "memory", "memory.max", memory)?);
-        if self.has("memory") {
-            // Swap would let a session take more; one victim is no use to the rest of it.
-            set_where_present(&path.join("memory.swap.max"), "0")?;
-            set_where_present(&path.join("memory.oom.group"), "1")?;
-        }
-        let processes = limits.processes.to_string();
-        measures.push(self.limit(path, "processes", "pids", "pids.max", processes)?);
-        let quota = u64::from(limits.cpus_milli) * CPU_PERIOD_US / 1_000;
-        let cpus = format!("{quota} {CPU_PERIOD_US}");
-        measures.push(self.limit(path, "cpus", "cpu", "cpu.max", cpus)?);
-        SessionCgroup::open(session, path.to_owned(), measures)
-    }
-
-    fn limit(
-        &self,
-        path: &Path,
-        name: &'static str,
-        controller: &'static str,
-        file: &str,
-        value: String,
-    ) -> Result<Measure, Error> {
-        if !self.has(controller) {
-            return Ok(Measure {
-                name,
-                by: MeasuredBy::Missing {
-                    reason: format!("the cgroup v2 hierarchy has no `{controller}` controller"),
-                },
-            });
-        }
-        set(&path.join(file), &value)?;
-        let by = MeasuredBy::Controller {
-            name: controller,
+        let Attributes { write, measures } = attributes(limits, &self.controllers);
+        for Attribute {
+            file,
             value,
-        };
-        Ok(Measure { name, by })
-    }
-
-    fn has(&self, controller: &str) -> bool {
-        self.controllers.iter().any(|c| c == controller)
+            optional,
+        } in write
+        {
+            let file = path.join(file);
+            if optional {
+                set_where_present(&file, &value)?;
+            } else {
+                set(&file, &value)?;
+            }
+        }
+        SessionCgroup::open(session, path.to_owned(), measures)
     }
 }
 
@@ -266,6 +245,32 @@ impl SessionCgroup {
         &self.measures
     }
 
+    /// Processor time that its processes have used, those that are gone included. The kernel counts
+    /// it in every cgroup, with or without the `cpu` controller.
+    pub fn processor_time(&self) -> Result<Duration, Error> {
+        let microseconds = self.number("cpu.stat", "usage_usec")?;
+        Ok(Duration::from_micros(microseconds.unwrap_or_default()))
+    }
+
+    /// How often the kernel ended processes in it because its memory was used up. None where no
+    /// controller counts its memory.
+    pub fn out_of_memory(&self) -> Result<u64, Error> {
+        match self.number("memory.events", "oom_kill") {
+            Err(Error::Cgroup { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+            other => Ok(other?.unwrap_or_default()),
+        }
+    }
+
+    /// A number of one of its files of names and numbers.
+    fn number(&self, file: &str, name: &str) -> Result<Option<u64>, Error> {
+        let path = self.path.join(file);
+        let text = fs::read_to_string(&path).map_err(|e| failed(&path, "reading", e))?;
+        Ok(text.lines().find_map(|line| {
+            let (key, number) = line.split_once(' ')?;
+            number.parse().ok().filter(|_| key == name)
+        }))
+    }
+
     /// Whether any process is in it or below it.
     pub fn is_populated(&self) -> Result<bool, Error> {
         let path = self.path.join("cgroup.events");
@@ -338,7 +343,7 @@ pub(in crate::kernel) fn mount_point() -> Result<PathBuf, Error> {
 /// measures of every session.
 fn hand_down(path: &Path) {
     let file = path.join("cgroup.subtree_control");
-    for controller in ["memory", "pids", "cpu"] {
+    for controller in ["memory", "pids", "cpu", "io"] {
         let available = words(&path.join("cgroup.controllers"))
             .is_ok_and(|words| words.iter().any(|word| word == controller));
         if available && let Err(error) = set(&file, &format!("+{controller}")) {

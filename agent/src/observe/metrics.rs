@@ -69,6 +69,8 @@ table! {
         "Generation of the policy in force.";
     POLICY_INFO = "stockade_policy_info" ["tool", "digest", "mode"]
         "Policy in force; always 1.";
+    POLICY_SELF_TEST = "stockade_policy_self_test_passed" ["tool"]
+        "1 where the self-test of the policy's fence passed, 0 where something slipped through and nothing is launched; absent before the first launch.";
     POLICY_RELOADS = "stockade_policy_reload_total" ["result"]
         "Attempts to put the policy folder in force: success or failure.";
     POLICY_RELOAD_OK = "stockade_policy_last_reload_successful" []

@@ -1,7 +1,6 @@
 //! A policy in the form that everything else reads: checked once, no option means "not decided".
 //!
-//! Only `compile` makes one. It does no I/O and knows nothing of the file's spelling but the place
-//! of each rule, for messages.
+//! Only `compile` makes one. Of the file's spelling it knows the place of each rule, for messages.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
@@ -75,14 +74,13 @@ pub struct CompiledPolicy {
 /// `[worker]`
 #[derive(Clone, Debug)]
 pub struct Worker {
-    /// Absolute path of the program, then its arguments. Empty for a policy that is used with
-    /// `run --policy FILE -- cmd` only.
+    /// Absolute path of the program, then its arguments; empty for `run --policy FILE -- cmd` only.
     pub command: Vec<String>,
     /// How the agent talks to it.
     pub protocol: WorkerProtocol,
     /// The whole environment.
     pub environment: BTreeMap<String, String>,
-    /// How long a warm worker may be idle.
+    /// How long a worker may use no processor time at all.
     pub idle_timeout: Duration,
     /// How long a session may last.
     pub wall_timeout: Duration,
@@ -115,9 +113,8 @@ pub struct Pin {
 pub struct Egress {
     /// The rules in the order of the file.
     pub rules: Vec<Rule>,
-    /// What is open at each address and prefix, covering prefixes united, door ranges first;
-    /// ordered by prefix. For addresses this, and nothing else, goes to the kernel and to the
-    /// host's model.
+    /// What is open at each address and prefix, covering prefixes united, door ranges first; ordered
+    /// by prefix. For addresses this alone goes to the kernel and to the host's model.
     pub table: Vec<TableEntry>,
     /// Which domain rules cover a name.
     pub names: NameTable,
@@ -396,4 +393,8 @@ pub struct Limits {
     pub cpus_milli: u32,
     /// Descriptors of a process.
     pub open_files: u32,
+    /// Processor time of a session; `Duration::MAX` for no limit.
+    pub cpu_time: Duration,
+    /// Bytes on standard output and error.
+    pub output: u64,
 }

@@ -259,6 +259,8 @@ fn fence_settings(
         processes,
         cpus_milli,
         open_files,
+        cpu_time,
+        output,
     } = limits;
     let paths = |paths: &[std::path::PathBuf]| {
         let texts: Vec<String> = paths
@@ -279,6 +281,8 @@ fn fence_settings(
         ("limits.processes", processes.to_string()),
         ("limits.cpus", cpus_text(cpus_milli)),
         ("limits.open_files", open_files.to_string()),
+        ("limits.cpu_time", limit(cpu_time.as_secs(), seconds_text)),
+        ("limits.output", size_text(output)),
     ]
 }
 

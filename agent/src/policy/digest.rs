@@ -259,10 +259,14 @@ impl Feed {
             processes,
             cpus_milli,
             open_files,
+            cpu_time,
+            output,
         } = limits;
         self.number(memory);
         self.number(processes.into());
         self.number(cpus_milli.into());
         self.number(open_files.into());
+        self.number(cpu_time.as_secs());
+        self.number(output);
     }
 }

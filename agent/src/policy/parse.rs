@@ -158,6 +158,8 @@ fn limits(mut t: TableReader<'_, '_>) -> RawLimits {
         processes: t.integer("processes"),
         cpus: t.number("cpus"),
         open_files: t.integer("open_files"),
+        cpu_time: t.string("cpu_time"),
+        output: t.string("output"),
     };
     t.finish();
     raw

@@ -16,7 +16,7 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// `worker.idle_timeout` and `worker.wall_timeout`, seconds.
+/// `worker.idle_timeout`, `worker.wall_timeout` and `limits.cpu_time`, seconds.
 pub const TIMEOUT_SECONDS: Bounds = Bounds {
     min: 1,
     max: 7 * SECONDS_PER_DAY,
@@ -57,6 +57,12 @@ pub const OPEN_FILES: Bounds = Bounds {
     max: 1_048_576,
 };
 
+/// `limits.output`, bytes.
+pub const OUTPUT_BYTES: Bounds = Bounds {
+    min: 4 * 1_024,
+    max: TIB,
+};
+
 /// `worker.idle_timeout` of a policy that says nothing.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
 /// `worker.wall_timeout` of a policy that says nothing.
@@ -71,6 +77,8 @@ pub const PROCESSES_DEFAULT: u32 = 64;
 pub const CPUS_MILLI_DEFAULT: u32 = 1_000;
 /// `limits.open_files` of a policy that says nothing.
 pub const OPEN_FILES_DEFAULT: u32 = 256;
+/// `limits.output` of a policy that says nothing, bytes.
+pub const OUTPUT_BYTES_DEFAULT: u64 = 64 * MIB;
 
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("TiB", TIB),

@@ -122,7 +122,8 @@ pub(super) struct RawWorker {
     /// The whole environment: nothing else is inherited.
     #[schemars(default, with = "std::collections::BTreeMap<String, String>")]
     pub(super) environment: Field<Vec<(Located<String>, Located<String>)>>,
-    /// How long a warm worker may be idle, such as `60s`. Default: `60s`.
+    /// How long a worker may use no processor time at all, such as `60s`. Default: `60s`; for
+    /// `exec` the `wall_timeout`.
     #[schemars(default, extend("pattern" = "^[0-9]+(s|m|h|d)$"))]
     pub(super) idle_timeout: Field<String>,
     /// How long a session may last, such as `10m`. Default: `10m`.
@@ -293,7 +294,7 @@ pub(super) struct RawSyscalls {
 }
 
 /// `[limits]`: how much a session may use.
-#[derive(Debug, JsonSchema)]
+#[derive(Debug, Default, JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Limits")]
 pub(super) struct RawLimits {
     /// Memory, such as `512MiB`. Default: `512MiB`.
@@ -308,6 +309,12 @@ pub(super) struct RawLimits {
     /// Descriptors of a process. Default: 256.
     #[schemars(default, range(min = 1))]
     pub(super) open_files: Field<i64>,
+    /// Processor time of a session, all its processes together, such as `5m`. Default: no limit.
+    #[schemars(default, extend("pattern" = "^[0-9]+(s|m|h|d)$"))]
+    pub(super) cpu_time: Field<String>,
+    /// What a session may write to standard output and error, such as `64MiB`. Default: `64MiB`.
+    #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
+    pub(super) output: Field<String>,
 }
 
 /// `[[verb]]`: one operation of the tool. Not enforced by this version.

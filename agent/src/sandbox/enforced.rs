@@ -104,8 +104,24 @@ impl Enforced {
             "the hooks of the parent cgroup know this session",
         )];
         measures.extend(limits.iter().map(limited));
-        measures.extend([
-            Measure::enforced("user", format!("uid and gid {uid}, no groups")),
+        measures.push(Measure::enforced(
+            "user",
+            format!("uid and gid {uid}, no groups"),
+        ));
+        measures.extend(Self::fence(plan, memory_counted));
+        Self { measures }
+    }
+
+    /// What a session would have, before there is one.
+    #[must_use]
+    pub fn planned(plan: &Plan, limits: &[cgroup::Measure]) -> Self {
+        let mut measures: Vec<_> = limits.iter().map(limited).collect();
+        measures.extend(Self::fence(plan, memory_counted(limits)));
+        Self { measures }
+    }
+
+    fn fence(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
+        let mut measures = vec![
             Measure::enforced("pid_namespace", "process 1 is the session's own"),
             Measure::enforced("mount_namespace", "own copy of the policy's root"),
             Measure::enforced("ipc_namespace", ""),
@@ -133,10 +149,10 @@ impl Enforced {
                 ),
                 "read only",
             ),
-        ]);
+        ];
         measures.extend(landlock(plan));
         measures.extend(process(plan, memory_counted));
-        Self { measures }
+        measures
     }
 }
 
@@ -257,6 +273,7 @@ fn process(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
             Limited::MessageQueues => "limit_message_queues",
             Limited::RealTime => "limit_real_time",
             Limited::Nice => "limit_nice",
+            Limited::CpuTime => "limit_cpu_time",
         };
         let measure = if limit.limited == Limited::Data && memory_counted {
             Measure::new(

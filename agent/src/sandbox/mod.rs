@@ -20,3 +20,4 @@ pub mod uids;
 pub use enforced::{Enforced, Measure, State};
 pub use error::PlanError;
 pub use plan::Plan;
+pub use selftest::Slipped;

@@ -23,6 +23,8 @@ use crate::sys::process::Vectors;
 
 /// The kernel reads this much of a script's first line.
 const INTERPRETER_LINE_BYTES: u64 = 256;
+/// Mode bits of which a program has one at least.
+const EXECUTABLE: u32 = 0o111;
 /// Bytes hashed at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -181,6 +183,17 @@ fn take_or_open(pinned: &mut Vec<(PathBuf, File)>, path: &Path) -> Result<File, 
             Step::Program,
             format!("program `{}`: not a regular file", path.display()),
         ));
+    }
+    // A script is not executed itself, so that the kernel would not look at its mode.
+    if metadata.mode() & EXECUTABLE == 0 {
+        return Err(StepError {
+            step: Step::Program,
+            detail: format!(
+                "program `{}`: can not be executed\nhint: `chmod a+x` if it is a program",
+                path.display()
+            ),
+            errno: libc::EACCES,
+        });
     }
     // Compared by inode: the command may spell the pinned path through a link.
     let key = (metadata.dev(), metadata.ino());

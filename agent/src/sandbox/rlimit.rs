@@ -1,5 +1,7 @@
 //! Resource limits of a worker: what no cgroup controller counts, or a second line behind one.
 
+use std::time::Duration;
+
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,8 @@ pub enum Limited {
     RealTime,
     /// Raising its own priority.
     Nice,
+    /// Seconds of processor time of a process.
+    CpuTime,
 }
 
 /// One limit, soft and hard.
@@ -55,8 +59,10 @@ pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
         processes,
         cpus_milli: _,
         open_files,
+        cpu_time,
+        output: _,
     } = *limits;
-    [
+    let mut all = vec![
         (Limited::OpenFiles, u64::from(open_files)),
         (
             Limited::Processes,
@@ -69,9 +75,14 @@ pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
         (Limited::MessageQueues, 0),
         (Limited::RealTime, 0),
         (Limited::Nice, 0),
-    ]
-    .map(|(limited, value)| Limit { limited, value })
-    .to_vec()
+    ];
+    if cpu_time < Duration::MAX {
+        // The session's account is looked at and ends it with its reason; this is for a process that
+        // uses everything up by itself while nobody looks.
+        all.push((Limited::CpuTime, cpu_time.as_secs().saturating_add(1)));
+    }
+    let limit = |(limited, value)| Limit { limited, value };
+    all.into_iter().map(limit).collect()
 }
 
 /// Sets one limit of this process.
@@ -86,6 +97,7 @@ pub fn apply(limit: &Limit) -> Result<(), StepError> {
         Limited::MessageQueues => Resource::RLIMIT_MSGQUEUE,
         Limited::RealTime => Resource::RLIMIT_RTPRIO,
         Limited::Nice => Resource::RLIMIT_NICE,
+        Limited::CpuTime => Resource::RLIMIT_CPU,
     };
     setrlimit(resource, limit.value, limit.value)
         .at(Step::Limits, format!("resource limit {:?}", limit.limited))

@@ -7,7 +7,7 @@ use agent::policy::compiled::CompiledPolicy;
 use super::room::Room;
 
 /// What the acts may use.
-const PRELUDE: &str = r"
+pub(crate) const PRELUDE: &str = r"
 import array, ctypes, errno, fcntl, mmap, os, resource, signal, socket, struct, subprocess, sys, tempfile, threading
 libc = ctypes.CDLL(None, use_errno=True)
 def word(value):
@@ -127,7 +127,7 @@ fn program(definitions: &str, rows: &[Row]) -> String {
     program
 }
 
-fn answers(output: &str) -> BTreeMap<String, String> {
+pub(crate) fn answers(output: &str) -> BTreeMap<String, String> {
     output
         .lines()
         .filter_map(|line| line.split_once('\t'))

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Read,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -23,6 +23,7 @@ use agent::{
     },
     launcher::{Exit, LaunchError, LaunchRequest, Launcher, Running, Work},
     policy::{self, compiled::CompiledPolicy},
+    sandbox::Slipped,
 };
 use common::id::PolicyId;
 use nix::unistd::pipe;
@@ -81,12 +82,18 @@ pub(crate) fn policy(text: &str) -> Arc<CompiledPolicy> {
 
 /// Runs a test that wants a room.
 pub(crate) fn with_room<T>(test: impl AsyncFnOnce(&Room) -> T) -> T {
+    let binary = lab::binary::stockade().expect("the binary");
+    with_room_of(&binary, test)
+}
+
+/// The same, with another launcher.
+pub(crate) fn with_room_of<T>(binary: &Path, test: impl AsyncFnOnce(&Room) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let room = Room::new();
+        let room = Room::new(binary);
         test(&room).await
     })
 }
@@ -144,12 +151,11 @@ fn instance() -> Instance {
 }
 
 impl Room {
-    fn new() -> Self {
+    fn new(binary: &Path) -> Self {
         let instance = instance();
         let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
-        let binary = lab::binary::stockade().expect("the binary");
         Self {
-            launcher: Launcher::start_from(&binary, &instance).expect("a launcher (as root)"),
+            launcher: Launcher::start_from(binary, &instance).expect("a launcher (as root)"),
             hooks: Hooks::shared(),
             folder,
             run_folder: instance.run_folder(),
@@ -184,11 +190,43 @@ impl Room {
         command: &[&str],
         input: OwnedFd,
     ) -> Result<Session, LaunchError> {
-        let text: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
+        let work = Work::Command(command.iter().map(OsString::from).collect());
+        self.begin(policy, work, input, &self.hooks.parent).await
+    }
+
+    /// Tests the fence of a policy under the hooks.
+    pub(crate) async fn self_test(&self, policy: &Arc<CompiledPolicy>) -> Slipped {
+        self.self_test_below(policy, &self.hooks.parent).await
+    }
+
+    /// Tests the fence of a policy, its cgroup under this parent.
+    pub(crate) async fn self_test_below(
+        &self,
+        policy: &Arc<CompiledPolicy>,
+        parent: &Parent,
+    ) -> Slipped {
+        let null = File::open("/dev/null").expect("the null device");
+        let session = self
+            .begin(policy, Work::SelfTest, null.into(), parent)
+            .await
+            .expect("a session");
+        let cgroup = session.cgroup.path().to_owned();
+        let ended = session.end().await;
+        fs::remove_dir(cgroup).expect("nothing is left in it");
+        Slipped::reported(ended.exit).unwrap_or_else(|| panic!("no report: {ended:?}"))
+    }
+
+    async fn begin(
+        &self,
+        policy: &Arc<CompiledPolicy>,
+        work: Work,
+        input: OwnedFd,
+        parent: &Parent,
+    ) -> Result<Session, LaunchError> {
         let intent = Intent {
             tool: policy.tool.as_str(),
             policy: &policy.digest.to_string(),
-            command: &text,
+            command: &[],
             caller: Caller {
                 uid: 0,
                 gid: 0,
@@ -196,10 +234,7 @@ impl Room {
             },
         };
         let Hooks {
-            parent,
-            attached,
-            journal,
-            ..
+            attached, journal, ..
         } = &*self.hooks;
         let receipt = journal.intent(&intent).expect("a receipt");
         let session = receipt.session();
@@ -211,7 +246,7 @@ impl Room {
         let (stderr, err) = pipe().expect("a pipe");
         let request = LaunchRequest {
             policy: Arc::clone(policy),
-            work: Work::Command(command.iter().map(OsString::from).collect()),
+            work,
             stdio: [input, out, err],
             cgroup: cgroup.fd().try_clone_to_owned().expect("a descriptor"),
             cgroup_measures: cgroup.measures().to_vec(),

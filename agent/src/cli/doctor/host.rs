@@ -1,7 +1,7 @@
 //! What this host has and lacks. Hooks are not guessed from the kernel's version: they are loaded and
 //! attached in a throw-away instance, and taken away again.
 
-use std::{fs, path::Path};
+use std::{borrow::Cow, fs, path::Path};
 
 use nix::unistd::Group;
 use serde::Serialize;
@@ -9,7 +9,10 @@ use serde::Serialize;
 use crate::{
     config::{Config, Instance},
     daemon::told,
-    kernel::{self, Kernel, cgroup, probe::release},
+    kernel::{
+        self, Kernel, cgroup,
+        probe::{self, release},
+    },
     policy::store,
     sys::landlock,
 };
@@ -19,12 +22,12 @@ const LANDLOCK_ABI_NEEDED: i32 = 1;
 /// Landlock ABI from which on every measure is Landlock's own.
 const LANDLOCK_ABI_FULL: i32 = 6;
 /// Controllers that limit a session.
-const CONTROLLERS: &[&str] = &["memory", "pids", "cpu"];
+const CONTROLLERS: &[&str] = &["memory", "pids", "cpu", "io"];
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     state: State,
     detail: String,
     /// What to do about it.
@@ -43,9 +46,9 @@ pub(super) enum State {
 }
 
 impl Check {
-    pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn ok(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         Self {
-            name,
+            name: name.into(),
             state: State::Ok,
             detail: detail.into(),
             fix: None,
@@ -53,13 +56,13 @@ impl Check {
     }
 
     pub(super) fn gap(
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         state: State,
         detail: impl Into<String>,
         fix: &str,
     ) -> Self {
         Self {
-            name,
+            name: name.into(),
             state,
             detail: detail.into(),
             fix: Some(fix.to_owned()),
@@ -75,15 +78,15 @@ impl Check {
         };
         let first_line = self.detail.lines().next().unwrap_or_default();
         vec![
-            self.name.to_owned(),
+            self.name.to_string(),
             state.to_owned(),
             first_line.to_owned(),
         ]
     }
 
     /// Its name and what to do, where there is something.
-    pub(super) fn remedy(&self) -> Option<(&'static str, &str)> {
-        Some((self.name, self.fix.as_deref()?))
+    pub(super) fn remedy(&self) -> Option<(&str, &str)> {
+        Some((&self.name, self.fix.as_deref()?))
     }
 
     /// Whether workers can be fenced with it as it is.
@@ -95,10 +98,55 @@ impl Check {
 /// Looks at everything.
 pub(super) fn checks(config: Option<&Path>) -> Vec<Check> {
     let mut checks = vec![Check::ok("kernel", release()), root()];
-    checks.extend(hooks());
-    checks.extend([landlock_abi(), seccomp(), memory_files()]);
+    checks.extend(kernel_side(config));
+    checks.extend([
+        security_modules(),
+        landlock_abi(),
+        seccomp(),
+        memory_files(),
+    ]);
+    checks.extend(super::clock::checks());
     checks.extend(configuration(config));
     checks
+}
+
+/// Features that are looked at by themselves: the kernel side tells which.
+fn features() -> Vec<Check> {
+    // The others have a row of their own here.
+    const NAMES: &[&str] = &[
+        "cgroup.kill",
+        "bpffs",
+        "bpf jit",
+        "btf",
+        "SOCK_DESTROY",
+        "network namespace cookies",
+        "grace periods",
+    ];
+    let all = probe::features().into_iter();
+    let ours = all.filter(|feature| NAMES.contains(&feature.name.as_str()));
+    ours.map(|feature| {
+        if feature.present {
+            return Check::ok(feature.name, feature.detail);
+        }
+        let state = match feature.need {
+            probe::Need::Required => State::Missing,
+            probe::Need::Wanted => State::Weaker,
+        };
+        Check::gap(feature.name, state, feature.detail, feature.fix)
+    })
+    .collect()
+}
+
+fn security_modules() -> Check {
+    const LIST: &str = "/sys/kernel/security/lsm";
+    const NAME: &str = "security modules";
+    match fs::read_to_string(LIST) {
+        Ok(list) => Check::ok(NAME, list.trim()),
+        Err(error) => {
+            let fix = "none needed: `landlock` below asks the kernel itself; `mount -t securityfs` tells more";
+            Check::gap(NAME, State::Weaker, format!("{LIST}: {error}"), fix)
+        }
+    }
 }
 
 fn root() -> Check {
@@ -110,8 +158,8 @@ fn root() -> Check {
     }
 }
 
-/// Cgroup, controllers and hooks, by making them.
-fn hooks() -> Vec<Check> {
+/// Cgroup, controllers, hooks and what each policy comes to with them, by making them.
+fn kernel_side(config: Option<&Path>) -> Vec<Check> {
     let instance = Instance::stand_alone(std::process::id());
     let mut checks = Vec::new();
     let parent = match cgroup::Parent::create(&instance) {
@@ -121,14 +169,13 @@ fn hooks() -> Vec<Check> {
             return vec![Check::gap("cgroup v2", State::Missing, told(&error), fix)];
         }
     };
-    let detail = parent
-        .path()
-        .parent()
-        .unwrap_or(parent.path())
-        .display()
-        .to_string();
-    checks.push(Check::ok("cgroup v2", detail));
+    checks.push(layout(parent.path().parent().unwrap_or(parent.path())));
     checks.push(controllers(parent.path()));
+    checks.extend(features());
+    let set = Config::load(config).map(|config| store::read_directory(&config.policies));
+    if let Ok(Ok(set)) = set {
+        checks.extend(super::policies::checks(&instance, &parent, &set));
+    }
     checks.push(match attach(&instance, &parent) {
         Ok(()) => Check::ok(
             "hooks",
@@ -146,6 +193,30 @@ fn hooks() -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Whether cgroup v2 is all there is, or stands beside v1, which then has the controllers.
+fn layout(mount: &Path) -> Check {
+    const NAME: &str = "cgroup v2";
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let old: Vec<_> = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let (path, kind) = (words.next()?, words.next()?);
+            (kind == "cgroup").then(|| path.rsplit('/').next().unwrap_or(path))
+        })
+        .collect();
+    if old.is_empty() {
+        return Check::ok(NAME, format!("unified, at {}", mount.display()));
+    }
+    let detail = format!(
+        "hybrid: v2 at {}, beside v1 for {}",
+        mount.display(),
+        old.join(" ")
+    );
+    let fix = "boot with systemd.unified_cgroup_hierarchy=1";
+    Check::gap(NAME, State::Weaker, detail, fix)
 }
 
 fn attach(instance: &Instance, parent: &cgroup::Parent) -> Result<(), kernel::Error> {
@@ -235,6 +306,7 @@ fn configuration(file: Option<&Path>) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::ok("configuration", config.instance.name())];
+    checks.extend(super::selftest::checks(&config));
     checks.push(match store::read_directory(&config.policies) {
         Ok(set) => Check::ok(
             "policies",

@@ -155,6 +155,8 @@ fn object(policy: &CompiledPolicy) -> Value {
             "processes": policy.limits.processes,
             "cpus": cpus_text(policy.limits.cpus_milli),
             "open_files": policy.limits.open_files,
+            "cpu_time_seconds": limit(policy.limits.cpu_time.as_secs()),
+            "output_bytes": policy.limits.output,
         },
         "filesystem": {
             "read": policy.filesystem.read,

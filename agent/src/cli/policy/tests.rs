@@ -101,36 +101,38 @@ fn show_prints_the_compiled_form() {
         "show @/internal-database.toml",
         Code::Ok,
         &expect![[r#"
-        digest                      69bab2ead765d0a8af1c671cda176c0d5fa502fbf694fafb1ba91951b832a23b
-        tool                        internal-database
-        description                 Runs the nightly report
-        mode                        enforce
-        egress.limits.connections   none
-        egress.limits.bytes_out     none
-        worker.command              ["/usr/bin/psql", "--no-psqlrc", "host=10.20.0.5 dbname=reports user=report"]
-        worker.protocol             exec
-        worker.environment          LANG="C.UTF-8" PGCONNECT_TIMEOUT="10"
-        worker.idle_timeout         1m
-        worker.wall_timeout         10m
-        worker.pin                  -
-        filesystem.read             /etc/ld.so.cache /etc/ssl/certs /usr
-        filesystem.execute          /usr/bin /usr/lib/postgresql
-        filesystem.write            -
-        filesystem.workdir_size     64MiB
-        syscalls.profile            default
-        syscalls.allow              -
-        syscalls.deny               -
-        limits.memory               512MiB
-        limits.processes            64
-        limits.cpus                 1
-        limits.open_files           256
+            digest                      fbc3d0e68413312fdc3c7320cb456c9ef7ba2c009c521650fb5b10fb3249e443
+            tool                        internal-database
+            description                 Runs the nightly report
+            mode                        enforce
+            egress.limits.connections   none
+            egress.limits.bytes_out     none
+            worker.command              ["/usr/bin/psql", "--no-psqlrc", "host=10.20.0.5 dbname=reports user=report"]
+            worker.protocol             exec
+            worker.environment          LANG="C.UTF-8" PGCONNECT_TIMEOUT="10"
+            worker.idle_timeout         10m
+            worker.wall_timeout         10m
+            worker.pin                  -
+            filesystem.read             /etc/ld.so.cache /etc/ssl/certs /usr
+            filesystem.execute          /usr/bin /usr/lib/postgresql
+            filesystem.write            -
+            filesystem.workdir_size     64MiB
+            syscalls.profile            default
+            syscalls.allow              -
+            syscalls.deny               -
+            limits.memory               512MiB
+            limits.processes            64
+            limits.cpus                 1
+            limits.open_files           256
+            limits.cpu_time             none
+            limits.output               64MiB
 
-        rules
-          dbbf4a6cf76baa45  line 11    private 10.20.0.5/32 tcp 5432  # reporting database, read-only replica
+            rules
+              dbbf4a6cf76baa45  line 11    private 10.20.0.5/32 tcp 5432  # reporting database, read-only replica
 
-        table (covering blocks united)
-          10.20.0.5/32                 tcp 5432 door
-    "#]],
+            table (covering blocks united)
+              10.20.0.5/32                 tcp 5432 door
+        "#]],
     );
     let strict = json("show --json --policies @ strict", Code::Ok);
     assert_eq!(strict["syscalls"]["profile"], "strict");
@@ -156,7 +158,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
             allow  140.82.121.6:443/tcp  rule
               why     a rule of the policy allows it
               rule    cidr 140.82.112.0/20 tcp 443 (line 15)
-              policy  public-api 4f29eaafee6936034a611bf7fb2a6bc7295d555b361c10bdc0d3cb62d9a2fca5
+              policy  public-api 3c0d1412cbebe855324c8534f565ad5d677002b87d6d44a36d9b1d63b778b7a1
         "]],
     );
     check(
@@ -171,7 +173,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
                       protocol = "tcp"
                       ports = [5432]
                       reason = "..."
-              policy  internal-database 69bab2ead765d0a8af1c671cda176c0d5fa502fbf694fafb1ba91951b832a23b
+              policy  internal-database fbc3d0e68413312fdc3c7320cb456c9ef7ba2c009c521650fb5b10fb3249e443
         "#]],
     );
     check(
@@ -186,7 +188,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  observe 3442eacefa2c4c6a17a5a42c832bdf40e0dcdd825681adf8300c8947fff23bfe
+              policy  observe 35dd9fb0beccf8b7e77559b2c39859ff3b8ec0ceb5b0731bf0d172778fbfd9ca
         "#]],
     );
     let answer = json(
@@ -253,7 +255,7 @@ fn diff_tells_what_changes_and_when() {
               ~ egress.limits.connections: none -> 8
               ~ egress.limits.bytes_out: none -> 1MiB
               ~ worker.command: [] -> ["/usr/bin/curl", "--silent", "https://185.199.108.153/"] (new sessions)
-              ~ worker.idle_timeout: 1m -> 30s (new sessions)
+              ~ worker.idle_timeout: 10m -> 30s (new sessions)
               ~ worker.wall_timeout: 10m -> 1m (new sessions)
               ~ filesystem.read: /etc/ld.so.cache /usr -> /etc/ld.so.cache /etc/ssl/certs /usr (new sessions)
               ~ filesystem.workdir_size: 64MiB -> 4MiB (new sessions)
@@ -261,6 +263,8 @@ fn diff_tells_what_changes_and_when() {
               ~ limits.processes: 64 -> 8 (new sessions)
               ~ limits.cpus: 1 -> 0.5 (new sessions)
               ~ limits.open_files: 256 -> 64 (new sessions)
+              ~ limits.cpu_time: none -> 20s (new sessions)
+              ~ limits.output: 64MiB -> 1MiB (new sessions)
         "#]],
     );
     check(

@@ -3,7 +3,6 @@
 use std::{
     env,
     io::{self, Write},
-    os::fd::AsFd,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -13,6 +12,7 @@ use common::decide::Mode;
 use nix::unistd::{Gid, Uid};
 use tokio::sync::mpsc;
 
+use super::streams::{self, Flowing, Outlets};
 use crate::{
     audit::Caller,
     cli::{
@@ -43,6 +43,7 @@ pub(super) struct Wishes {
     pub(super) config: Option<PathBuf>,
     pub(super) suggest: bool,
     pub(super) explain: Explain,
+    pub(super) raw: bool,
 }
 
 pub(super) fn run(
@@ -55,6 +56,7 @@ pub(super) fn run(
         config,
         suggest,
         explain,
+        raw,
     } = wishes;
     let policy = Arc::new(policy::store::read_file(policy)?);
     if suggest && policy.mode == Mode::Enforce {
@@ -72,18 +74,15 @@ pub(super) fn run(
     let filter = env::var(LOG_VARIABLE).unwrap_or_else(|_unset| LOG_DEFAULT.to_owned());
     log::start(&filter, LogFormat::Text)?;
     let tool = policy.tool.to_string();
+    let (stdio, outlets) = streams::open(raw)?;
     let order = Order {
         tool: tool.clone(),
         command,
-        stdio: [
-            io::stdin().as_fd().try_clone_to_owned()?,
-            io::stdout().as_fd().try_clone_to_owned()?,
-            io::stderr().as_fd().try_clone_to_owned()?,
-        ],
+        stdio,
         caller: this_process(),
     };
     let learned = |engine: &Engine| suggest.then(|| engine.suggest(&tool, None, None));
-    let (finished, proposal) = in_own_engine(policy, journal, dns, order, learned)?;
+    let (finished, proposal) = in_own_engine(policy, journal, dns, order, outlets, learned)?;
     let ended = ended(finished);
     report(&ended, explain)?;
     match proposal {
@@ -107,7 +106,8 @@ pub(in crate::cli) fn run_alone(
     journal: Option<PathBuf>,
     order: Order,
 ) -> Result<Finished, Failure> {
-    in_own_engine(policy, journal, Dns::default(), order, |_| ()).map(|(finished, ())| finished)
+    let (dns, outlets) = (Dns::default(), Outlets::default());
+    in_own_engine(policy, journal, dns, order, outlets, |_| ()).map(|(finished, ())| finished)
 }
 
 /// The same, with a look at the engine after the session.
@@ -116,12 +116,14 @@ fn in_own_engine<T>(
     journal: Option<PathBuf>,
     dns: Dns,
     order: Order,
+    outlets: Outlets,
     look: impl FnOnce(&Engine) -> T,
 ) -> Result<(Finished, T), Failure> {
     runtime()?.block_on(async {
         let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
         sweep_abandoned();
         let instance = Instance::stand_alone(std::process::id());
+        let output = policy.limits.output;
         let engine = Engine::start(Setup {
             // Gone with the run folder unless it is asked for.
             journal: journal.unwrap_or_else(|| instance.run_folder().join("journal.jsonl")),
@@ -132,10 +134,13 @@ fn in_own_engine<T>(
             kernel_log: KernelLog::Off,
             ending: Ending::Remove,
         })?;
-        let finished = in_engine(&engine, order, signals).await;
+        let flowing = outlets.flow(output)?;
+        let finished = in_engine(&engine, order, signals, &flowing).await;
         let seen = look(&engine);
         engine.close().await;
-        Ok((finished?, seen))
+        let finished = finished?;
+        flowing.end()?;
+        Ok((finished, seen))
     })
 }
 
@@ -152,11 +157,13 @@ async fn in_engine(
     engine: &Arc<Engine>,
     order: Order,
     mut signals: mpsc::Receiver<i32>,
+    flowing: &Flowing,
 ) -> Result<Finished, Failure> {
     let mut session = engine.launch(order).await?;
     loop {
         tokio::select! {
             Some(signal) = signals.recv() => session.signal(signal).await,
+            () = flowing.spent() => session.output_spent().await,
             finished = session.finished() => return Ok(finished),
         }
     }
@@ -186,7 +193,7 @@ fn resolved(policy: &CompiledPolicy, command: Vec<String>) -> Result<CommandLine
         let found = found.and_then(|place| place.to_str().map(str::to_owned));
         found.ok_or_else(|| {
             let message = format!("program `{program}`: not found in {path}");
-            Failure::said(Code::NotStarted, message)
+            Failure::said(Code::NotFound, message)
         })?
     };
     Ok(CommandLine::Given(

@@ -1,19 +1,22 @@
 //! `run TOOL`: the agent runs the worker; this process lends its streams and hands signals on.
 
-use std::{io, os::fd::AsFd, process::ExitCode};
+use std::{os::fd::AsFd, process::ExitCode};
 
 use tokio::sync::mpsc;
 
-use super::super::{
-    Failure, Target,
-    report::{Explain, report},
-    runtime,
+use super::{
+    super::{
+        Failure, Target,
+        report::{Explain, report},
+        runtime,
+    },
+    streams::{self, Flowing},
 };
 use crate::{
     cli::signals,
     daemon::control::{
         channel::Channel,
-        protocol::{Ended, Reply, Request, Signal},
+        protocol::{Ended, Meanwhile, Reply, Request},
     },
 };
 
@@ -21,16 +24,30 @@ pub(super) fn run(
     target: &Target,
     tool: String,
     arguments: Vec<String>,
+    raw: bool,
     explain: Explain,
 ) -> Result<ExitCode, Failure> {
+    let (worker, outlets) = streams::open(raw)?;
     let ended = runtime()?.block_on(async {
         let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
         let mut channel = Channel::connect(&target.instance.control_socket()).await?;
-        let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
-        let streams = [input.as_fd(), output.as_fd(), errors.as_fd()];
         let request = Request::Run { tool, arguments };
-        channel.send_with(&request, &streams).await?;
-        until_end(&mut channel, signals).await
+        channel
+            .send_with(&request, &worker.each_ref().map(AsFd::as_fd))
+            .await?;
+        // The worker's now: an end of its output must mean that it wrote its last.
+        drop(worker);
+        match channel.receive::<Reply>().await? {
+            Some(Reply::Started(started)) => {
+                let flowing = outlets.flow(started.output)?;
+                let ended = until_end(&mut channel, signals, &flowing).await?;
+                flowing.end()?;
+                Ok(ended)
+            }
+            Some(Reply::Refused(refused)) => Err(refused.into()),
+            Some(_) => Err(Failure::odd_answer()),
+            None => Err(Failure::silent_agent()),
+        }
     })?;
     report(&ended, explain)?;
     Ok(ended.code.into())
@@ -39,16 +56,18 @@ pub(super) fn run(
 async fn until_end(
     channel: &mut Channel,
     mut signals: mpsc::Receiver<i32>,
+    flowing: &Flowing,
 ) -> Result<Ended, Failure> {
     loop {
         tokio::select! {
-            Some(signal) = signals.recv() => channel.send(&Signal { signal }).await?,
+            Some(signal) = signals.recv() => channel.send(&Meanwhile::Signal { signal }).await?,
+            () = flowing.spent() => channel.send(&Meanwhile::OutputSpent {}).await?,
             reply = channel.receive::<Reply>() => match reply? {
                 Some(Reply::Ended(ended)) => return Ok(ended),
                 Some(Reply::Refused(refused)) => return Err(refused.into()),
-                Some(Reply::Started(_)) => {}
                 Some(
-                    Reply::Status(_)
+                    Reply::Started(_)
+                    | Reply::Status(_)
                     | Reply::Sessions { .. }
                     | Reply::Event(_)
                     | Reply::Lost { .. }

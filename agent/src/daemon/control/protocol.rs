@@ -48,10 +48,15 @@ pub enum Request {
 
 /// What the caller of `run` may say while the worker runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signal {
-    /// Number of the signal to hand on.
-    pub signal: i32,
+#[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Meanwhile {
+    /// Hand a signal on to it.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+    /// It has written more than it may: end it.
+    OutputSpent {},
 }
 
 /// What the agent says.
@@ -99,6 +104,8 @@ pub struct Started {
     pub session: u64,
     /// What is enforced, per measure.
     pub enforced: serde_json::Value,
+    /// Bytes that it may write to standard output and error.
+    pub output: u64,
 }
 
 /// The worker has ended.
@@ -246,6 +253,20 @@ pub struct PolicyStatus {
     pub rules: usize,
     /// Its sessions alive.
     pub sessions: u64,
+    /// What came of the self-test of its fence.
+    pub self_test: SelfTest,
+}
+
+/// The self-test of a policy's fence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelfTest {
+    /// There was no launch yet, or it is under way.
+    NotYet,
+    /// Everything that was tried was refused.
+    Passed,
+    /// These attempts were not refused: nothing of this policy is launched.
+    Slipped(String),
 }
 
 /// A session that is alive.

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     channel::{Channel, Error, REQUEST_BYTES_MAX},
-    protocol::{Ended, Refused, Reply, Request, Signal, Started},
+    protocol::{Ended, Meanwhile, Refused, Reply, Request, Started},
 };
 use crate::{
     audit::{Caller, End},
@@ -206,6 +206,7 @@ async fn run(
     let started = Reply::Started(Started {
         session: session.id().0,
         enforced,
+        output: session.policy().limits.output,
     });
     let finished = match channel.send(&started).await {
         Ok(()) => follow(&mut session, channel).await,
@@ -225,8 +226,9 @@ async fn follow(session: &mut Session, channel: &mut Channel) -> Result<Finished
     loop {
         tokio::select! {
             finished = session.finished() => return Ok(finished),
-            frame = channel.receive::<Signal>() => match frame? {
-                Some(Signal { signal }) => session.signal(signal).await,
+            frame = channel.receive::<Meanwhile>() => match frame? {
+                Some(Meanwhile::Signal { signal }) => session.signal(signal).await,
+                Some(Meanwhile::OutputSpent {}) => session.output_spent().await,
                 None => session.abandon().await,
             },
         }
@@ -246,7 +248,7 @@ async fn events(
             () = stopping.wait() => return Ok(()),
             received = subscription.next() => received,
             // Nothing more is expected: it tells when the listener goes away.
-            said = channel.receive::<Signal>() => match said? {
+            said = channel.receive::<Meanwhile>() => match said? {
                 Some(_) => continue,
                 None => return Ok(()),
             },
@@ -273,7 +275,7 @@ fn refused(code: u8, error: &dyn std::error::Error) -> Reply {
 }
 
 fn not_started(error: &LaunchError) -> Reply {
-    refused(Code::NotStarted as u8, error)
+    refused(error.code() as u8, error)
 }
 
 /// The end of a session as the command line shows it.
@@ -292,6 +294,22 @@ pub fn ended(finished: Finished) -> Ended {
         End::WallTimeout => (
             killed,
             Some("ended: `wall_timeout` of its policy".to_owned()),
+        ),
+        End::IdleTimeout => (
+            killed,
+            Some("ended: `idle_timeout` of its policy".to_owned()),
+        ),
+        End::CpuTime => (
+            killed,
+            Some("ended: `limits.cpu_time` of its policy".to_owned()),
+        ),
+        End::Memory => (
+            killed,
+            Some("ended: `limits.memory` of its policy".to_owned()),
+        ),
+        End::Output => (
+            killed,
+            Some("ended: `limits.output` of its policy".to_owned()),
         ),
         End::CallerGone => (killed, Some("ended: its caller went away".to_owned())),
         End::AgentStopped => (killed, Some("ended: the agent stopped".to_owned())),

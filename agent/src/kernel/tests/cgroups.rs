@@ -54,7 +54,8 @@ fn leftovers_are_found_and_limits_are_honest() {
             MeasuredBy::Missing { reason } => assert!(reason.contains("controller")),
         }
     }
-    assert_eq!(made.measures().len(), 3);
+    assert_eq!(made.measures(), parent.measures(&LIMITS));
+    assert_eq!(made.measures().len(), 4);
     let found = cgroup::leftovers(parent).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].session(), SessionId(77));

@@ -120,6 +120,8 @@ pub(super) const LIMITS: Limits = Limits {
     processes: 32,
     cpus_milli: 1_000,
     open_files: 64,
+    cpu_time: Duration::MAX,
+    output: 64 << 20,
 };
 
 /// The same policy with domain rules of these ids, each for one protocol and port.

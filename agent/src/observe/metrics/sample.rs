@@ -14,7 +14,7 @@ use super::{
     DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM,
     DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED,
     MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO,
-    POLICY_RELOAD_OK, SESSIONS, SESSIONS_MAX, STATE_MISSING, VERDICTS,
+    POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, VERDICTS,
 };
 use crate::observe::event::protocol_label;
 
@@ -125,6 +125,8 @@ pub struct PolicyInfo {
     pub mode: Mode,
     /// Its generation.
     pub generation: u32,
+    /// Whether the self-test of its fence passed; none before it.
+    pub self_test: Option<bool>,
 }
 
 /// How long the last policy change took.
@@ -166,6 +168,11 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
             policies
                 .iter()
                 .map(|p| (vec![p.tool.as_str()], u64::from(p.generation))),
+        )?,
+        POLICY_SELF_TEST.gauge(
+            policies
+                .iter()
+                .filter_map(|p| Some((vec![p.tool.as_str()], u64::from(p.self_test?)))),
         )?,
         POLICY_INFO.gauge(policies.iter().map(|p| (policy_labels(p), 1)))?,
         POLICY_RELOAD_OK.gauge(alone(u64::from(*reload_successful)))?,

@@ -1,6 +1,9 @@
 //! `[filesystem]`, `[syscalls]` and `[limits]`: what a worker may touch and use.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     super::{
@@ -193,19 +196,19 @@ impl Context<'_> {
     }
 
     pub(super) fn limits(&mut self, raw: Option<RawLimits>) -> Limits {
-        let (memory, processes, cpus, open_files) = match raw {
-            Some(RawLimits {
-                memory,
-                processes,
-                cpus,
-                open_files,
-            }) => (memory, processes, cpus, open_files),
-            None => (Field::Absent, Field::Absent, Field::Absent, Field::Absent),
-        };
+        let RawLimits {
+            memory,
+            processes,
+            cpus,
+            open_files,
+            cpu_time,
+            output,
+        } = raw.unwrap_or_default();
         let (memory_bounds, memory_default) =
             (quantity::MEMORY_BYTES, quantity::MEMORY_BYTES_DEFAULT);
         let processes_default = quantity::PROCESSES_DEFAULT.into();
         let files_default = quantity::OPEN_FILES_DEFAULT.into();
+        let output_default = quantity::OUTPUT_BYTES_DEFAULT;
         Limits {
             memory: self.size("memory", memory, memory_bounds, memory_default),
             processes: narrow(self.count(
@@ -221,6 +224,8 @@ impl Context<'_> {
                 quantity::OPEN_FILES,
                 files_default,
             )),
+            cpu_time: self.timeout("cpu_time", cpu_time, Duration::MAX),
+            output: self.size("output", output, quantity::OUTPUT_BYTES, output_default),
         }
     }
 

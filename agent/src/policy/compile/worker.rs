@@ -42,29 +42,30 @@ impl Context<'_> {
                 command: Vec::new(),
                 protocol: WorkerProtocol::Exec,
                 environment: BTreeMap::new(),
-                idle_timeout: quantity::IDLE_TIMEOUT_DEFAULT,
+                idle_timeout: quantity::WALL_TIMEOUT_DEFAULT,
                 wall_timeout: quantity::WALL_TIMEOUT_DEFAULT,
                 pins: Vec::new(),
             };
         };
+        let protocol = match or(protocol, RawWorkerProtocol::Exec) {
+            RawWorkerProtocol::Exec => WorkerProtocol::Exec,
+            RawWorkerProtocol::Json => WorkerProtocol::Json,
+            RawWorkerProtocol::Mcp => WorkerProtocol::Mcp,
+        };
+        let wall_default = quantity::WALL_TIMEOUT_DEFAULT;
+        let wall_timeout = self.timeout("wall_timeout", wall_timeout, wall_default);
+        // A plain program that waits for a slow answer is at work; one that waits for the next call
+        // is idle.
+        let idle_default = match protocol {
+            WorkerProtocol::Exec => wall_timeout,
+            WorkerProtocol::Json | WorkerProtocol::Mcp => quantity::IDLE_TIMEOUT_DEFAULT,
+        };
         Worker {
             command: self.command(command, filesystem),
-            protocol: match or(protocol, RawWorkerProtocol::Exec) {
-                RawWorkerProtocol::Exec => WorkerProtocol::Exec,
-                RawWorkerProtocol::Json => WorkerProtocol::Json,
-                RawWorkerProtocol::Mcp => WorkerProtocol::Mcp,
-            },
+            protocol,
             environment: self.environment(or(environment, Vec::new())),
-            idle_timeout: self.timeout(
-                "idle_timeout",
-                idle_timeout,
-                quantity::IDLE_TIMEOUT_DEFAULT,
-            ),
-            wall_timeout: self.timeout(
-                "wall_timeout",
-                wall_timeout,
-                quantity::WALL_TIMEOUT_DEFAULT,
-            ),
+            idle_timeout: self.timeout("idle_timeout", idle_timeout, idle_default),
+            wall_timeout,
             pins: self.pins(or(pin, Vec::new())),
         }
     }
@@ -153,7 +154,12 @@ impl Context<'_> {
             .collect()
     }
 
-    fn timeout(&mut self, key: &str, field: Field<String>, default: Duration) -> Duration {
+    pub(super) fn timeout(
+        &mut self,
+        key: &str,
+        field: Field<String>,
+        default: Duration,
+    ) -> Duration {
         let Some(Located { value, span }) = field.given() else {
             return default;
         };

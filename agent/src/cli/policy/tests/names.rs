@@ -16,7 +16,7 @@ fn explain_answers_of_names_without_looking_them_up() {
               rule    domain api.github.com tcp 443 (line 12)
               records A, AAAA
               tls     require: the first data must be a TLS handshake for a name that a rule opens on this port
-              policy  names ce36d5f97e3b0c50baa9e0f6320f1c00028bf51b7efa1719e908ffcb9d05e06f
+              policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
         "]],
     );
     check(
@@ -31,7 +31,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain github.com records=MX,TXT (line 29)
               records A, AAAA, MX, TXT
               tls     off: any name on that address is reachable on this port
-              policy  names ce36d5f97e3b0c50baa9e0f6320f1c00028bf51b7efa1719e908ffcb9d05e06f
+              policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
         "]],
     );
     check(
@@ -46,7 +46,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain = "files.pythonhosted.org"
                       ports = [80]
                       tls = "off"
-              policy  wildcard c15af95d7b7b6dca99442f09f57d47452a85b67dd3a2928e240aeb6011d17e83
+              policy  wildcard fcba7d55bd6fd41613c2a68048ca022774dc26a890c496bd6adb39eea83c64f4
         "#]],
     );
 }
@@ -64,7 +64,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       domain = "elsewhere.example"
                       ports = [443]
-              policy  observe 3442eacefa2c4c6a17a5a42c832bdf40e0dcdd825681adf8300c8947fff23bfe
+              policy  observe 35dd9fb0beccf8b7e77559b2c39859ff3b8ec0ceb5b0731bf0d172778fbfd9ca
         "#]],
     );
     check(
@@ -79,7 +79,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  names ce36d5f97e3b0c50baa9e0f6320f1c00028bf51b7efa1719e908ffcb9d05e06f
+              policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
         "#]],
     );
     let answer = json("explain --json @/names.toml github.com:22", Code::Ok);

@@ -1,0 +1,171 @@
+//! The streams that a worker of `run` gets, and what becomes of what it writes.
+//!
+//! Its output goes through this process: counted against `limits.output` and, on a terminal, without
+//! anything that steers one. A pipe or file gets every byte as it is.
+//! With `--raw` the worker gets the streams of this process themselves.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use nix::{fcntl::OFlag, unistd::pipe2};
+use tokio::sync::Notify;
+
+use super::plain::Plain;
+use crate::{cli::Failure, daemon::Stdio, exit::Code};
+
+/// Bytes at a time: what a pipe holds.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Where the worker's output goes; nowhere through here if it has the streams of this process itself.
+#[derive(Default)]
+pub(in crate::cli) struct Outlets(Vec<Outlet>);
+
+/// One stream: where it comes out of the worker and where it goes.
+struct Outlet {
+    from: File,
+    to: File,
+    terminal: bool,
+}
+
+/// Threads that hand on what a worker writes.
+pub(super) struct Flowing {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    spent: Arc<Notify>,
+}
+
+/// Standard input, output and error of the worker, and where the last two go.
+pub(super) fn open(raw: bool) -> Result<(Stdio, Outlets), Failure> {
+    let own = [
+        io::stdin().as_fd().try_clone_to_owned()?,
+        io::stdout().as_fd().try_clone_to_owned()?,
+        io::stderr().as_fd().try_clone_to_owned()?,
+    ];
+    if raw {
+        return Ok((own, Outlets::default()));
+    }
+    let [input, output, errors] = own;
+    let (output, out) = Outlet::to(output)?;
+    let (errors, err) = Outlet::to(errors)?;
+    let worker = [readable_only(input)?, out, err];
+    Ok((worker, Outlets(vec![output, errors])))
+}
+
+impl Outlets {
+    /// Begins to hand on what the worker writes, up to so many bytes. It ends when nobody holds the
+    /// worker's ends any more.
+    pub(super) fn flow(self, max: u64) -> io::Result<Flowing> {
+        let (left, spent) = (Arc::new(AtomicU64::new(max)), Arc::new(Notify::new()));
+        let mut threads = Vec::new();
+        for outlet in self.0 {
+            let (left, spent) = (Arc::clone(&left), Arc::clone(&spent));
+            let thread = thread::Builder::new().name("output".to_owned());
+            threads.push(thread.spawn(move || outlet.hand_on(&left, &spent))?);
+        }
+        Ok(Flowing { threads, spent })
+    }
+}
+
+impl Flowing {
+    /// Becomes ready when more was written than is allowed.
+    pub(super) async fn spent(&self) {
+        self.spent.notified().await;
+    }
+
+    /// Waits until all that was written is handed on. The session is over: nobody writes any more.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        for thread in self.threads {
+            let handed_on = thread.join();
+            match handed_on.map_err(|_panic| Failure::said(Code::Software, "output: lost"))? {
+                // Whoever read it has seen enough; the worker was told so.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outlet {
+    fn to(own: OwnedFd) -> io::Result<(Self, OwnedFd)> {
+        let (from, worker) = pipe2(OFlag::O_CLOEXEC)?;
+        let outlet = Self {
+            from: from.into(),
+            terminal: own.is_terminal(),
+            to: own.into(),
+        };
+        Ok((outlet, worker))
+    }
+
+    /// To the end of the stream, of what is allowed, or of those who read it; then closes the pipe, so
+    /// that a worker that goes on writing is told.
+    fn hand_on(mut self, left: &AtomicU64, spent: &Notify) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut plain = Plain::default();
+        loop {
+            let length = match self.from.read(&mut chunk) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let allowed = take(left, length);
+            let bytes = chunk.get(..allowed).unwrap_or_default();
+            if self.terminal {
+                self.to.write_all(&plain.push(bytes))?;
+            } else {
+                self.to.write_all(bytes)?;
+            }
+            if allowed < length {
+                spent.notify_one();
+            }
+            if length == 0 || allowed < length {
+                return self.to.write_all(&plain.end());
+            }
+        }
+    }
+}
+
+/// Takes so many bytes of what is left, or all that is left.
+fn take(left: &AtomicU64, length: usize) -> usize {
+    let wanted = length as u64;
+    let rest = |left: u64| Some(left.saturating_sub(wanted));
+    let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+    let (Ok(before) | Err(before)) = before;
+    usize::try_from(before.min(wanted)).unwrap_or(length)
+}
+
+/// A terminal as standard input is mostly open for writing as well.
+fn readable_only(input: OwnedFd) -> Result<OwnedFd, Failure> {
+    if !input.is_terminal() {
+        return Ok(input);
+    }
+    let again = File::open("/proc/self/fd/0");
+    let again = again.map_err(|error| {
+        let hint = "`< /dev/null`, or `--raw` where the worker may steer the terminal";
+        let message = format!(
+            "standard input: a terminal that can not be opened to read: {error}\nhint: {hint}"
+        );
+        Failure::said(Code::NotStarted, message)
+    })?;
+    Ok(again.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::take;
+
+    #[test]
+    fn no_more_is_taken_than_was_left() {
+        let left = AtomicU64::new(10);
+        assert_eq!([7, 7, 7, 0].map(|length| take(&left, length)), [7, 3, 0, 0]);
+    }
+}

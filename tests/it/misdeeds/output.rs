@@ -1,0 +1,94 @@
+//! What a worker writes: bounded, and harmless on a terminal.
+
+use std::{
+    fs,
+    io::Read as _,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use lab::patience::scaled;
+use serde_json::json;
+
+use super::{Scene, WALL, scene};
+
+#[test]
+fn output_without_end_is_ended() {
+    let scene = scene(&[("talker", WALL, "")]);
+    let program = "
+import os
+for _ in range(10 << 30 >> 16): os.write(1, b'x' * 65536)";
+    let begun = Instant::now();
+    let output = scene.agent.run("talker", &[program]).expect("it runs");
+    assert_eq!(output.status.code(), Some(137), "{:?}", output.status);
+    assert_eq!(output.stdout.len(), 1 << 20);
+    assert_eq!(scene.last_end(), json!("output"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("`limits.output`"), "{said}");
+    assert!(begun.elapsed() < scaled(Duration::from_secs(2)));
+    scene.nothing_is_left("output");
+    // Both streams together, and not a byte less than what is allowed.
+    let both = "
+import os
+os.write(1, b'x' * (1 << 19)); os.write(2, b'y' * (1 << 19))";
+    let output = scene.agent.run("talker", &[both]).expect("it runs");
+    assert!(output.status.success(), "{:?}", output.status);
+    assert_eq!(output.stdout.len() + output.stderr.len(), 1 << 20);
+    // A reader that has seen enough ends a worker as it would without a fence.
+    let mut command = scene.agent.tool("talker", &[program]).expect("the binary");
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut few = [0; 16];
+    let mut stdout = child.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut few).expect("some bytes");
+    drop(stdout);
+    let status = lab::agent::wait(child, scaled(Duration::from_secs(10))).expect("it ends");
+    assert!(!status.success(), "{status}");
+    assert_ne!(scene.last_end(), json!("wall_timeout"));
+    scene.end();
+}
+
+/// What comes out at the other end of a terminal on which `run` writes.
+fn on_a_terminal(scene: &Scene, flags: &[&str], program: &str) -> String {
+    let pty = nix::pty::openpty(None, None).expect("a terminal");
+    let mut words = vec!["run", "talker"];
+    words.extend(flags);
+    words.extend(["--", program]);
+    let mut command = scene.agent.verb(&words).expect("the binary is built");
+    let other = |slave: &std::os::fd::OwnedFd| slave.try_clone().expect("a descriptor");
+    command
+        .stdin(other(&pty.slave))
+        .stdout(other(&pty.slave))
+        .stderr(other(&pty.slave));
+    let child = command.spawn().expect("it starts");
+    drop((command, pty.slave));
+    let status = lab::agent::wait(child, scaled(Duration::from_secs(10))).expect("it ends");
+    let mut text = Vec::new();
+    // EIO: the other end is closed.
+    drop(fs::File::from(pty.master).read_to_end(&mut text));
+    assert!(status.success(), "{status}: {text:?}");
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn nothing_that_a_worker_writes_steers_a_terminal() {
+    let scene = scene(&[("talker", WALL, "")]);
+    let program = "
+import os
+os.write(1, b'one \\x1b[2J\\xc2\\x9b2J'); os.write(2, b' two \\x07')
+try: os.write(0, b' three \\x1b[2J')
+except OSError as error: os.write(1, b' refused')";
+    let plain = on_a_terminal(&scene, &[], program);
+    assert!(plain.contains("one \\u{1b}[2J\\u{9b}2J"), "{plain:?}");
+    assert!(plain.contains(" two \\u{7}"), "{plain:?}");
+    assert!(plain.contains(" refused"), "{plain:?}");
+    assert!(!plain.contains(['\x1b', '\x07', '\u{9b}']), "{plain:?}");
+    // The control: that is what it sent.
+    let raw = on_a_terminal(&scene, &["--raw"], program);
+    assert!(raw.contains("one \x1b[2J\u{9b}2J"), "{raw:?}");
+    assert!(raw.contains(" three \x1b[2J"), "{raw:?}");
+    // And what is no terminal gets the bytes.
+    let piped = scene.agent.run("talker", &[program]).expect("it runs");
+    assert!(piped.stdout.starts_with(b"one \x1b[2J\xc2\x9b2J"));
+    scene.end();
+}
