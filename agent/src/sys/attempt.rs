@@ -59,13 +59,6 @@ pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -
     done(result.into())
 }
 
-/// `unshare(2)` of nothing: it changes nothing where it is let through.
-pub fn unshare_nothing() -> io::Result<()> {
-    // SAFETY: takes flags, of which none is set.
-    let result = unsafe { libc::unshare(0) };
-    done(result.into())
-}
-
 /// `io_uring_setup(2)`: whether a ring can be had at all.
 pub fn io_uring() -> io::Result<OwnedFd> {
     /// Bytes of `struct io_uring_params`.
