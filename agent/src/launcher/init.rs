@@ -28,6 +28,7 @@ use crate::{
         Plan,
         child::{Worker, give_up},
         error::{At, Step, StepError},
+        output::Left,
         plan::HOST_NAME,
         program::Program,
         root,
@@ -52,6 +53,7 @@ pub(super) struct Init<'one> {
     pub(super) plan: Plan,
     pub(super) launch: Launch,
     pub(super) program: Program,
+    pub(super) left: Option<Left>,
     pub(super) stdio: [OwnedFd; 3],
     pub(super) status: OwnedFd,
     pub(super) alive: OwnedFd,
@@ -95,7 +97,8 @@ impl Init<'_> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&all, flags).at(Step::Supervise, "signalfd")?;
         sethostname(HOST_NAME).at(Step::HostName, HOST_NAME)?;
-        root::session(&self.plan, self.launch.uid)?;
+        root::session(&self.plan, self.left.as_ref(), self.launch.uid)?;
+        drop(self.left);
         let ruleset = self.plan.landlock.ruleset()?;
         let environment = self
             .plan

@@ -15,7 +15,7 @@ use super::{
     protocol::{self, Status},
 };
 use crate::{
-    sandbox::{Enforced, error::StepError, uids::SessionUid},
+    sandbox::{Enforced, error::StepError, output::Left, uids::SessionUid},
     sys,
 };
 
@@ -50,6 +50,8 @@ pub struct Running {
     line: Vec<u8>,
     exit: Option<Exit>,
     process_one: ProcessOne,
+    /// What the worker leaves, where its policy hands that out.
+    left: Option<Left>,
     // After process 1: a number rests only when nothing runs under it.
     _uid: SessionUid,
     _template: Arc<Template>,
@@ -83,6 +85,7 @@ impl Running {
         uid: SessionUid,
         status: OwnedFd,
         pidfd: OwnedFd,
+        left: Option<Left>,
         enforced: Enforced,
         template: Arc<Template>,
     ) -> Result<Self, LaunchError> {
@@ -97,6 +100,7 @@ impl Running {
             line: Vec::new(),
             exit: None,
             process_one,
+            left,
             _uid: uid,
             _template: template,
         };
@@ -140,6 +144,12 @@ impl Running {
     /// Waits until process 1 and all that was in its namespace is gone, mounts included.
     pub async fn gone(&self) -> io::Result<()> {
         self.process_one.0.readable().await.map(drop)
+    }
+
+    /// What the worker leaves to be handed out; to be looked at when everything in the session is
+    /// gone. Given once.
+    pub fn take_left(&mut self) -> Option<Left> {
+        self.left.take()
     }
 
     /// Sends a signal to the worker's process group.

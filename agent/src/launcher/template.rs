@@ -19,7 +19,8 @@ use crate::{
     sandbox::{
         Plan,
         error::{At, Step, StepError},
-        program::Pins,
+        output::{self, Left},
+        pins::Pins,
         root,
     },
     sys::{
@@ -108,9 +109,18 @@ impl<'one> Template<'one> {
                     continue;
                 }
             };
+            let left = match self.left(request.launch.uid) {
+                Ok(left) => left,
+                Err(error) => {
+                    reply(&self.socket, &Reply::Failed(error), &[])?;
+                    continue;
+                }
+            };
             match clone_session(self.one, request.cgroup.as_fd()) {
                 Ok(Side::Parent(Cloned { pidfd, .. })) => {
-                    reply(&self.socket, &Reply::Cloned, &[pidfd.as_raw_fd()])?;
+                    let left = left.as_ref().map(|left| left.as_fd().as_raw_fd());
+                    let fds: Vec<_> = [pidfd.as_raw_fd()].into_iter().chain(left).collect();
+                    reply(&self.socket, &Reply::Cloned, &fds)?;
                 }
                 Ok(Side::Child) => {
                     let Self {
@@ -132,6 +142,7 @@ impl<'one> Template<'one> {
                         plan,
                         launch,
                         program,
+                        left,
                         stdio,
                         status,
                         alive,
@@ -148,6 +159,12 @@ impl<'one> Template<'one> {
             }
         }
         Ok(())
+    }
+
+    /// The session's folder for what is handed out, where its policy has one.
+    fn left(&self, uid: u32) -> Result<Option<Left>, StepError> {
+        let make = |space| Left::make(space, uid).at(Step::Mounts, output::FOLDER);
+        self.plan.output.map(make).transpose()
     }
 }
 

@@ -17,3 +17,4 @@ pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
 pub mod sock_diag;
+pub mod tmpfs;

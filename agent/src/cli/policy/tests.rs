@@ -50,8 +50,8 @@ fn check_names_each_policy_or_each_mistake() {
         "check @/strict.toml @/public-api.toml",
         Code::Ok,
         &expect![[r"
-            ok  public-api  2 rules, enforce
-            ok  strict  0 rules, enforce
+            ok  public-api  2 rules, enforce, no lock
+            ok  strict  0 rules, enforce, no lock
             2 policies, nothing wrong
         "]],
     );
@@ -89,7 +89,7 @@ fn the_same_directory_twice_is_one() {
         "check @/strict.toml @/strict.toml",
         Code::Ok,
         &expect![[r"
-            ok  strict  0 rules, enforce
+            ok  strict  0 rules, enforce, no lock
             1 policy, nothing wrong
         "]],
     );
@@ -101,36 +101,40 @@ fn show_prints_the_compiled_form() {
         "show @/internal-database.toml",
         Code::Ok,
         &expect![[r#"
-        digest                      69bab2ead765d0a8af1c671cda176c0d5fa502fbf694fafb1ba91951b832a23b
-        tool                        internal-database
-        description                 Runs the nightly report
-        mode                        enforce
-        egress.limits.connections   none
-        egress.limits.bytes_out     none
-        worker.command              ["/usr/bin/psql", "--no-psqlrc", "host=10.20.0.5 dbname=reports user=report"]
-        worker.protocol             exec
-        worker.environment          LANG="C.UTF-8" PGCONNECT_TIMEOUT="10"
-        worker.idle_timeout         1m
-        worker.wall_timeout         10m
-        worker.pin                  -
-        filesystem.read             /etc/ld.so.cache /etc/ssl/certs /usr
-        filesystem.execute          /usr/bin /usr/lib/postgresql
-        filesystem.write            -
-        filesystem.workdir_size     64MiB
-        syscalls.profile            default
-        syscalls.allow              -
-        syscalls.deny               -
-        limits.memory               512MiB
-        limits.processes            64
-        limits.cpus                 1
-        limits.open_files           256
+            digest                      54f0578b41031149391f2b9cbc9f64b7b0de2a4adf3badef83708a06197455fd
+            tool                        internal-database
+            description                 Runs the nightly report
+            mode                        enforce
+            egress.limits.connections   none
+            egress.limits.bytes_out     none
+            worker.command              ["/usr/bin/psql", "--no-psqlrc", "host=10.20.0.5 dbname=reports user=report"]
+            worker.protocol             exec
+            worker.environment          LANG="C.UTF-8" PGCONNECT_TIMEOUT="10"
+            worker.idle_timeout         1m
+            worker.wall_timeout         10m
+            worker.pin                  -
+            worker.lock                 optional
+            filesystem.read             /etc/ld.so.cache /etc/ssl/certs /usr
+            filesystem.execute          /usr/bin /usr/lib/postgresql
+            filesystem.write            -
+            filesystem.workdir_size     64MiB
+            filesystem.tmp_size         64MiB
+            filesystem.inodes           16384 16384
+            filesystem.output           -
+            syscalls.profile            default
+            syscalls.allow              -
+            syscalls.deny               -
+            limits.memory               512MiB
+            limits.processes            64
+            limits.cpus                 1
+            limits.open_files           256
 
-        rules
-          dbbf4a6cf76baa45  line 11    private 10.20.0.5/32 tcp 5432  # reporting database, read-only replica
+            rules
+              dbbf4a6cf76baa45  line 11    private 10.20.0.5/32 tcp 5432  # reporting database, read-only replica
 
-        table (covering blocks united)
-          10.20.0.5/32                 tcp 5432 door
-    "#]],
+            table (covering blocks united)
+              10.20.0.5/32                 tcp 5432 door
+        "#]],
     );
     let strict = json("show --json --policies @ strict", Code::Ok);
     assert_eq!(strict["syscalls"]["profile"], "strict");
@@ -156,7 +160,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
             allow  140.82.121.6:443/tcp  rule
               why     a rule of the policy allows it
               rule    cidr 140.82.112.0/20 tcp 443 (line 15)
-              policy  public-api 4f29eaafee6936034a611bf7fb2a6bc7295d555b361c10bdc0d3cb62d9a2fca5
+              policy  public-api 7486cf1bef513412adbbdebe26aa60092963401075d8db78a453e24b197fe5d0
         "]],
     );
     check(
@@ -171,7 +175,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
                       protocol = "tcp"
                       ports = [5432]
                       reason = "..."
-              policy  internal-database 69bab2ead765d0a8af1c671cda176c0d5fa502fbf694fafb1ba91951b832a23b
+              policy  internal-database 54f0578b41031149391f2b9cbc9f64b7b0de2a4adf3badef83708a06197455fd
         "#]],
     );
     check(
@@ -186,7 +190,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  observe 3442eacefa2c4c6a17a5a42c832bdf40e0dcdd825681adf8300c8947fff23bfe
+              policy  observe b5876d96127891604aae70b11100c6c10e488165e0dbbe5c4a9065339f179d23
         "#]],
     );
     let answer = json(
@@ -220,7 +224,7 @@ fn what_is_not_understood_is_a_usage_error_with_a_hint() {
         Code::Usage,
         &expect![[r"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, internal-database, limits, local-database, names, observe, public-api, python-fetcher, strict, time-check, wildcard
+            hint: it has default, internal-database, limits, local-database, names, observe, pinned, public-api, python-fetcher, report, strict, time-check, wildcard
         "]],
     );
     check(
@@ -257,6 +261,8 @@ fn diff_tells_what_changes_and_when() {
               ~ worker.wall_timeout: 10m -> 1m (new sessions)
               ~ filesystem.read: /etc/ld.so.cache /usr -> /etc/ld.so.cache /etc/ssl/certs /usr (new sessions)
               ~ filesystem.workdir_size: 64MiB -> 4MiB (new sessions)
+              ~ filesystem.tmp_size: 64MiB -> 4MiB (new sessions)
+              ~ filesystem.inodes: 16384 16384 -> 1024 1024 (new sessions)
               ~ limits.memory: 512MiB -> 64MiB (new sessions)
               ~ limits.processes: 64 -> 8 (new sessions)
               ~ limits.cpus: 1 -> 0.5 (new sessions)

@@ -9,24 +9,18 @@ use super::{COVER_FILE, COVER_FOLDER, SEALED, USERS, mount_at, name};
 use crate::{
     sandbox::{
         error::{At, Step, StepError},
-        plan::{HOST_NAME, Plan, TMPDIR, WORKDIR},
+        output::{self, Left},
+        plan::{HOST_NAME, Plan, Space, TMPDIR, WORKDIR},
     },
     sys::mount::{Restrictions, attach, copy_tree, restrict},
 };
 
-/// A file per this many bytes of a session's tmpfs, and never fewer than the floor.
-const BYTES_PER_INODE: u64 = 4096;
-const INODES_MIN: u64 = 1024;
-
 /// Mounts what is a session's own. The caller is process 1 of the session's namespaces.
-pub fn session(plan: &Plan, uid: u32) -> Result<(), StepError> {
+pub fn session(plan: &Plan, output: Option<&Left>, uid: u32) -> Result<(), StepError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let inodes = plan.workdir_size.div_ceil(BYTES_PER_INODE).max(INODES_MIN);
-    let options = format!(
-        "mode=0700,uid={uid},gid={uid},size={},nr_inodes={inodes}",
-        plan.workdir_size
-    );
-    for folder in [WORKDIR, TMPDIR] {
+    for (folder, space) in [(WORKDIR, plan.workdir), (TMPDIR, plan.tmp)] {
+        let Space { size, inodes } = space;
+        let options = format!("mode=0700,uid={uid},gid={uid},size={size},nr_inodes={inodes}");
         mount_at(
             Some("tmpfs"),
             Path::new(folder),
@@ -35,6 +29,9 @@ pub fn session(plan: &Plan, uid: u32) -> Result<(), StepError> {
             Some(&options),
         )
         .at(Step::Mounts, folder)?;
+    }
+    if let Some(output) = output {
+        output.attach().at(Step::Mounts, output::FOLDER)?;
     }
     users(uid).at(Step::Mounts, USERS)?;
     mount_at(

@@ -16,7 +16,7 @@ fn explain_answers_of_names_without_looking_them_up() {
               rule    domain api.github.com tcp 443 (line 12)
               records A, AAAA
               tls     require: the first data must be a TLS handshake for a name that a rule opens on this port
-              policy  names ce36d5f97e3b0c50baa9e0f6320f1c00028bf51b7efa1719e908ffcb9d05e06f
+              policy  names 32fc623cbf487ab0d500ce6a2422968324f162d5299aaceb6fa55badc538d2f6
         "]],
     );
     check(
@@ -31,7 +31,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain github.com records=MX,TXT (line 29)
               records A, AAAA, MX, TXT
               tls     off: any name on that address is reachable on this port
-              policy  names ce36d5f97e3b0c50baa9e0f6320f1c00028bf51b7efa1719e908ffcb9d05e06f
+              policy  names 32fc623cbf487ab0d500ce6a2422968324f162d5299aaceb6fa55badc538d2f6
         "]],
     );
     check(
@@ -46,7 +46,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain = "files.pythonhosted.org"
                       ports = [80]
                       tls = "off"
-              policy  wildcard c15af95d7b7b6dca99442f09f57d47452a85b67dd3a2928e240aeb6011d17e83
+              policy  wildcard 2c9b35e6360e6ead6ee9cd6cd3f0e48a3ac1837add1a23ed238565918f6aea2b
         "#]],
     );
 }
@@ -64,7 +64,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       domain = "elsewhere.example"
                       ports = [443]
-              policy  observe 3442eacefa2c4c6a17a5a42c832bdf40e0dcdd825681adf8300c8947fff23bfe
+              policy  observe b5876d96127891604aae70b11100c6c10e488165e0dbbe5c4a9065339f179d23
         "#]],
     );
     check(
@@ -79,7 +79,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  names ce36d5f97e3b0c50baa9e0f6320f1c00028bf51b7efa1719e908ffcb9d05e06f
+              policy  names 32fc623cbf487ab0d500ce6a2422968324f162d5299aaceb6fa55badc538d2f6
         "#]],
     );
     let answer = json("explain --json @/names.toml github.com:22", Code::Ok);
@@ -95,10 +95,10 @@ fn what_guarantees_less_is_warned_of_and_shown() {
         "check @/names.toml",
         Code::Ok,
         &expect![[r"
-        ok  names  4 rules, enforce
-            warn  line 22: `domain github.com tcp 22 tls=off`: no name is checked: any name on that address is reachable on port 22
-        1 policy, nothing wrong
-    "]],
+            ok  names  4 rules, enforce, no lock
+                warn  line 22: `domain github.com tcp 22 tls=off`: no name is checked: any name on that address is reachable on port 22
+            1 policy, nothing wrong
+        "]],
     );
     let all = json("check --json @/names.toml", Code::Ok);
     assert_eq!(all["policies"][0]["warnings"][0]["line"], 22);
