@@ -11,6 +11,8 @@ mod counts;
 #[cfg(test)]
 mod decide;
 #[cfg(test)]
+mod enforced;
+#[cfg(test)]
 mod fence;
 #[cfg(test)]
 mod hooks;
@@ -23,9 +25,13 @@ mod metrics;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod output;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod parallel;
+#[cfg(test)]
+mod pins;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]

@@ -5,7 +5,9 @@
 mod ends;
 mod escapes;
 mod files;
-mod probe;
+mod paths;
+pub(crate) mod probe;
 mod refusals;
-mod room;
+pub(crate) mod room;
 mod runs;
+mod sight;
