@@ -89,9 +89,8 @@ fn sessions_and_the_record_say_what_is_in_force() {
     let records = journal
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("json"));
-    let outcome = records
-        .filter(|record| record["record"] == "outcome")
-        .last();
+    let mut outcomes = records.filter(|record| record["record"] == "outcome");
+    let outcome = outcomes.next_back();
     let written = states(&outcome.expect("an outcome")["enforced"]["measures"]);
     assert_eq!(written, told);
 }

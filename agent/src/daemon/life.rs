@@ -42,7 +42,7 @@ pub(super) struct Life {
 }
 
 /// What was put up for a session, and what came out of it. Nothing where none was started.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Put<'a> {
     pub(super) enforced: Option<&'a Enforced>,
     pub(super) output: Option<&'a HandedOut>,

@@ -142,27 +142,22 @@ impl Lock {
     #[must_use]
     pub fn text(&self, policy_file: &str) -> String {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-        let mut out = format!(
+        let head = format!(
             "# Written by `stockade policy pin {}`: a session is refused while one of these is not as\n\
              # it was. A folder's sum covers names, kinds, links, executable bits and contents.\n\
              version = {VERSION}\ntool = {}\n",
             printable(policy_file).replace('\n', "?"),
             quoted(&self.tool)
         );
-        for Locked {
-            pin: Pin { path, kind, sha256 },
-            role,
-        } in &self.pins
-        {
-            let path = quoted(&path.display().to_string());
-            out.push_str(&format!(
-                "\n[[pin]]\npath = {path}\nkind = \"{}\"\nrole = \"{}\"\nsha256 = \"{}\"\n",
-                kind.word(),
-                role.word(),
-                Digest(*sha256)
-            ));
-        }
-        out
+        let pins = self.pins.iter().map(|Locked { pin, role }| {
+            let Pin { path, kind, sha256 } = pin;
+            let (path, sum) = (quoted(&path.display().to_string()), Digest(*sha256));
+            let (kind, role) = (kind.word(), role.word());
+            format!(
+                "\n[[pin]]\npath = {path}\nkind = \"{kind}\"\nrole = \"{role}\"\nsha256 = \"{sum}\"\n"
+            )
+        });
+        std::iter::once(head).chain(pins).collect()
     }
 
     /// Adds the pins to their policy.

@@ -14,15 +14,15 @@ pub(super) struct Claims {
     pub(super) file: String,
     pub(super) text: String,
     pub(super) tool: String,
-    pub(super) claims: Vec<Claim>,
+    pub(super) paths: Vec<Claim>,
 }
 
 /// Every claim that reaches into another tool's output, one error a file.
 pub(super) fn overlaps(set: &[Claims]) -> Vec<PolicyError> {
     let mut outputs: BTreeMap<&PathBuf, Vec<&str>> = BTreeMap::new();
     let mut writes: BTreeMap<&PathBuf, Vec<&str>> = BTreeMap::new();
-    for Claims { tool, claims, .. } in set {
-        for claim in claims {
+    for Claims { tool, paths, .. } in set {
+        for claim in paths {
             let all = if claim.output {
                 &mut outputs
             } else {
@@ -34,7 +34,7 @@ pub(super) fn overlaps(set: &[Claims]) -> Vec<PolicyError> {
     set.iter()
         .filter_map(|file| {
             let mut findings = Findings::default();
-            for claim in &file.claims {
+            for claim in &file.paths {
                 let under_output = other(&outputs, claim, &file.tool);
                 let under_write = || other(&writes, claim, &file.tool).filter(|_| claim.output);
                 let (what, (path, tool)) = match (under_output, under_write()) {

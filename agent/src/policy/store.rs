@@ -286,7 +286,7 @@ fn read_one(
             file: name,
             text,
             tool: policy.tool.to_string(),
-            claims: own,
+            paths: own,
         });
     }
     Ok(policy)

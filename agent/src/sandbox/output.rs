@@ -301,11 +301,11 @@ impl Copy<'_> {
     }
 
     /// Owner and mode last: until then nobody else sees it.
-    fn finish(&self, made: &OwnedFd, mode: u32) -> Result<(), OutputError> {
+    fn finish(&self, entry: &OwnedFd, mode: u32) -> Result<(), OutputError> {
         let (owner, group) = (self.output.owner, self.output.group);
         let (owner, group) = (Uid::from_raw(owner), Gid::from_raw(group));
-        self.on_host(fchown(made, Some(owner), Some(group)))?;
-        self.on_host(fchmod(made, bits(mode & !self.output.umask)))
+        self.on_host(fchown(entry, Some(owner), Some(group)))?;
+        self.on_host(fchmod(entry, bits(mode & !self.output.umask)))
     }
 
     fn on_host<T, E: Into<io::Error>>(&self, result: Result<T, E>) -> Result<T, OutputError> {

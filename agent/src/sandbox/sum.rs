@@ -115,7 +115,7 @@ pub fn folder(folder: &File) -> io::Result<Folder> {
         bytes: 0,
     };
     let own = folder.as_fd().try_clone_to_owned()?;
-    let sum = walk.folder(own, Path::new(""), 0)?;
+    let sum = walk.folder(&own, Path::new(""), 0)?;
     Ok(Folder {
         sum,
         entries: walk.entries,
@@ -153,20 +153,20 @@ struct Walk {
 }
 
 impl Walk {
-    fn folder(&mut self, fd: OwnedFd, at: &Path, depth: u32) -> io::Result<Sum> {
+    fn folder(&mut self, fd: &OwnedFd, at: &Path, depth: u32) -> io::Result<Sum> {
         if depth > DEPTH_MAX {
             return Err(io::Error::other(format!(
                 "`{}`: more than {DEPTH_MAX} folders deep",
                 at.display()
             )));
         }
-        let before = Identity::of(&fd)?;
+        let before = Identity::of(fd)?;
         self.note(at, before)?;
         let mut sum = Sha256::new();
         sum.update(FORM);
-        for name in names(&fd, ENTRIES_MAX)? {
+        for name in names(fd, ENTRIES_MAX)? {
             let path = at.join(OsStr::from_bytes(name.as_bytes()));
-            let (kind, entry) = self.entry(&fd, &name, &path, depth)?;
+            let (kind, entry) = self.entry(fd, &name, &path, depth)?;
             sum.update([kind]);
             sum.update(
                 u64::try_from(name.as_bytes().len())
@@ -176,7 +176,7 @@ impl Walk {
             sum.update(name.as_bytes());
             sum.update(entry);
         }
-        if Identity::of(&fd)? != before {
+        if Identity::of(fd)? != before {
             return Err(changed());
         }
         Ok(sum.finalize().into())
@@ -204,7 +204,7 @@ impl Walk {
         match SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFDIR => {
                 let opened = open(OFlag::O_DIRECTORY)?;
-                Ok((b'd', self.folder(opened, path, depth.saturating_add(1))?))
+                Ok((b'd', self.folder(&opened, path, depth.saturating_add(1))?))
             }
             SFlag::S_IFREG => {
                 self.note(path, identity)?;

@@ -283,12 +283,6 @@ fn acts(data: &str, fixed: &str) -> Vec<Row> {
             "ok",
         ),
         row(
-            "char_device",
-            act("os.mknod('DATA/d', 0o20600, os.makedev(1, 3)) or os.unlink('DATA/d')"),
-            "EPERM",
-            "ok",
-        ),
-        row(
             "entropy",
             "fcntl.ioctl(open('/dev/random', 'rb'), 0x80045200, bytes(4)) and None",
             "EPERM",

@@ -204,21 +204,19 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 
 fn words(done: &Done, check: bool) -> String {
     let file = done.file.display();
-    if !done.differences.is_empty() {
+    let (head, lines): (String, Vec<String>) = if done.differences.is_empty() {
+        let right = paint(Colour::Green, if check { "as pinned" } else { "pinned" });
+        let line = |Locked { pin, role }: &Locked| {
+            let (sum, path) = (Digest(pin.sha256).to_string(), pin.path.display());
+            format!("    {sum}  {:<11}  {path}\n", role.word())
+        };
+        (right, done.pins.iter().map(line).collect())
+    } else {
         let wrong = paint(Colour::Red, if check { "differs" } else { "not pinned" });
-        let mut text = format!("{wrong}  {file}\n");
-        for difference in &done.differences {
-            text.push_str(&format!("    {difference}\n"));
-        }
-        return text;
-    }
-    let right = paint(Colour::Green, if check { "as pinned" } else { "pinned" });
-    let mut text = format!("{right}  {file}\n");
-    for Locked { pin, role } in &done.pins {
-        let (sum, path) = (Digest(pin.sha256).to_string(), pin.path.display());
-        text.push_str(&format!("    {sum}  {:<11}  {path}\n", role.word()));
-    }
-    text
+        let line = |difference: &String| format!("    {difference}\n");
+        (wrong, done.differences.iter().map(line).collect())
+    };
+    format!("{head}  {file}\n{}", lines.concat())
 }
 
 fn object(done: &Done) -> Value {
