@@ -32,7 +32,7 @@ const CALLERS: usize = 4;
 const FIRST: &str = "to_first_instruction";
 
 /// The policy of the tool that is launched.
-pub(crate) const POLICY: &str = r#"
+const POLICY: &str = r#"
 version = 1
 tool = "stamp"
 description = "Says when it was started"
@@ -123,7 +123,7 @@ fn since(asked: Duration, stamp: &str) -> Result<f64> {
 }
 
 /// Microseconds from the request to the worker's first instruction, and to its reported end.
-pub(crate) fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
+fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
     let (mut reader, writer) = std::io::pipe()?;
     let null = std::fs::File::options()
         .read(true)

@@ -11,7 +11,6 @@ mod packets;
 mod peers;
 mod policies;
 mod row;
-mod steps;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -32,7 +31,6 @@ const PARTS: &[Part] = &[
     part("network", "", network::run),
     part("packet", "", packets::run),
     part("launch", "", launch::run),
-    part("steps", "", steps::run),
     part("policy", "", policies::run),
     part("memory", "", memory::run),
     part("names", "resolver", names::resolver::run),
@@ -42,7 +40,7 @@ const PARTS: &[Part] = &[
 ];
 
 const USAGE: &str = "usage: bench [BENCH [PART…]]… [--json FILE]\n\
-                     BENCH: network, packet, launch, steps, policy, memory, names\n\
+                     BENCH: network, packet, launch, policy, memory, names\n\
                      PART of names: resolver, handshakes, rounds, held";
 
 const fn part(bench: &'static str, name: &'static str, run: fn() -> Result<Vec<Row>>) -> Part {

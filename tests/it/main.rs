@@ -11,6 +11,8 @@ mod counts;
 #[cfg(test)]
 mod decide;
 #[cfg(test)]
+mod enforced;
+#[cfg(test)]
 mod fence;
 #[cfg(test)]
 mod hooks;
@@ -18,9 +20,9 @@ mod hooks;
 mod kill;
 #[cfg(test)]
 mod limits;
-mod many;
 #[cfg(test)]
 mod local_ways;
+mod many;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
@@ -28,9 +30,13 @@ mod misdeeds;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod output;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod parallel;
+#[cfg(test)]
+mod pins;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]

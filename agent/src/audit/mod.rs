@@ -8,7 +8,7 @@ mod record;
 
 pub use error::Error;
 pub use journal::{Journal, Opened, RECORD_BYTES_MAX};
-pub use record::{Caller, End, Intent, Outcome, Spent};
+pub use record::{Caller, End, HandedOut, Intent, Outcome, Spent};
 
 use common::id::SessionId;
 

@@ -89,10 +89,32 @@ pub struct Outcome<'a, E: Serialize> {
     /// What was enforced, per measure; absent when the worker was not started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enforced: Option<&'a E>,
+    /// What was handed out; absent where the policy hands out nothing or nothing was left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<&'a HandedOut>,
     /// Distinct things that were refused.
     pub refused: &'a [serde_json::Value],
     /// Events that were lost or suppressed, so that `refused` may lack something.
     pub events_missing: u64,
+}
+
+/// What became of what a worker left to be handed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandedOut {
+    /// It lies in a folder of the host.
+    Folder {
+        /// The folder.
+        path: String,
+        /// Files in it.
+        files: u64,
+        /// Folders in it.
+        folders: u64,
+        /// Bytes of the files.
+        bytes: u64,
+    },
+    /// Nothing was handed out; why.
+    Refused(String),
 }
 
 /// How a session ended.

@@ -58,6 +58,7 @@ fn a_session_is_an_intent_and_an_outcome() {
         seconds: 0.25,
         used: Spent::default(),
         enforced: Some(&["landlock"]),
+        output: None,
         refused: &[],
         events_missing: 0,
     };
@@ -72,6 +73,7 @@ fn a_session_is_an_intent_and_an_outcome() {
     assert_eq!(lines[2]["session"], 2);
     assert_eq!(lines[2]["end"]["exit"], 3);
     assert_eq!(lines[2]["enforced"][0], "landlock");
+    assert!(lines[2].get("output").is_none());
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod explain;
 mod held;
 mod look;
 mod named;
+mod pin;
+mod pinned;
 mod print;
 mod show;
 mod suggest;
@@ -20,6 +22,8 @@ use crate::exit::Code;
 pub enum PolicyCommand {
     /// Compile policies and report every mistake with its place
     Check(check::Arguments),
+    /// Write the sums of what a policy runs into a lock file beside it
+    Pin(pin::Arguments),
     /// Print the compiled form of a policy: what the kernel and the sandbox are told
     Show(show::Arguments),
     /// Say whether a policy allows a destination, and by which rule or for which reason
@@ -43,6 +47,7 @@ impl PolicyCommand {
     fn answer(&self) -> anyhow::Result<Answer> {
         match self {
             Self::Check(arguments) => check::run(arguments),
+            Self::Pin(arguments) => pin::run(arguments),
             Self::Show(arguments) => show::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Diff(arguments) => difference::run(arguments),

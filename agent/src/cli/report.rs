@@ -6,8 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use common::verdict::Outcome;
 
-use super::Failure;
-use crate::daemon::control::protocol::{Ended, Explained};
+use super::{Failure, terminal::harmless};
+use crate::daemon::control::protocol::{Ended, Explained, Output};
 
 /// When refusals are explained.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -36,6 +36,15 @@ pub(super) fn report(ended: &Ended, explain: Explain) -> Result<(), Failure> {
     };
     if let Some(note) = &ended.note {
         writeln!(stderr, "stockade: {note}")?;
+    }
+    match &ended.output {
+        Some(Output::Refused { why }) => {
+            writeln!(stderr, "stockade: nothing is handed out: {}", harmless(why))?;
+        }
+        Some(Output::Folder { path, files }) if shown => {
+            writeln!(stderr, "stockade: handed out: {files} files in {path}")?;
+        }
+        Some(Output::Folder { .. }) | None => {}
     }
     if shown {
         stderr.write_all(page(ended).as_bytes())?;
@@ -113,6 +122,7 @@ mod tests {
         let ended = Ended {
             code: 0,
             note: None,
+            output: None,
             refused: vec![explained(Refusal { event, times: 3 })],
             missing: 2,
         };
@@ -210,6 +220,7 @@ mod tests {
         let ended = Ended {
             code: 0,
             note: None,
+            output: None,
             refused: vec![explained(Refusal { event, times: 1 })],
             missing: 0,
         };

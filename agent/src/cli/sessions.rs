@@ -12,6 +12,7 @@ use super::{
 use crate::{
     daemon::control::protocol::{Reply, Request, SessionInfo},
     exit::Code,
+    sandbox::{Measure, State},
 };
 
 /// Lists the sessions that are alive.
@@ -35,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         writeln!(stdout)?;
     } else {
         let head = [
-            "session", "tool", "started", "caller", "sent", "refused", "command",
+            "session", "tool", "started", "caller", "sent", "refused", "fence", "command",
         ];
         let rows: Vec<_> = sessions.iter().map(row).collect();
         stdout.write_all(table(&head, &rows).as_bytes())?;
@@ -51,6 +52,48 @@ fn row(session: &SessionInfo) -> Vec<String> {
         format!("uid {}", session.caller_uid),
         format!("{} bytes", session.bytes_out),
         session.refused.to_string(),
+        fence(&session.enforced),
         harmless(&session.command.join(" ")),
     ]
+}
+
+/// How many measures are in force, and the names of those that are not.
+fn fence(measures: &[Measure]) -> String {
+    let mut held = 0_usize;
+    let mut missing = Vec::new();
+    for measure in measures {
+        match measure.state {
+            State::Enforced | State::Covered(_) => held = held.saturating_add(1),
+            State::Missing(_) => missing.push(measure.name.as_ref()),
+        }
+    }
+    if measures.is_empty() {
+        "starting".to_owned()
+    } else if missing.is_empty() {
+        format!("{held} measures")
+    } else {
+        format!("{held} measures, not {}", missing.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fence;
+    use crate::sandbox::{Measure, State};
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(fence(&[]), "starting");
+        let mut measures = vec![
+            Measure::new("root", State::Enforced, ""),
+            Measure::new("data", State::Covered("memory".into()), ""),
+        ];
+        assert_eq!(fence(&measures), "2 measures");
+        measures.push(Measure::new(
+            "cpu",
+            State::Missing("no controller".into()),
+            "",
+        ));
+        assert_eq!(fence(&measures), "2 measures, not cpu");
+    }
 }

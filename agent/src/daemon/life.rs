@@ -21,11 +21,12 @@ use super::{
     table::{Command, Refused, Why},
 };
 use crate::{
-    audit::{End, Outcome, Spent},
+    audit::{End, HandedOut, Outcome, Spent},
     kernel::{self, cgroup::SessionCgroup},
     launcher::{Exit, Running},
     policy::compiled::CompiledPolicy,
-    sandbox::Enforced,
+    sandbox::{Enforced, output::Left},
+    timestamp::Timestamp,
 };
 
 /// How long killed processes have to be gone.
@@ -41,6 +42,13 @@ pub(super) struct Life {
     pub(super) slot: OwnedSemaphorePermit,
 }
 
+/// What was put up for a session, and what came out of it. Nothing where none was started.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Put<'a> {
+    pub(super) enforced: Option<&'a Enforced>,
+    pub(super) output: Option<&'a HandedOut>,
+}
+
 impl Life {
     /// Runs until nothing of the session is left, then tells.
     pub(super) async fn live(
@@ -53,23 +61,33 @@ impl Life {
         let engine = Arc::clone(&self.engine);
         let end = self.until_end(&mut running, &cgroup, inbox).await;
         self.kill(&cgroup);
-        match timeout(GONE_TIME_MAX, running.gone()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(session.id = self.session.0, %error, "end not seen"),
-            Err(_) => tracing::warn!(session.id = self.session.0, "processes not gone in time"),
-        }
+        let gone = match timeout(GONE_TIME_MAX, running.gone()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(session.id = self.session.0, %error, "end not seen");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(session.id = self.session.0, "processes not gone in time");
+                false
+            }
+        };
+        let left = running.take_left();
         drop(running);
+        let output = self.hand_out(left, gone).await;
         let spent = engine.clear(self.session, cgroup).await;
         // Events that the worker caused before it ended are in the ring by now.
         engine.drain_events().await;
         let refused = engine.sessions.remove(self.session);
-        let enforced = Some(&*self.enforced);
         engine.record(
             self.session,
             end.clone(),
             self.asked,
             spent,
-            enforced,
+            Put {
+                enforced: Some(&*self.enforced),
+                output: output.as_ref(),
+            },
             &refused,
         );
         tracing::info!(
@@ -83,6 +101,7 @@ impl Life {
         let Refused { list, missing } = refused;
         let finished = Finished {
             end,
+            output,
             refused: list,
             missing,
         };
@@ -183,6 +202,36 @@ impl Life {
         }) > 0
     }
 
+    /// Hands out what the worker left, now that nothing of the session runs any more.
+    async fn hand_out(&self, left: Option<Left>, gone: bool) -> Option<HandedOut> {
+        let session = self.session.0;
+        let (left, output) = (left?, self.policy.filesystem.output.clone()?);
+        let handed = if gone {
+            // Colons would need quotes in a shell.
+            let time = Timestamp::now().to_string().replace(':', "");
+            let name = format!("{time}-{session}");
+            let done = spawn_blocking(move || left.hand_out(&output, &name)).await;
+            match done {
+                Ok(handed) => handed.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        } else {
+            Err("output: processes of the session may still run".to_owned())
+        };
+        match handed {
+            Ok(handed) => handed.map(|handed| HandedOut::Folder {
+                path: handed.path.display().to_string(),
+                files: handed.files,
+                folders: handed.folders,
+                bytes: handed.bytes,
+            }),
+            Err(error) => {
+                tracing::warn!(session.id = session, error, "output not handed out");
+                Some(HandedOut::Refused(error))
+            }
+        }
+    }
+
     /// Kills every process of the session at once; none can fork out of it.
     fn kill(&self, cgroup: &SessionCgroup) {
         if let Err(error) = cgroup.kill() {
@@ -250,7 +299,7 @@ impl Engine {
         end: End,
         asked: Instant,
         used: Spent,
-        enforced: Option<&Enforced>,
+        put: Put<'_>,
         refused: &Refused,
     ) {
         let list: Result<Vec<_>, _> = refused.list.iter().map(serde_json::to_value).collect();
@@ -258,7 +307,8 @@ impl Engine {
             end,
             seconds: asked.elapsed().as_secs_f64(),
             used,
-            enforced,
+            enforced: put.enforced,
+            output: put.output,
             refused: &list.unwrap_or_default(),
             events_missing: refused.missing,
         };

@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Engine,
     error::{LaunchError, chain},
-    life::Life,
+    life::{Life, Put},
     policies::{Loaded, Set},
     table::{Command, Entry, Why},
 };
 use crate::{
-    audit::{Caller, End, Intent, Receipt, Spent},
+    audit::{Caller, End, HandedOut, Intent, Receipt, Spent},
     kernel::cgroup::SessionCgroup,
     launcher::{LaunchRequest, Running, Work},
     observe::{
@@ -71,6 +71,8 @@ pub struct Session {
 pub struct Finished {
     /// How it ended.
     pub end: End,
+    /// What was handed out.
+    pub output: Option<HandedOut>,
     /// What it was refused.
     pub refused: Vec<Refusal>,
     /// Refusals that are missing from the list.
@@ -134,6 +136,7 @@ impl Engine {
                 started: Timestamp::now(),
                 commands: commands.clone(),
                 refusals: Refusals::default(),
+                enforced: None,
                 ending: false,
             },
         );
@@ -153,6 +156,7 @@ impl Engine {
             "session started"
         );
         let enforced = Arc::new(running.enforced().clone());
+        self.sessions.runs(session, Arc::clone(&enforced));
         let (tell, finished) = oneshot::channel();
         let life = Life {
             engine: Arc::clone(self),
@@ -227,7 +231,8 @@ impl Engine {
             error = chain(error),
             "session not started"
         );
-        self.record(session, end, asked, Spent::default(), None, &refused);
+        let (spent, put) = (Spent::default(), Put::default());
+        self.record(session, end, asked, spent, put, &refused);
     }
 }
 
@@ -276,6 +281,7 @@ impl Session {
         let finished = (&mut self.finished).await;
         finished.unwrap_or_else(|_closed| Finished {
             end: End::Unknown("the session's task ended early".to_owned()),
+            output: None,
             refused: Vec::new(),
             missing: 0,
         })

@@ -87,6 +87,10 @@ impl Engine {
             connections: 0,
             bytes_out: 0,
             refused: entry.refusals.distinct(),
+            enforced: entry
+                .enforced
+                .as_ref()
+                .map_or_else(Vec::new, |enforced| enforced.measures.clone()),
         });
         // Asked of the kernel without holding the table.
         for info in &mut infos {

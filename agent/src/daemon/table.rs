@@ -15,6 +15,7 @@ use crate::{
         refused::{Refusal, Refusals},
     },
     policy::compiled::CompiledPolicy,
+    sandbox::Enforced,
     timestamp::Timestamp,
 };
 
@@ -46,6 +47,8 @@ pub(super) struct Entry {
     pub(super) started: Timestamp,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) refusals: Refusals,
+    /// What is enforced, per measure; nothing until its worker runs.
+    pub(super) enforced: Option<Arc<Enforced>>,
     /// Its processes are being ended: nothing is granted any more.
     pub(super) ending: bool,
 }
@@ -65,6 +68,13 @@ impl Table {
     /// Adds a session.
     pub(super) fn insert(&self, session: SessionId, entry: Entry) {
         self.lock().insert(session, entry);
+    }
+
+    /// Notes what was put up for a session.
+    pub(super) fn runs(&self, session: SessionId, enforced: Arc<Enforced>) {
+        if let Some(entry) = self.lock().get_mut(&session) {
+            entry.enforced = Some(enforced);
+        }
     }
 
     /// Takes a session out and tells what it was refused.

@@ -30,7 +30,7 @@ use crate::{
     config::Instance,
     kernel::{Admitted, cgroup},
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, Plan, enforced, uids},
+    sandbox::{Enforced, Plan, enforced, output::Left, uids},
     sys::seqpacket,
 };
 
@@ -160,7 +160,7 @@ impl Launcher {
         };
         let mut fds: Vec<_> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
         fds.extend([writer.as_raw_fd(), cgroup.as_raw_fd()]);
-        let pidfd = match template.ask(&launch, &fds).await {
+        let (pidfd, left) = match template.ask(&launch, &fds).await {
             Err(error @ LaunchError::Lost(_)) => {
                 self.templates().remove(&policy.digest);
                 return Err(error);
@@ -170,7 +170,7 @@ impl Launcher {
         // Theirs now: an end of file must mean that process 1 is gone.
         drop((writer, stdio, cgroup));
         let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
-        Running::started(session, uid, status, pidfd, enforced, template)
+        Running::started(session, uid, status, (pidfd, left), enforced, template)
     }
 
     async fn template(&self, policy: &CompiledPolicy) -> Result<Arc<Template>, LaunchError> {
@@ -224,7 +224,11 @@ impl Template {
         }
     }
 
-    async fn ask(&self, launch: &Launch, fds: &[i32]) -> Result<OwnedFd, LaunchError> {
+    async fn ask(
+        &self,
+        launch: &Launch,
+        fds: &[i32],
+    ) -> Result<(OwnedFd, Option<Left>), LaunchError> {
         let mut asking = self.asking.lock().await;
         if asking.owed {
             return Err(LaunchError::Lost(io::ErrorKind::Interrupted.into()));
@@ -236,11 +240,14 @@ impl Template {
         asking.owed = false;
         drop(asking);
         match reply {
-            (Reply::Started, Some(pidfd)) => Ok(pidfd),
-            (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
-            (Reply::Started, None) | (Reply::Ready, _) => {
-                Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
+            (Reply::Started, fds) => {
+                let mut fds = fds.into_iter();
+                let pidfd = fds.next();
+                let odd = || LaunchError::Lost(io::ErrorKind::InvalidData.into());
+                Ok((pidfd.ok_or_else(odd)?, fds.next().map(Left::from)))
             }
+            (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
+            (Reply::Ready, _) => Err(LaunchError::Lost(io::ErrorKind::InvalidData.into())),
         }
     }
 }
@@ -259,8 +266,8 @@ fn proofs_fit(
     }
 }
 
-async fn answer(channel: &Channel) -> Result<(Reply, Option<OwnedFd>), LaunchError> {
-    let mut message = channel.receive().await.map_err(LaunchError::Lost)?;
+async fn answer(channel: &Channel) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
+    let message = channel.receive().await.map_err(LaunchError::Lost)?;
     let reply = protocol::decode(&message.bytes).map_err(LaunchError::Lost)?;
-    Ok((reply, message.fds.pop()))
+    Ok((reply, message.fds))
 }

@@ -15,7 +15,7 @@ use super::{
     protocol::{self, STATUS_BYTES},
 };
 use crate::{
-    sandbox::{Enforced, uids::SessionUid},
+    sandbox::{Enforced, output::Left, uids::SessionUid},
     sys,
 };
 
@@ -50,6 +50,8 @@ pub struct Running {
     read: Vec<u8>,
     exit: Option<Exit>,
     process_one: ProcessOne,
+    /// What the worker leaves, where its policy hands that out.
+    left: Option<Left>,
     // After process 1: a number rests only when nothing runs under it.
     _uid: SessionUid,
     _template: Arc<Template>,
@@ -82,7 +84,7 @@ impl Running {
         session: SessionId,
         uid: SessionUid,
         status: OwnedFd,
-        pidfd: OwnedFd,
+        (pidfd, left): (OwnedFd, Option<Left>),
         enforced: Enforced,
         template: Arc<Template>,
     ) -> Result<Self, LaunchError> {
@@ -98,6 +100,7 @@ impl Running {
             read: Vec::with_capacity(STATUS_BYTES),
             exit: None,
             process_one,
+            left,
             _uid: uid,
             _template: template,
         })
@@ -132,6 +135,12 @@ impl Running {
     /// Waits until process 1 and all that was in its namespace is gone, mounts included.
     pub async fn gone(&self) -> io::Result<()> {
         self.process_one.0.readable().await.map(drop)
+    }
+
+    /// What the worker leaves to be handed out; to be looked at when everything in the session is
+    /// gone. Given once.
+    pub fn take_left(&mut self) -> Option<Left> {
+        self.left.take()
     }
 
     /// Sends a signal to the worker's process group.

@@ -23,7 +23,8 @@ use crate::{
         child::Task,
         error::{At, Step, StepError},
         landlock::Rules,
-        program::Pins,
+        output::Left,
+        pins::Pins,
         root::{self, Ready},
     },
     sys::{
@@ -122,7 +123,11 @@ impl<'one> Template<'one> {
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         while let Some(message) = seqpacket::receive(socket, &mut buffer)? {
             match Request::new(message).and_then(|request| self.launch(&request)) {
-                Ok(pidfd) => reply(socket, &Reply::Started, &[pidfd.as_raw_fd()])?,
+                Ok((pidfd, left)) => {
+                    let left = left.as_ref().map(|left| left.as_fd().as_raw_fd());
+                    let fds: Vec<_> = [pidfd.as_raw_fd()].into_iter().chain(left).collect();
+                    reply(socket, &Reply::Started, &fds)?;
+                }
                 Err(error) => reply(socket, &Reply::Failed(error), &[])?,
             }
             // Nobody waits for it. Where it fails now, the next launch says so.
@@ -135,8 +140,9 @@ impl<'one> Template<'one> {
         Ok(())
     }
 
-    /// Starts a session; when this returns its process 1, the worker's program runs.
-    fn launch(&mut self, request: &Request) -> Result<OwnedFd, StepError> {
+    /// Starts a session; when this returns its process 1, and the place of its output where its
+    /// policy has one, the worker's program runs.
+    fn launch(&mut self, request: &Request) -> Result<(OwnedFd, Option<Left>), StepError> {
         let task = match &request.launch.work {
             Work::Command(command) => Task::Execute(self.pins.open(command)?),
             Work::SelfTest => Task::SelfTest,
@@ -165,7 +171,7 @@ impl<'one> Template<'one> {
         let made = make(self.one, outer, place, |point| init.run(point));
         let Made { became, pidfd, .. } = made.at(Step::Clone, "process 1 of the session")?;
         match (became, pidfd) {
-            (Became::Program, Some(pidfd)) => Ok(pidfd),
+            (Became::Program, Some(pidfd)) => Ok((pidfd, ready.output)),
             (Became::Failed(error), _) => Err(error),
             (Became::Killed, _) => {
                 // It may have left its worker's stack in use, and all its processes are gone.

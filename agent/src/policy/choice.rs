@@ -46,6 +46,26 @@ choice! {
 }
 
 choice! {
+    /// What is pinned.
+    RawPinKind as "PinKind" {
+        /// The content of one file.
+        "file" = File,
+        /// A folder with everything below it.
+        "directory" = Directory,
+    }
+}
+
+choice! {
+    /// Whether there must be a lock file.
+    RawLockRule as "LockRule" {
+        /// It counts where there is one.
+        "optional" = Optional,
+        /// Without one the policy is refused.
+        "required" = Required,
+    }
+}
+
+choice! {
     /// The transport a rule opens.
     RawProtocol as "Protocol" {
         /// TCP.

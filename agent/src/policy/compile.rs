@@ -4,9 +4,12 @@
 
 mod domains;
 mod fence;
+mod files;
 mod rules;
 mod targets;
 mod worker;
+
+use std::path::PathBuf;
 
 use common::decide::Mode;
 
@@ -23,7 +26,11 @@ use super::{
     table, verb,
 };
 
-pub(super) use self::domains::NOT_TLS_AT_FIRST;
+pub(super) use self::{
+    domains::NOT_TLS_AT_FIRST,
+    files::normalised,
+    worker::{PINS_MAX, from_hex},
+};
 
 /// The version of the policy file that this agent reads.
 pub const VERSION: i64 = 1;
@@ -37,6 +44,17 @@ pub const PROSE_BYTES_MAX: usize = 1_024;
 pub(super) struct Compiled {
     pub(super) policy: CompiledPolicy,
     pub(super) tool_span: Span,
+    pub(super) claims: Vec<Claim>,
+}
+
+/// A path of the host that the tool changes, or that its sessions leave files in: another tool may
+/// have a say there or not.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub(super) path: PathBuf,
+    pub(super) span: Span,
+    /// `filesystem.output`, not a path of `filesystem.write`.
+    pub(super) output: bool,
 }
 
 /// Compiles the text of a policy file. `file` is its name in messages.
@@ -52,6 +70,7 @@ pub(super) fn compile_located(file: &str, text: &str) -> Result<Compiled, Policy
         Context {
             findings: &mut findings,
             lines: &lines,
+            claims: Vec::new(),
         }
         .policy(raw)
     });
@@ -62,10 +81,11 @@ pub(super) fn compile_located(file: &str, text: &str) -> Result<Compiled, Policy
 struct Context<'a> {
     findings: &'a mut Findings,
     lines: &'a Lines,
+    claims: Vec<Claim>,
 }
 
 impl Context<'_> {
-    fn policy(&mut self, raw: RawPolicy) -> Option<Compiled> {
+    fn policy(mut self, raw: RawPolicy) -> Option<Compiled> {
         let RawPolicy {
             version,
             tool,
@@ -105,7 +125,11 @@ impl Context<'_> {
             limits,
         };
         policy.digest = digest::of(&policy);
-        Some(Compiled { policy, tool_span })
+        Some(Compiled {
+            policy,
+            tool_span,
+            claims: self.claims,
+        })
     }
 
     fn version(&mut self, field: Field<i64>) {

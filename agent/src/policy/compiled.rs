@@ -2,7 +2,9 @@
 //!
 //! Only `compile` makes one. Of the file's spelling it knows the place of each rule, for messages.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+mod files;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use common::{
     decide::Mode,
@@ -11,6 +13,7 @@ use common::{
     rule::{ECH, PortRange, RuleSet, TLS},
 };
 
+pub use self::files::{Filesystem, LockRule, Output, Pin, PinKind};
 pub use super::names::NameEntry;
 use super::{domain::DomainPattern, names::NameTable};
 
@@ -84,8 +87,10 @@ pub struct Worker {
     pub idle_timeout: Duration,
     /// How long a session may last.
     pub wall_timeout: Duration,
-    /// Files whose content is pinned.
+    /// Files and folders whose content is pinned, by path.
     pub pins: Vec<Pin>,
+    /// Whether there must be a lock file.
+    pub lock: LockRule,
 }
 
 /// `[worker] protocol`
@@ -97,15 +102,6 @@ pub enum WorkerProtocol {
     Json,
     /// A plain program.
     Exec,
-}
-
-/// `[[worker.pin]]`
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pin {
-    /// Absolute path.
-    pub path: PathBuf,
-    /// SHA-256 of the content.
-    pub sha256: [u8; 32],
 }
 
 /// `[egress]` and `[local]`
@@ -345,19 +341,6 @@ pub struct EgressLimits {
     pub connections: u64,
     /// Bytes of IP packets of a session.
     pub bytes_out: u64,
-}
-
-/// `[filesystem]`; all paths absolute and without `.` and `..`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Filesystem {
-    /// Readable.
-    pub read: Vec<PathBuf>,
-    /// Readable and executable.
-    pub execute: Vec<PathBuf>,
-    /// Readable and writable.
-    pub write: Vec<PathBuf>,
-    /// Size of the session's own workdir, bytes; `/tmp` has the same.
-    pub workdir_size: u64,
 }
 
 /// `[syscalls]`

@@ -6,7 +6,7 @@ use common::id::RuleId;
 
 use super::{
     compiled::{
-        CompiledPolicy, EgressLimits, Filesystem, Limits, Rule, Syscalls, ToolName, Worker,
+        CompiledPolicy, EgressLimits, Filesystem, Limits, Output, Rule, Syscalls, ToolName, Worker,
     },
     digest::{mode_text, profile_text, worker_protocol_text},
     quantity::{seconds_text, size_text},
@@ -210,6 +210,7 @@ fn worker_settings(worker: &Worker) -> Vec<(&'static str, String)> {
         idle_timeout,
         wall_timeout,
         pins,
+        lock,
     } = worker;
     let variables: Vec<String> = environment
         .iter()
@@ -235,6 +236,7 @@ fn worker_settings(worker: &Worker) -> Vec<(&'static str, String)> {
         ("worker.idle_timeout", seconds_text(idle_timeout.as_secs())),
         ("worker.wall_timeout", seconds_text(wall_timeout.as_secs())),
         ("worker.pin", pins.join(", ")),
+        ("worker.lock", lock.word().to_owned()),
     ]
 }
 
@@ -248,6 +250,10 @@ fn fence_settings(
         execute,
         write,
         workdir_size,
+        workdir_inodes,
+        tmp_size,
+        tmp_inodes,
+        output,
     } = filesystem;
     let Syscalls {
         profile,
@@ -260,7 +266,7 @@ fn fence_settings(
         cpus_milli,
         open_files,
         cpu_time,
-        output,
+        output: written,
     } = limits;
     let paths = |paths: &[std::path::PathBuf]| {
         let texts: Vec<String> = paths
@@ -274,6 +280,15 @@ fn fence_settings(
         ("filesystem.execute", paths(execute)),
         ("filesystem.write", paths(write)),
         ("filesystem.workdir_size", size_text(*workdir_size)),
+        ("filesystem.tmp_size", size_text(*tmp_size)),
+        (
+            "filesystem.inodes",
+            format!("{workdir_inodes} {tmp_inodes}"),
+        ),
+        (
+            "filesystem.output",
+            output.as_ref().map(output_text).unwrap_or_default(),
+        ),
         ("syscalls.profile", profile_text(*profile).to_owned()),
         ("syscalls.allow", allow.join(" ")),
         ("syscalls.deny", deny.join(" ")),
@@ -282,8 +297,25 @@ fn fence_settings(
         ("limits.cpus", cpus_text(cpus_milli)),
         ("limits.open_files", open_files.to_string()),
         ("limits.cpu_time", limit(cpu_time.as_secs(), seconds_text)),
-        ("limits.output", size_text(output)),
+        ("limits.output", size_text(written)),
     ]
+}
+
+fn output_text(output: &Output) -> String {
+    let Output {
+        path,
+        size,
+        entries,
+        depth,
+        umask,
+        owner,
+        group,
+    } = output;
+    format!(
+        "{} {}, {entries} entries, {depth} deep, umask {umask:03o}, {owner}:{group}",
+        path.display(),
+        size_text(*size)
+    )
 }
 
 /// Every setting but the rules, by its place in the file, for people.

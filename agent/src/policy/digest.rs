@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     compiled::{
-        CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits, Pin,
-        Profile, Record, Rule, RuleKind, Syscalls, Target, Tls, Worker, WorkerProtocol,
+        CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits, Output,
+        Pin, Profile, Record, Rule, RuleKind, Syscalls, Target, Tls, Worker, WorkerProtocol,
     },
     port,
 };
@@ -186,6 +186,7 @@ impl Feed {
             idle_timeout,
             wall_timeout,
             pins,
+            lock,
         } = worker;
         self.texts(command);
         self.text(worker_protocol_text(*protocol));
@@ -197,10 +198,12 @@ impl Feed {
         self.number(idle_timeout.as_secs());
         self.number(wall_timeout.as_secs());
         self.count(pins);
-        for Pin { path, sha256 } in pins {
+        for Pin { path, kind, sha256 } in pins {
             self.bytes(path.as_os_str().as_encoded_bytes());
+            self.text(kind.word());
             self.bytes(sha256);
         }
+        self.text(lock.word());
     }
 
     fn egress(&mut self, egress: &Egress) {
@@ -235,11 +238,35 @@ impl Feed {
             execute,
             write,
             workdir_size,
+            workdir_inodes,
+            tmp_size,
+            tmp_inodes,
+            output,
         } = filesystem;
         self.paths(read);
         self.paths(execute);
         self.paths(write);
-        self.number(*workdir_size);
+        for number in [workdir_size, workdir_inodes, tmp_size, tmp_inodes] {
+            self.number(*number);
+        }
+        self.number(u64::from(output.is_some()));
+        if let Some(Output {
+            path,
+            size,
+            entries,
+            depth,
+            umask,
+            owner,
+            group,
+        }) = output
+        {
+            self.bytes(path.as_os_str().as_encoded_bytes());
+            self.number(*size);
+            self.number(*entries);
+            for number in [depth, umask, owner, group] {
+                self.number(u64::from(*number));
+            }
+        }
     }
 
     fn syscalls(&mut self, syscalls: &Syscalls) {

@@ -170,6 +170,11 @@ impl Findings {
         });
     }
 
+    /// Whether nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
     /// The value if there is one and nothing was found, else the error that names everything.
     pub(super) fn finish<T>(
         mut self,

@@ -6,7 +6,8 @@ use super::{
     error::{Code, Findings, Span},
     raw::{
         RawAllow, RawAllowPrivate, RawEgress, RawEgressLimits, RawFilesystem, RawLimits, RawLocal,
-        RawLocalAllow, RawPin, RawPolicy, RawRisk, RawSyscalls, RawVerb, RawVerbLimits, RawWorker,
+        RawLocalAllow, RawOutput, RawPin, RawPolicy, RawRisk, RawSyscalls, RawVerb, RawVerbLimits,
+        RawWorker,
     },
     reader::TableReader,
 };
@@ -53,6 +54,7 @@ fn worker(mut t: TableReader<'_, '_>) -> RawWorker {
         idle_timeout: t.string("idle_timeout"),
         wall_timeout: t.string("wall_timeout"),
         pin: t.tables("pin", "worker.pin", pin),
+        lock: t.choice("lock"),
     };
     t.finish();
     raw
@@ -61,6 +63,7 @@ fn worker(mut t: TableReader<'_, '_>) -> RawWorker {
 fn pin(mut t: TableReader<'_, '_>) -> RawPin {
     let raw = RawPin {
         path: t.string("path"),
+        kind: t.choice("kind"),
         sha256: t.string("sha256"),
     };
     t.finish();
@@ -137,6 +140,23 @@ fn filesystem(mut t: TableReader<'_, '_>) -> RawFilesystem {
         execute: t.strings("execute"),
         write: t.strings("write"),
         workdir_size: t.string("workdir_size"),
+        tmp_size: t.string("tmp_size"),
+        inodes: t.integer("inodes"),
+        output: t.table("output", "filesystem.output", output),
+    };
+    t.finish();
+    raw
+}
+
+fn output(mut t: TableReader<'_, '_>) -> RawOutput {
+    let raw = RawOutput {
+        path: t.string("path"),
+        size: t.string("size"),
+        entries: t.integer("entries"),
+        depth: t.integer("depth"),
+        umask: t.string("umask"),
+        owner: t.integer("owner"),
+        group: t.integer("group"),
     };
     t.finish();
     raw

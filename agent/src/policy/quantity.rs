@@ -36,6 +36,23 @@ pub const WORKDIR_BYTES: Bounds = Bounds {
     min: 64 * 1_024,
     max: 64 * GIB,
 };
+/// `filesystem.inodes`.
+pub const INODES: Bounds = Bounds {
+    min: 16,
+    max: 16 << 20,
+};
+/// `filesystem.output.entries`.
+pub const OUTPUT_ENTRIES: Bounds = Bounds {
+    min: 1,
+    max: 1 << 20,
+};
+/// `filesystem.output.depth`.
+pub const OUTPUT_DEPTH: Bounds = Bounds { min: 1, max: 64 };
+/// User and group ids; the last one means "none" to the kernel.
+pub const IDS: Bounds = Bounds {
+    min: 0,
+    max: 0xffff_fffe,
+};
 /// `limits.memory`, bytes.
 pub const MEMORY_BYTES: Bounds = Bounds {
     min: 4 * MIB,
@@ -69,6 +86,18 @@ pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_mins(1);
 pub const WALL_TIMEOUT_DEFAULT: Duration = Duration::from_mins(10);
 /// `filesystem.workdir_size` of a policy that says nothing.
 pub const WORKDIR_BYTES_DEFAULT: u64 = 64 * MIB;
+/// A file or folder per this many bytes of a session's folder that says nothing else.
+pub const BYTES_PER_INODE: u64 = 4_096;
+/// And never fewer than these.
+pub const INODES_LEAST: u64 = 1_024;
+/// `filesystem.output.size` of a policy that says nothing.
+pub const OUTPUT_FOLDER_BYTES_DEFAULT: u64 = 64 * MIB;
+/// `filesystem.output.entries` of a policy that says nothing.
+pub const OUTPUT_ENTRIES_DEFAULT: u64 = 4_096;
+/// `filesystem.output.depth` of a policy that says nothing.
+pub const OUTPUT_DEPTH_DEFAULT: u64 = 16;
+/// `filesystem.output.umask` of a policy that says nothing.
+pub const OUTPUT_UMASK_DEFAULT: u32 = 0o077;
 /// `limits.memory` of a policy that says nothing.
 pub const MEMORY_BYTES_DEFAULT: u64 = 512 * MIB;
 /// `limits.processes` of a policy that says nothing.

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 pub(super) use super::choice::{
-    Choice, RawEch, RawLoopback, RawMode, RawProfile, RawProtocol, RawRecord, RawTls,
-    RawWorkerProtocol,
+    Choice, RawEch, RawLockRule, RawLoopback, RawMode, RawPinKind, RawProfile, RawProtocol,
+    RawRecord, RawTls, RawWorkerProtocol,
 };
 use super::error::Span;
 
@@ -129,18 +129,26 @@ pub(super) struct RawWorker {
     /// How long a session may last, such as `10m`. Default: `10m`.
     #[schemars(default, extend("pattern" = "^[0-9]+(s|m|h|d)$"))]
     pub(super) wall_timeout: Field<String>,
-    /// Files whose content is pinned; checked through the descriptor that is executed.
+    /// Files and folders whose content is pinned, beside those of the lock file; a program is
+    /// checked through the descriptor that is executed.
     #[schemars(default)]
     pub(super) pin: Field<List<RawPin>>,
+    /// Whether there must be a lock file, which `stockade policy pin` writes. Default: `optional`.
+    #[schemars(default)]
+    pub(super) lock: Field<RawLockRule>,
 }
 
-/// `[[worker.pin]]`: a file with the content it must have.
+/// `[[worker.pin]]`: a file or folder with the content it must have.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Pin")]
 pub(super) struct RawPin {
     /// Absolute path.
     pub(super) path: Field<String>,
-    /// SHA-256 of the content, in hexadecimal.
+    /// What lies there. Default: `file`.
+    #[schemars(default)]
+    pub(super) kind: Field<RawPinKind>,
+    /// SHA-256 of a file's content, or the sum that `stockade policy pin` gives a folder, in
+    /// hexadecimal.
     #[schemars(extend("pattern" = "^[0-9a-fA-F]{64}$"))]
     pub(super) sha256: Field<String>,
 }
@@ -261,7 +269,7 @@ pub(super) struct RawLocalAllow {
 }
 
 /// `[filesystem]`: absolute paths; each stands for all that lies below it.
-#[derive(Debug, JsonSchema)]
+#[derive(Debug, Default, JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Filesystem")]
 pub(super) struct RawFilesystem {
     /// Readable.
@@ -273,9 +281,46 @@ pub(super) struct RawFilesystem {
     /// Readable and writable, besides the session's own workdir.
     #[schemars(default)]
     pub(super) write: Field<List<String>>,
-    /// Size of the session's own workdir, and of its `/tmp`. Default: `64MiB`.
+    /// Size of the session's own workdir. Default: `64MiB`.
     #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
     pub(super) workdir_size: Field<String>,
+    /// Size of the session's `/tmp`. Default: that of the workdir.
+    #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
+    pub(super) tmp_size: Field<String>,
+    /// Files and folders that the workdir may hold, and `/tmp` as many. Default: one for every
+    /// 4 KiB of its size, 1024 at least.
+    #[schemars(default, range(min = 16))]
+    pub(super) inodes: Field<i64>,
+    /// What is handed out when a session ends. Without it: nothing.
+    #[schemars(default)]
+    pub(super) output: Field<RawOutput>,
+}
+
+/// `[filesystem.output]`: what the worker leaves in `/workdir/output` becomes a folder of the host,
+/// one a session.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Output")]
+pub(super) struct RawOutput {
+    /// The host's folder that gets a folder a session. It must be there.
+    pub(super) path: Field<String>,
+    /// Bytes of all files together. Default: `64MiB`.
+    #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
+    pub(super) size: Field<String>,
+    /// Files and folders. Default: 4096.
+    #[schemars(default, range(min = 1))]
+    pub(super) entries: Field<i64>,
+    /// Folders within folders. Default: 16.
+    #[schemars(default, range(min = 1))]
+    pub(super) depth: Field<i64>,
+    /// Permission bits that are taken from files (0666) and folders (0777), octal. Default: `077`.
+    #[schemars(default, extend("pattern" = "^0?[0-7]{3}$"))]
+    pub(super) umask: Field<String>,
+    /// User id of what is handed out. Default: 0.
+    #[schemars(default, range(min = 0))]
+    pub(super) owner: Field<i64>,
+    /// Group id of what is handed out. Default: 0.
+    #[schemars(default, range(min = 0))]
+    pub(super) group: Field<i64>,
 }
 
 /// `[syscalls]`: which system calls the worker may make.

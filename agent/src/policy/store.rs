@@ -16,8 +16,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     compile::{Compiled, compile_located},
-    compiled::{CompiledPolicy, Digest, ToolName},
+    compiled::{CompiledPolicy, Digest, LockRule, ToolName},
     error::{Code, Findings, PolicyError},
+    lock::{Lock, LockError},
+    overlap::{Claims, overlaps},
 };
 
 /// Bytes of one policy file: 110,000 rules at 140 bytes, twice.
@@ -26,11 +28,14 @@ pub const POLICY_FILE_BYTES_MAX: u64 = 32 << 20;
 pub const POLICIES_PER_SET_MAX: usize = POLICIES_MAX as usize - 1;
 /// How a policy file's name ends.
 const EXTENSION: &str = "toml";
+/// How the name of its lock file ends, in place of that.
+const LOCK_EXTENSION: &str = "lock.toml";
 
 /// The policies of a directory, by tool.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     policies: BTreeMap<ToolName, Arc<CompiledPolicy>>,
+    files: BTreeMap<ToolName, PathBuf>,
 }
 
 impl PolicySet {
@@ -43,6 +48,12 @@ impl PolicySet {
     /// All policies, by tool.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<CompiledPolicy>> {
         self.policies.values()
+    }
+
+    /// The file that a tool's policy was read from, where it was one.
+    #[must_use]
+    pub fn file(&self, tool: &ToolName) -> Option<&Path> {
+        self.files.get(tool).map(PathBuf::as_path)
     }
 
     /// How many there are.
@@ -75,6 +86,7 @@ impl FromIterator<Arc<CompiledPolicy>> for PolicySet {
                 .into_iter()
                 .map(|policy| (policy.tool.clone(), policy))
                 .collect(),
+            files: BTreeMap::new(),
         }
     }
 }
@@ -113,6 +125,25 @@ pub enum StoreError {
     /// It was refused.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Its lock file does not count.
+    #[error("lock `{}`{}: {error}", path.display(), line(error))]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        error: LockError,
+    },
+    /// It wants a lock file and has none.
+    #[error(
+        "policy `{}`: `lock = \"required\"`, and there is no `{}`\nhint: `stockade policy pin {}`",
+        path.display(), lock.display(), path.display()
+    )]
+    Unlocked {
+        /// The policy file.
+        path: PathBuf,
+        /// The lock file that is missing.
+        lock: PathBuf,
+    },
     /// The set as a whole is more than the kernel's tables hold.
     #[error("policies of `{}`: {count} {what}, {max} is the most", path.display())]
     SetTooLarge {
@@ -132,10 +163,71 @@ pub enum StoreError {
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct SetError(pub Vec<StoreError>);
 
-/// Reads one policy file.
+fn line(error: &LockError) -> String {
+    error
+        .line
+        .map_or_else(String::new, |line| format!(":{line}"))
+}
+
+/// Reads one policy file, and its lock file where there is one.
 pub fn read_file(path: &Path) -> Result<CompiledPolicy, StoreError> {
+    let mut policy = read_without_lock(path)?;
+    lock(path, &mut policy)?;
+    Ok(policy)
+}
+
+/// Reads one policy file as if it had no lock file: to write one.
+pub fn read_without_lock(path: &Path) -> Result<CompiledPolicy, StoreError> {
     let text = text_of(path)?;
     Ok(super::compile(&path.display().to_string(), &text)?)
+}
+
+/// Where the lock file of a policy file lies: `web.lock.toml` beside `web.toml`.
+#[must_use]
+pub fn lock_path(policy: &Path) -> PathBuf {
+    policy.with_extension(LOCK_EXTENSION)
+}
+
+/// Files that a shell found for `*.toml`, without the lock files among them.
+#[must_use]
+pub fn without_locks(files: &[PathBuf]) -> Vec<PathBuf> {
+    let policies = files.iter().filter(|file| !is_lock(file));
+    policies.cloned().collect()
+}
+
+fn is_lock(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.ends_with(b".lock.toml")
+}
+
+/// The lock file of a policy file, where there is one.
+pub fn read_lock(policy: &Path) -> Result<Option<Lock>, StoreError> {
+    let path = lock_path(policy);
+    let text = match text_of(&path) {
+        Ok(text) => text,
+        Err(StoreError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    match Lock::parse(&text) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) => Err(StoreError::Lock { path, error }),
+    }
+}
+
+fn lock(path: &Path, policy: &mut CompiledPolicy) -> Result<(), StoreError> {
+    match read_lock(path)? {
+        Some(lock) => lock.apply(policy).map_err(|error| StoreError::Lock {
+            path: lock_path(path),
+            error,
+        }),
+        None if policy.worker.lock == LockRule::Required => Err(StoreError::Unlocked {
+            path: path.to_owned(),
+            lock: lock_path(path),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Reads a directory, all of it or nothing.
@@ -149,14 +241,17 @@ pub fn read_files(path: &Path, files: &[PathBuf]) -> Result<PolicySet, SetError>
     let mut errors = Vec::new();
     let mut set = PolicySet::default();
     let mut origin: BTreeMap<ToolName, String> = BTreeMap::new();
+    let mut claims = Vec::new();
     for file in files {
-        match read_one(file, &mut origin) {
+        match read_one(file, &mut origin, &mut claims) {
             Ok(policy) => {
+                set.files.insert(policy.tool.clone(), file.clone());
                 set.policies.insert(policy.tool.clone(), Arc::new(policy));
             }
             Err(error) => errors.push(error),
         }
     }
+    errors.extend(overlaps(&claims).into_iter().map(StoreError::Policy));
     errors.extend(too_large(path, &set));
     if errors.is_empty() {
         Ok(set)
@@ -168,10 +263,15 @@ pub fn read_files(path: &Path, files: &[PathBuf]) -> Result<PolicySet, SetError>
 fn read_one(
     path: &Path,
     origin: &mut BTreeMap<ToolName, String>,
+    claims: &mut Vec<Claims>,
 ) -> Result<CompiledPolicy, StoreError> {
     let text = text_of(path)?;
     let name = path.display().to_string();
-    let Compiled { policy, tool_span } = compile_located(&name, &text)?;
+    let Compiled {
+        mut policy,
+        tool_span,
+        claims: own,
+    } = compile_located(&name, &text)?;
     if let Some(other) = origin.get(&policy.tool) {
         let mut findings = Findings::default();
         let message = format!("tool `{}` has a policy already", policy.tool);
@@ -179,7 +279,16 @@ fn read_one(
         findings.hinted(Code::Duplicate, tool_span, message, hint);
         findings.finish(&name, &text, None::<()>)?;
     }
-    origin.insert(policy.tool.clone(), name);
+    lock(path, &mut policy)?;
+    origin.insert(policy.tool.clone(), name.clone());
+    if !own.is_empty() {
+        claims.push(Claims {
+            file: name,
+            text,
+            tool: policy.tool.to_string(),
+            paths: own,
+        });
+    }
     Ok(policy)
 }
 
@@ -209,7 +318,8 @@ fn too_large(path: &Path, set: &PolicySet) -> Option<StoreError> {
     .map(|(what, count, max)| error(what, count, max))
 }
 
-/// The policy files of a directory: every `*.toml` whose name does not begin with a dot.
+/// The policy files of a directory: every `*.toml` whose name does not begin with a dot, but lock
+/// files.
 pub fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let read = |source| StoreError::Read {
         path: path.to_owned(),
@@ -221,7 +331,8 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
         let hidden = file
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && file.extension().is_some_and(|ending| ending == EXTENSION) {
+        if !hidden && !is_lock(&file) && file.extension().is_some_and(|ending| ending == EXTENSION)
+        {
             files.push(file);
         }
     }

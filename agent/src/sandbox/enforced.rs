@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     landlock::{ABI_SCOPES, ABI_TCP},
-    plan::Plan,
+    plan::{Plan, Space},
     procfs::Masked,
     rlimit::Limited,
 };
@@ -137,8 +137,9 @@ impl Enforced {
             ),
             Measure::enforced(
                 "workdir",
-                format!("{} bytes, nosuid, nodev, noexec", plan.workdir_size),
+                format!("{}, nosuid, nodev, noexec", space(plan.workdir)),
             ),
+            Measure::enforced("tmp", format!("{}, nosuid, nodev, noexec", space(plan.tmp))),
             Measure::enforced("procfs", masked(plan)),
             Measure::new(
                 "procfs_net",
@@ -150,6 +151,10 @@ impl Enforced {
                 "read only",
             ),
         ];
+        measures.extend(plan.output.map(|output| {
+            let detail = format!("{}, nosuid, nodev, noexec", space(output));
+            Measure::enforced("output", detail)
+        }));
         measures.extend(landlock(plan));
         measures.extend(process(plan, memory_counted));
         measures
@@ -183,6 +188,11 @@ fn limited(limit: &cgroup::Measure) -> Measure {
             Measure::new(limit.name, State::Missing(reason.clone().into()), "")
         }
     }
+}
+
+fn space(space: Space) -> String {
+    let Space { size, inodes } = space;
+    format!("{size} bytes, {inodes} inodes")
 }
 
 fn masked(plan: &Plan) -> String {
@@ -287,4 +297,30 @@ fn process(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
         measures.push(measure);
     }
     measures
+}
+
+#[cfg(test)]
+mod tests {
+    use landlock::{ABI, Access as _, AccessFs, AccessNet, Scope};
+
+    use super::LANDLOCK_RIGHTS;
+    use crate::sandbox::landlock::ABI_TCP;
+
+    /// A right that a new ABI brings must not be taken for granted: it has a row, or it is TCP's.
+    #[test]
+    fn every_right_of_every_abi_is_accounted_for() {
+        for (old, new) in (0..9).zip(1..=9) {
+            let (old, abi) = (ABI::from(old), ABI::from(new));
+            let files = AccessFs::from_all(abi) & !AccessFs::from_all(old);
+            let net = AccessNet::from_all(abi) & !AccessNet::from_all(old);
+            let scopes = Scope::from_all(abi) & !Scope::from_all(old);
+            let row = LANDLOCK_RIGHTS.iter().any(|(_, since, _)| *since == new);
+            let brings = !files.is_empty() || !scopes.is_empty();
+            assert_eq!(row, brings, "ABI {new}: {files:?} {scopes:?}");
+            assert_eq!(!net.is_empty(), new == ABI_TCP, "ABI {new}: {net:?}");
+        }
+        for (name, since, else_by) in LANDLOCK_RIGHTS {
+            assert_eq!(else_by.is_empty(), *since == 1, "{name}");
+        }
+    }
 }

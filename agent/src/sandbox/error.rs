@@ -31,6 +31,16 @@ pub enum PlanError {
         /// What to write instead.
         hint: &'static str,
     },
+    /// The folder for what is handed out can not be used.
+    #[error("filesystem.output `{path}`: {source}\nhint: {hint}", path = path.display())]
+    Output {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The policy adds a call that would open the fence.
     #[error("syscalls.allow `{name}`: {why}")]
     CallOpensFence {

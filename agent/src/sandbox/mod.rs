@@ -6,7 +6,11 @@
 pub mod child;
 pub mod enforced;
 pub mod error;
+pub mod interpreter;
 pub mod landlock;
+pub mod output;
+pub mod path;
+pub mod pins;
 pub mod plan;
 pub mod procfs;
 pub mod program;
@@ -14,6 +18,7 @@ pub mod rlimit;
 pub mod root;
 pub mod seccomp;
 pub mod selftest;
+pub mod sum;
 pub mod syscalls;
 pub mod uids;
 

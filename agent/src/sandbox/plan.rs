@@ -2,7 +2,7 @@
 //! decides nothing.
 //!
 //! The worker's places: `/workdir` is its working directory, `/tmp` beside it; both are tmpfs of the
-//! policy's `workdir_size`, empty at the start, gone at the end. `/dev/shm` is `/tmp`.
+//! policy's sizes, empty at the start, gone at the end. `/dev/shm` is `/tmp`.
 
 use std::{
     collections::BTreeMap,
@@ -15,13 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::PlanError,
-    landlock, procfs,
+    landlock, output,
+    path::{Place, Resolved, resolve},
+    procfs,
     rlimit::{self, Limit},
     seccomp::{self, Filters},
 };
 use crate::{
     config::Instance,
-    policy::compiled::{CompiledPolicy, Filesystem},
+    policy::compiled::{CompiledPolicy, Filesystem, PinKind},
     sys,
 };
 
@@ -53,6 +55,17 @@ const LOADERS: &[&str] = &[
     "/lib/ld-musl-x86_64.so.1",
     "/lib/ld-musl-aarch64.so.1",
 ];
+/// Where hosts keep the certificates of the authorities that they trust: Debian, Fedora, SUSE,
+/// Alpine. Public, and every TLS client wants them.
+const TRUSTED_AUTHORITIES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// Folders with nothing but such certificates are bound whole: an update replaces the file, and a
+/// running policy's workers see the new one.
+const AUTHORITY_FOLDERS: &[&str] = &["certs", "pem", "ca-certificates"];
 /// The loader's index of libraries.
 const LOADER_CACHE: &str = "/etc/ld.so.cache";
 
@@ -72,6 +85,8 @@ pub enum Access {
 pub struct Bind {
     /// The path without symbolic links, the same on both sides.
     pub path: PathBuf,
+    /// What lay there.
+    pub place: Place,
     /// Whether it is a folder.
     pub folder: bool,
     /// What is allowed there.
@@ -89,12 +104,23 @@ pub struct Link {
     pub optional: bool,
 }
 
-/// A file whose content is checked before each launch.
+/// A tmpfs of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Space {
+    /// Bytes.
+    pub size: u64,
+    /// Files and folders.
+    pub inodes: u64,
+}
+
+/// A file or folder whose content is checked before each launch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pinned {
     /// Its path.
     pub path: PathBuf,
-    /// SHA-256 of its content.
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// Its sum (`sum`).
     pub sha256: [u8; 32],
 }
 
@@ -109,8 +135,12 @@ pub struct Plan {
     pub binds: Vec<Bind>,
     /// Links.
     pub links: Vec<Link>,
-    /// Bytes of the workdir, and of `/tmp`.
-    pub workdir_size: u64,
+    /// The workdir.
+    pub workdir: Space,
+    /// `/tmp`.
+    pub tmp: Space,
+    /// What is handed out at the end, where the policy says so.
+    pub output: Option<Space>,
     /// Entries of `/proc` to cover: those of the list that this kernel has.
     pub masks: Vec<procfs::Mask>,
     /// Landlock.
@@ -149,7 +179,15 @@ impl Plan {
             scaffold: instance.run_folder().join("root"),
             binds,
             links,
-            workdir_size: policy.filesystem.workdir_size,
+            workdir: Space {
+                size: policy.filesystem.workdir_size,
+                inodes: policy.filesystem.workdir_inodes,
+            },
+            tmp: Space {
+                size: policy.filesystem.tmp_size,
+                inodes: policy.filesystem.tmp_inodes,
+            },
+            output: output(&policy.filesystem)?,
             masks: procfs::masks(Path::new("/proc")),
             landlock: layer,
             filters,
@@ -178,9 +216,23 @@ fn environment(variables: &BTreeMap<String, String>) -> Result<Vec<String>, Plan
 fn pins(policy: &CompiledPolicy) -> Vec<Pinned> {
     let pin = |pin: &crate::policy::compiled::Pin| Pinned {
         path: pin.path.clone(),
+        folder: pin.kind == PinKind::Directory,
         sha256: pin.sha256,
     };
     policy.worker.pins.iter().map(pin).collect()
+}
+
+/// A session that could not hand out what it makes is not begun.
+fn output(filesystem: &Filesystem) -> Result<Option<Space>, PlanError> {
+    let Some(output) = &filesystem.output else {
+        return Ok(None);
+    };
+    output::base(output)?;
+    Ok(Some(Space {
+        size: output.size,
+        // The folder itself is one.
+        inodes: output.entries.saturating_add(1),
+    }))
 }
 
 fn binds(filesystem: &Filesystem) -> Result<(Vec<Bind>, Vec<Link>), PlanError> {
@@ -199,9 +251,12 @@ fn binds(filesystem: &Filesystem) -> Result<(Vec<Bind>, Vec<Link>), PlanError> {
                 path: path.clone(),
                 source,
             };
-            let real = fs::canonicalize(path).map_err(missing)?;
+            let Resolved {
+                path: real,
+                place,
+                folder,
+            } = resolve(path).map_err(missing)?;
             refuse_own_place(list, &real)?;
-            let folder = fs::metadata(&real).map_err(missing)?.is_dir();
             if real != *path {
                 links.push(Link {
                     at: path.clone(),
@@ -213,6 +268,7 @@ fn binds(filesystem: &Filesystem) -> Result<(Vec<Bind>, Vec<Link>), PlanError> {
                 real.clone(),
                 Bind {
                     path: real,
+                    place,
                     folder,
                     access,
                 },
@@ -226,16 +282,58 @@ fn binds(filesystem: &Filesystem) -> Result<(Vec<Bind>, Vec<Link>), PlanError> {
             .chain([(LOADER_CACHE, Access::Read)])
         {
             // A host has the loader of its own architecture and libc only.
-            if let Ok(path) = fs::canonicalize(path) {
-                chosen.entry(path.clone()).or_insert(Bind {
-                    path,
-                    folder: false,
+            if let Ok(found) = resolve(Path::new(path)) {
+                chosen.entry(found.path.clone()).or_insert(Bind {
+                    path: found.path,
+                    place: found.place,
+                    folder: found.folder,
                     access,
                 });
             }
         }
     }
+    for bundle in TRUSTED_AUTHORITIES {
+        authorities(Path::new(bundle), &mut chosen, &mut links);
+    }
     Ok((chosen.into_values().collect(), links))
+}
+
+/// Adds a bundle of certificates that the host has, unless a list shows it already.
+fn authorities(bundle: &Path, chosen: &mut BTreeMap<PathBuf, Bind>, links: &mut Vec<Link>) {
+    let shown = |path: &Path| path.ancestors().any(|above| chosen.contains_key(above));
+    // A host has one of these.
+    let Ok(file) = resolve(bundle) else {
+        return;
+    };
+    if file.folder || shown(bundle) {
+        return;
+    }
+    let folder = file.path.parent().and_then(|parent| {
+        let known = AUTHORITY_FOLDERS.iter().any(|name| parent.ends_with(name));
+        resolve(parent).ok().filter(|_| known)
+    });
+    if file.path != bundle {
+        links.push(Link {
+            at: bundle.to_owned(),
+            to: file.path.clone(),
+            optional: true,
+        });
+    }
+    let found = folder.unwrap_or(file);
+    if shown(&found.path) || refuse_own_place("read", &found.path).is_err() {
+        return;
+    }
+    let (path, place, folder) = (found.path, found.place, found.folder);
+    let access = Access::Read;
+    chosen.insert(
+        path.clone(),
+        Bind {
+            path,
+            place,
+            folder,
+            access,
+        },
+    );
 }
 
 fn refuse_own_place(list: &'static str, path: &Path) -> Result<(), PlanError> {

@@ -6,6 +6,8 @@
 //!
 //! What can not be covered: `net` of each process. It appears with the process and no mount can be
 //! there beforehand; it shows the sockets of the network namespace that workers share with the host.
+//! Nor can landlock: its rules give rights below what could be opened beforehand and take none away
+//! further down, and without `/proc` itself no later process would have its own `maps` or `status`.
 
 use std::{
     fs::{self, Metadata},

@@ -18,11 +18,12 @@ use nix::{
 
 use super::{
     error::{At, Step, StepError},
+    path::reopen,
     plan::{Access, Link, Plan, TMPDIR, WORKDIR},
 };
 pub use session::{Ready, session};
 
-use crate::sys::mount::{Restrictions, attach, copy_tree, restrict};
+use crate::sys::mount::{Restrictions, attach, copy_tree, copy_tree_of, restrict};
 
 /// Devices of the worker.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
@@ -85,10 +86,8 @@ pub fn enter(plan: &Plan) -> Result<(), StepError> {
         .binds
         .iter()
         .map(|bind| {
-            Ok((
-                bind,
-                copy_tree(&bind.path, true).at(Step::Root, name(&bind.path))?,
-            ))
+            let tree = reopen(&bind.path, bind.place).and_then(|held| copy_tree_of(held, true));
+            Ok((bind, tree.at(Step::Root, name(&bind.path))?))
         })
         .collect::<Result<Vec<_>, StepError>>()?;
     let root = plan.scaffold.as_path();

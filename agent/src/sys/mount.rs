@@ -85,13 +85,22 @@ fn descriptor(result: c_long) -> io::Result<OwnedFd> {
 /// Copies the mount tree at `path`, submounts included where `recursive`. The copy is attached
 /// nowhere; it vanishes with the descriptor.
 pub fn copy_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
-    let path = c_path(path)?;
-    let mut flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    open_tree(libc::AT_FDCWD, &c_path(path)?, recursive, 0)
+}
+
+/// Copies the mount tree at what a descriptor stands for, whatever its name is by now.
+pub fn copy_tree_of(held: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
+    let at = held.as_fd().as_raw_fd();
+    open_tree(at, c"", recursive, libc::AT_EMPTY_PATH.cast_unsigned())
+}
+
+fn open_tree(at: c_int, path: &CStr, recursive: bool, flags: c_uint) -> io::Result<OwnedFd> {
+    let mut flags = flags | libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= libc::AT_RECURSIVE.cast_unsigned();
     }
     // SAFETY: `path` is a terminated string that outlives the call.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, at, path.as_ptr(), flags) };
     descriptor(fd)
 }
 

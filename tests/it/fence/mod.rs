@@ -5,8 +5,10 @@
 mod ends;
 mod escapes;
 mod files;
+mod paths;
 pub(crate) mod probe;
 mod process_one;
 mod refusals;
 pub(crate) mod room;
 mod runs;
+mod sight;

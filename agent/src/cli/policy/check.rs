@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::print::{Answer, Colour, paint};
+use super::{
+    pinned,
+    print::{Answer, Colour, paint},
+};
 use crate::{
     exit::Code,
     policy::{
@@ -39,11 +42,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
         }
     };
     if arguments.json {
-        let policies: Vec<Value> = set.iter().map(|policy| object(policy)).collect();
+        let policies: Vec<Value> = set
+            .iter()
+            .map(|policy| object(policy, &Pinning::of(&set, policy)))
+            .collect();
         let value = json!({ "ok": true, "policies": policies, "errors": [] });
         return Answer::json(Code::Ok, &value);
     }
-    let lines: Vec<String> = set.iter().map(|policy| line(policy)).collect();
+    let lines: Vec<String> = set
+        .iter()
+        .map(|policy| line(policy, &Pinning::of(&set, policy)))
+        .collect();
     let count = match lines.len() {
         1 => "1 policy".to_owned(),
         count => format!("{count} policies"),
@@ -63,7 +72,7 @@ fn read(paths: &[PathBuf]) -> Result<PolicySet, SetError> {
                 Err(error) => errors.push(error),
             }
         } else {
-            files.push(path.clone());
+            files.extend(store::without_locks(std::slice::from_ref(path)));
         }
     }
     files.sort();
@@ -79,25 +88,58 @@ fn read(paths: &[PathBuf]) -> Result<PolicySet, SetError> {
     }
 }
 
+/// How far the content of what a policy runs is pinned.
+struct Pinning {
+    /// Whether there is a lock file.
+    locked: bool,
+    /// What is not as it was pinned.
+    differences: Vec<String>,
+}
+
+impl Pinning {
+    fn of(set: &PolicySet, policy: &CompiledPolicy) -> Self {
+        let file = set.file(&policy.tool);
+        // Read once already, and it counted.
+        let lock = file.and_then(|file| store::read_lock(file).ok().flatten());
+        Self {
+            locked: lock.is_some(),
+            differences: pinned::differences(policy, lock.as_ref()),
+        }
+    }
+
+    fn words(&self, policy: &CompiledPolicy) -> String {
+        match (self.locked, policy.worker.pins.len()) {
+            (false, 0) if policy.worker.command.is_empty() => String::new(),
+            (false, 0) => ", no lock".to_owned(),
+            (false, pins) => format!(", no lock, {pins} pinned"),
+            (true, pins) => format!(", {pins} pinned"),
+        }
+    }
+}
+
 /// Cautions of one policy that are printed; the rest is counted.
 const CAUTIONS_MAX: usize = 50;
 
-fn line(policy: &CompiledPolicy) -> String {
+fn line(policy: &CompiledPolicy, pinning: &Pinning) -> String {
     let rules = match policy.egress.rules.len() {
         1 => "1 rule".to_owned(),
         count => format!("{count} rules"),
     };
     let mut lines = vec![format!(
-        "{}  {}  {rules}, {}",
+        "{}  {}  {rules}, {}{}",
         paint(Colour::Green, "ok"),
         policy.tool,
         mode_text(policy.mode),
+        pinning.words(policy),
     )];
     let cautions = cautions(policy);
     let warn = paint(Colour::Yellow, "warn");
     for Caution { line, about, text } in cautions.iter().take(CAUTIONS_MAX) {
         let place = line.map_or_else(String::new, |line| format!("line {line}: "));
         lines.push(format!("    {warn}  {place}`{about}`: {text}"));
+    }
+    for difference in &pinning.differences {
+        lines.push(format!("    {warn}  not as pinned: {difference}"));
     }
     let more = cautions.len().saturating_sub(CAUTIONS_MAX);
     if more > 0 {
@@ -107,7 +149,7 @@ fn line(policy: &CompiledPolicy) -> String {
     lines.join("\n")
 }
 
-fn object(policy: &CompiledPolicy) -> Value {
+fn object(policy: &CompiledPolicy, pinning: &Pinning) -> Value {
     json!({
         "tool": policy.tool.as_str(),
         "mode": mode_text(policy.mode),
@@ -115,6 +157,9 @@ fn object(policy: &CompiledPolicy) -> Value {
         "prefixes": policy.egress.table.len(),
         "names": policy.egress.names.entries().len(),
         "digest": policy.digest.to_string(),
+        "lock": pinning.locked,
+        "pins": policy.worker.pins.len(),
+        "not_as_pinned": pinning.differences,
         "warnings": cautions(policy).iter().map(warning).collect::<Vec<Value>>(),
     })
 }

@@ -128,6 +128,8 @@ fn one(error: &StoreError, picture: bool, colour: bool) -> String {
         StoreError::TooLarge { .. }
         | StoreError::NotAFile { .. }
         | StoreError::NotText { .. }
+        | StoreError::Lock { .. }
+        | StoreError::Unlocked { .. }
         | StoreError::SetTooLarge { .. } => format!("error: {error}\n"),
     }
 }
@@ -151,6 +153,8 @@ fn objects(error: &SetError) -> Vec<Value> {
             | StoreError::TooLarge { path }
             | StoreError::NotAFile { path }
             | StoreError::NotText { path, .. }
+            | StoreError::Lock { path, .. }
+            | StoreError::Unlocked { path, .. }
             | StoreError::SetTooLarge { path, .. } => {
                 let chain = one(error, false, false);
                 vec![json!({

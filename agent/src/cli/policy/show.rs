@@ -144,8 +144,10 @@ fn object(policy: &CompiledPolicy) -> Value {
             "wall_timeout_seconds": policy.worker.wall_timeout.as_secs(),
             "pins": policy.worker.pins.iter().map(|pin| json!({
                 "path": pin.path,
+                "kind": pin.kind.word(),
                 "sha256": crate::policy::compiled::Digest(pin.sha256).to_string(),
             })).collect::<Vec<Value>>(),
+            "lock": policy.worker.lock.word(),
         },
         "egress": egress(policy),
         "limits": {
@@ -163,6 +165,18 @@ fn object(policy: &CompiledPolicy) -> Value {
             "execute": policy.filesystem.execute,
             "write": policy.filesystem.write,
             "workdir_bytes": policy.filesystem.workdir_size,
+            "workdir_inodes": policy.filesystem.workdir_inodes,
+            "tmp_bytes": policy.filesystem.tmp_size,
+            "tmp_inodes": policy.filesystem.tmp_inodes,
+            "output": policy.filesystem.output.as_ref().map(|output| json!({
+                "path": output.path,
+                "bytes": output.size,
+                "entries": output.entries,
+                "depth": output.depth,
+                "umask": format!("{:03o}", output.umask),
+                "owner": output.owner,
+                "group": output.group,
+            })),
         },
         "syscalls": {
             "profile": profile_text(policy.syscalls.profile),

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{event::Event, refused::Refusal};
+use crate::{
+    observe::{event::Event, refused::Refusal},
+    sandbox::Measure,
+};
 
 /// What a connection asks for, in its first frame.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -115,10 +118,30 @@ pub struct Ended {
     pub code: u8,
     /// Why, where it did not end by itself.
     pub note: Option<String>,
+    /// What was handed out, where anything was left.
+    pub output: Option<Output>,
     /// Distinct things that were refused, each with what would allow it.
     pub refused: Vec<Explained>,
     /// Refusals that are missing from the list.
     pub missing: u64,
+}
+
+/// What became of what a worker left to be handed out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// It lies on the host.
+    Folder {
+        /// Its folder.
+        path: String,
+        /// Files in it.
+        files: u64,
+    },
+    /// Nothing was handed out.
+    Refused {
+        /// Why.
+        why: String,
+    },
 }
 
 /// One distinct thing that was refused.
@@ -290,6 +313,8 @@ pub struct SessionInfo {
     pub bytes_out: u64,
     /// Distinct things that were refused so far.
     pub refused: u64,
+    /// What is enforced, per measure; empty until the worker runs.
+    pub enforced: Vec<Measure>,
 }
 
 #[cfg(test)]

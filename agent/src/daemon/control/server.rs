@@ -20,10 +20,10 @@ use tokio::{
 
 use super::{
     channel::{Channel, Error, REQUEST_BYTES_MAX},
-    protocol::{Ended, Meanwhile, Refused, Reply, Request, Started},
+    protocol::{Ended, Meanwhile, Output, Refused, Reply, Request, Started},
 };
 use crate::{
-    audit::{Caller, End},
+    audit::{Caller, End, HandedOut},
     daemon::{
         Engine,
         error::{LaunchError, StartError, chain, told},
@@ -283,6 +283,7 @@ fn not_started(error: &LaunchError) -> Reply {
 pub fn ended(finished: Finished) -> Ended {
     let Finished {
         end,
+        output,
         refused,
         missing,
     } = finished;
@@ -317,9 +318,15 @@ pub fn ended(finished: Finished) -> Ended {
         End::NotStarted(why) => (Code::NotStarted as u8, Some(why)),
         End::Unknown(why) => (Code::Software as u8, Some(why)),
     };
+    let output = match output {
+        None => None,
+        Some(HandedOut::Folder { path, files, .. }) => Some(Output::Folder { path, files }),
+        Some(HandedOut::Refused(why)) => Some(Output::Refused { why }),
+    };
     Ended {
         code,
         note,
+        output,
         refused: refused.into_iter().map(explained).collect(),
         missing,
     }

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use common::id::SessionId;
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::RecordType,
@@ -35,6 +36,10 @@ impl Askers for Apart {
         self.looks.fetch_add(1, Ordering::AcqRel);
         let asker = self.case.around.find(source, protocol);
         asker.filter(|_| source != self.stranger)
+    }
+
+    fn again(&self, session: SessionId) -> Option<Asker> {
+        self.case.around.again(session)
     }
 }
 

@@ -11,9 +11,9 @@ use common::{
 
 use crate::policy::{
     compiled::{
-        CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits, Prefix,
-        Profile, Record, Rule, RuleKind, Syscalls, TableEntry, Target, Tls, ToolName, Worker,
-        WorkerProtocol,
+        CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits,
+        LockRule, Prefix, Profile, Record, Rule, RuleKind, Syscalls, TableEntry, Target, Tls,
+        ToolName, Worker, WorkerProtocol,
     },
     domain::DomainPattern,
 };
@@ -90,6 +90,7 @@ pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<Co
             idle_timeout: Duration::ZERO,
             wall_timeout: Duration::ZERO,
             pins: Vec::new(),
+            lock: LockRule::Optional,
         },
         egress: Egress {
             rules: Vec::new(),
@@ -105,6 +106,10 @@ pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<Co
             execute: Vec::new(),
             write: Vec::new(),
             workdir_size: 0,
+            workdir_inodes: 0,
+            tmp_size: 0,
+            tmp_inodes: 0,
+            output: None,
         },
         syscalls: Syscalls {
             profile: Profile::Default,

@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
     super::{
-        compiled::{Filesystem, Pin, Worker, WorkerProtocol},
+        compiled::{Filesystem, LockRule, Pin, PinKind, Worker, WorkerProtocol},
         error::Code,
         quantity,
-        raw::{Field, List, Located, RawPin, RawWorker, RawWorkerProtocol},
+        raw::{
+            Field, List, Located, RawLockRule, RawPin, RawPinKind, RawWorker, RawWorkerProtocol,
+        },
     },
     Context, or,
 };
@@ -20,8 +22,8 @@ const COMMAND_WORD_BYTES_MAX: usize = 4_096;
 const VARIABLES_MAX: usize = 256;
 /// Bytes of a variable's name and value together.
 const VARIABLE_BYTES_MAX: usize = 32_768;
-/// Pinned files of a policy.
-const PINS_MAX: usize = 256;
+/// Pinned files and folders of a policy.
+pub(in crate::policy) const PINS_MAX: usize = 256;
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
 /// Folders that are links into `/usr` on systems with merged `/usr`.
@@ -36,6 +38,7 @@ impl Context<'_> {
             idle_timeout,
             wall_timeout,
             pin,
+            lock,
         }) = raw
         else {
             return Worker {
@@ -45,6 +48,7 @@ impl Context<'_> {
                 idle_timeout: quantity::WALL_TIMEOUT_DEFAULT,
                 wall_timeout: quantity::WALL_TIMEOUT_DEFAULT,
                 pins: Vec::new(),
+                lock: LockRule::Optional,
             };
         };
         let protocol = match or(protocol, RawWorkerProtocol::Exec) {
@@ -67,6 +71,10 @@ impl Context<'_> {
             idle_timeout: self.timeout("idle_timeout", idle_timeout, idle_default),
             wall_timeout,
             pins: self.pins(or(pin, Vec::new())),
+            lock: match or(lock, RawLockRule::Optional) {
+                RawLockRule::Optional => LockRule::Optional,
+                RawLockRule::Required => LockRule::Required,
+            },
         }
     }
 
@@ -187,7 +195,7 @@ impl Context<'_> {
         }
         let mut pins: Vec<Pin> = Vec::new();
         for Located {
-            value: RawPin { path, sha256 },
+            value: RawPin { path, kind, sha256 },
             span,
         } in raw
         {
@@ -203,7 +211,11 @@ impl Context<'_> {
                 self.findings
                     .hinted(Code::Duplicate, span, message, "drop one of the two pins");
             }
-            pins.push(Pin { path, sha256 });
+            let kind = match or(kind, RawPinKind::File) {
+                RawPinKind::File => PinKind::File,
+                RawPinKind::Directory => PinKind::Directory,
+            };
+            pins.push(Pin { path, kind, sha256 });
         }
         pins.sort_by(|a, b| a.path.cmp(&b.path));
         pins
@@ -213,7 +225,8 @@ impl Context<'_> {
         let hash = from_hex(&digits.value);
         if hash.is_none() {
             let message = format!("`sha256` is not {SHA256_DIGITS} hexadecimal digits");
-            let hint = "`sha256sum FILE` prints it";
+            let hint =
+                "`sha256sum FILE` prints it; `stockade policy pin` writes a lock file instead";
             self.findings
                 .hinted(Code::BadValue, digits.span, message, hint);
         }
@@ -221,7 +234,7 @@ impl Context<'_> {
     }
 }
 
-fn from_hex(text: &str) -> Option<[u8; 32]> {
+pub(in crate::policy) fn from_hex(text: &str) -> Option<[u8; 32]> {
     if text.len() != SHA256_DIGITS || !text.is_ascii() {
         return None;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use common::{decide::Mode, flow::TCP, verdict::Verdict};
 
 use crate::policy::{
-    compiled::ToolName,
+    compiled::{LockRule, PinKind, ToolName},
     explain::{Asked, explain, explain_name},
     model::Model,
     schema,
@@ -37,6 +37,23 @@ fn the_default_reaches_nothing() {
     assert_eq!(policy.mode, Mode::Enforce);
     assert!(policy.egress.table.is_empty());
     assert!(policy.filesystem.write.is_empty());
+}
+
+#[test]
+fn the_pinned_example_holds_its_lock_and_the_report_its_output() {
+    let set = set();
+    let pinned = set.get(&ToolName::parse("pinned").unwrap()).unwrap();
+    assert_eq!(pinned.worker.lock, LockRule::Required);
+    let kinds: Vec<PinKind> = pinned.worker.pins.iter().map(|pin| pin.kind).collect();
+    assert_eq!(kinds, [PinKind::File, PinKind::File, PinKind::Directory]);
+    let file = folder().join("pinned.toml");
+    let lock = store::read_lock(&file).unwrap().unwrap();
+    let text = std::fs::read_to_string(store::lock_path(&file)).unwrap();
+    assert_eq!(lock.text("pinned.toml"), text);
+    let report = set.get(&ToolName::parse("report").unwrap()).unwrap();
+    let output = report.filesystem.output.as_ref().unwrap();
+    assert_eq!((output.umask, output.group), (0o027, 1000));
+    assert_eq!(report.filesystem.tmp_inodes, 20_000);
 }
 
 #[test]

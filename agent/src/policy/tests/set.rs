@@ -122,3 +122,78 @@ fn a_difference_names_rules_and_settings() {
     );
     assert!(diff::policies(&old, &old).is_empty());
 }
+
+#[test]
+fn what_one_tool_hands_out_no_other_touches() {
+    let folder = tempfile::tempdir().unwrap();
+    let tool = |name: &str, tables: &str| {
+        let text = format!("version = 1\ntool = \"{name}\"\n[filesystem]\n{tables}");
+        write(folder.path(), &format!("{name}.toml"), &text);
+    };
+    tool("a", "[filesystem.output]\npath = \"/srv/out/a\"\n");
+    tool(
+        "b",
+        "write = [\"/srv/exchange\"]\n[filesystem.output]\npath = \"/srv/out/b\"\n",
+    );
+    tool("c", "write = [\"/srv/exchange\"]\n");
+    assert_eq!(read_directory(folder.path()).unwrap().len(), 3);
+
+    tool("c", "write = [\"/srv/out/a/inner\"]\n");
+    tool("d", "[filesystem.output]\npath = \"/srv/out/b\"\n");
+    tool("e", "write = [\"/srv/outer\"]\n");
+    tool("f", "[filesystem.output]\npath = \"/srv/outer/f\"\n");
+    let error = read_directory(folder.path()).unwrap_err().to_string();
+    let error = error.replace(&folder.path().display().to_string(), "@");
+    expect_test::expect![[r#"
+        @/b.toml:6:8: error[conflict]: `/srv/out/b`: `/srv/out/b` is handed out for the tool `d`
+             6 | path = "/srv/out/b"
+               |        ^^^^^^^^^^^^
+               hint: what a tool hands out is its own: name another folder
+        @/c.toml:4:10: error[conflict]: `/srv/out/a/inner`: `/srv/out/a` is handed out for the tool `a`
+             4 | write = ["/srv/out/a/inner"]
+               |          ^^^^^^^^^^^^^^^^^^
+               hint: what a tool hands out is its own: name another folder
+        @/d.toml:5:8: error[conflict]: `/srv/out/b`: `/srv/out/b` is handed out for the tool `b`
+             5 | path = "/srv/out/b"
+               |        ^^^^^^^^^^^^
+               hint: what a tool hands out is its own: name another folder
+        @/f.toml:5:8: error[conflict]: `/srv/outer/f`: `/srv/outer` is written by the tool `e`
+             5 | path = "/srv/outer/f"
+               |        ^^^^^^^^^^^^^^
+               hint: what a tool hands out is its own: name another folder"#]].assert_eq(&error);
+}
+
+#[test]
+fn a_lock_file_is_no_policy_and_counts_with_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let sum = "ab".repeat(32);
+    let lock = format!(
+        "version = 1\ntool = \"a\"\n[[pin]]\npath = \"/opt/a\"\nkind = \"file\"\n\
+         role = \"program\"\nsha256 = \"{sum}\"\n"
+    );
+    write(folder.path(), "a.toml", "version = 1\ntool = \"a\"\n");
+    let loose = read_file(&folder.path().join("a.toml")).unwrap();
+    write(folder.path(), "a.lock.toml", &lock);
+    let set = read_directory(folder.path()).unwrap();
+    let pinned = set.iter().next().unwrap();
+    assert_eq!((set.len(), pinned.worker.pins.len()), (1, 1));
+    assert_ne!(
+        pinned.digest, loose.digest,
+        "new sessions, not the warm ones"
+    );
+    write(
+        folder.path(),
+        "a.lock.toml",
+        &lock.replace("tool = \"a\"", "tool = \"b\""),
+    );
+    let error = read_directory(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("it is for the tool `b`, not for `a`"),
+        "{error}"
+    );
+    fs::remove_file(folder.path().join("a.lock.toml")).unwrap();
+    let text = "version = 1\ntool = \"a\"\n[worker]\nlock = \"required\"\n";
+    write(folder.path(), "a.toml", text);
+    let error = read_directory(folder.path()).unwrap_err();
+    assert!(matches!(error.0.as_slice(), [StoreError::Unlocked { .. }]));
+}

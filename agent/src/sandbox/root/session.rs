@@ -22,21 +22,20 @@ use crate::{
     sandbox::{
         error::{At, Step, StepError},
         landlock::{PROC, Rules},
-        plan::{HOST_NAME, Plan, TMPDIR, WORKDIR},
+        output::{self, Left},
+        plan::{HOST_NAME, Plan, Space, TMPDIR, WORKDIR},
         procfs::Masked,
     },
     sys::mount::{Restrictions, attach, copy_tree, new_tmpfs, restrict},
 };
-
-/// A file per this many bytes of a session's tmpfs, and never fewer than the floor.
-const BYTES_PER_INODE: u64 = 4096;
-const INODES_MIN: u64 = 1024;
 
 /// What one session will have and nobody has yet: made while nobody waits for it.
 #[derive(Debug)]
 pub struct Ready {
     /// `/workdir` and `/tmp`, root's, attached nowhere.
     folders: [(&'static str, OwnedFd); 2],
+    /// What is handed out, where the policy has that.
+    pub output: Option<Left>,
     /// Landlock's rules, those for the two folders included.
     pub rules: OwnedFd,
 }
@@ -45,13 +44,19 @@ impl Ready {
     /// Makes one.
     pub fn new(plan: &Plan, rules: &Rules) -> Result<Self, StepError> {
         let set = rules.set()?;
-        let folder = |path: &'static str| {
-            let folder = tmpfs(plan.workdir_size).at(Step::Mounts, path)?;
+        let folder = |path: &'static str, space| {
+            let folder = tmpfs(space).at(Step::Mounts, path)?;
             rules.add(&set, path, &folder)?;
             Ok::<_, StepError>((path, folder))
         };
         Ok(Self {
-            folders: [folder(WORKDIR)?, folder(TMPDIR)?],
+            folders: [folder(WORKDIR, plan.workdir)?, folder(TMPDIR, plan.tmp)?],
+            // Beneath the workdir, whose rule covers it.
+            output: plan
+                .output
+                .map(|space| tmpfs(space).at(Step::Mounts, output::FOLDER))
+                .transpose()?
+                .map(Left::from),
             rules: set,
         })
     }
@@ -59,15 +64,21 @@ impl Ready {
     /// Gives the folders to the session's user.
     pub fn give_to(&self, uid: u32) -> Result<(), StepError> {
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
-        for (path, folder) in &self.folders {
-            fchownat(folder, "", user, group, AtFlags::AT_EMPTY_PATH).at(Step::Mounts, *path)?;
+        let folders = self.folders.iter();
+        let folders = folders.map(|(path, folder)| (*path, folder.as_fd()));
+        let output = self
+            .output
+            .iter()
+            .map(|left| (output::FOLDER, left.as_fd()));
+        for (path, folder) in folders.chain(output) {
+            fchownat(folder, "", user, group, AtFlags::AT_EMPTY_PATH).at(Step::Mounts, path)?;
         }
         Ok(())
     }
 }
 
-fn tmpfs(size: u64) -> io::Result<OwnedFd> {
-    let inodes = size.div_ceil(BYTES_PER_INODE).max(INODES_MIN);
+fn tmpfs(space: Space) -> io::Result<OwnedFd> {
+    let Space { size, inodes } = space;
     let [size, inodes] = [size, inodes].map(|number| CString::new(number.to_string()));
     let options = [
         (c"mode", c"0700"),
@@ -86,6 +97,9 @@ fn tmpfs(size: u64) -> io::Result<OwnedFd> {
 pub fn session(plan: &Plan, uid: u32, ready: &Ready) -> Result<(), StepError> {
     for (path, folder) in &ready.folders {
         attach(folder, Path::new(path)).at(Step::Mounts, *path)?;
+    }
+    if let Some(output) = &ready.output {
+        output.attach().at(Step::Mounts, output::FOLDER)?;
     }
     users(uid).at(Step::Mounts, USERS)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

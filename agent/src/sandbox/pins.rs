@@ -1,0 +1,139 @@
+//! The pinned files and folders of a policy: compared with their sums before each launch, in the
+//! root of the worker, through descriptors.
+//!
+//! A sum is kept as long as device, inode, size and times stay; of a folder, as long as those of
+//! everything in it do. What was changed only just now is not kept.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::OFlag;
+
+use super::{
+    error::{At, Step, StepError},
+    plan::Pinned,
+    sum::{self, Folder, Identity, Sum},
+};
+use crate::policy::compiled::Digest;
+
+/// The pins of a policy, and what was summed already.
+#[derive(Debug, Default)]
+pub struct Pins {
+    expected: Vec<Pinned>,
+    files: HashMap<PathBuf, (Identity, Sum)>,
+    folders: HashMap<PathBuf, Folder>,
+}
+
+/// The pinned files as they were opened to be checked: what was checked is what is executed.
+#[derive(Debug, Default)]
+pub(super) struct Checked(Vec<(Identity, File)>);
+
+impl Checked {
+    /// The file of this identity, if it was checked.
+    pub(super) fn take(&mut self, identity: &Identity) -> Option<File> {
+        let position = self.0.iter().position(|(known, _)| known == identity)?;
+        Some(self.0.swap_remove(position).1)
+    }
+}
+
+impl Pins {
+    /// Pins of a plan.
+    #[must_use]
+    pub fn new(expected: Vec<Pinned>) -> Self {
+        Self {
+            expected,
+            ..Self::default()
+        }
+    }
+
+    /// Checks every pin.
+    pub(super) fn check(&mut self) -> Result<Checked, StepError> {
+        let mut checked = Checked::default();
+        for pin in &self.expected {
+            let on = || format!("pinned {} `{}`", kind(pin), pin.path.display());
+            let mut opened = open(pin).at(Step::Pin, on())?;
+            let found = if pin.folder {
+                folder(&mut self.folders, &pin.path, &opened)
+            } else {
+                file(&mut self.files, &pin.path, &mut opened)
+            };
+            let found = found.at(Step::Pin, on())?;
+            if found != pin.sha256 {
+                return Err(StepError::new(
+                    Step::Pin,
+                    format!(
+                        "{}: its sum is {}, pinned is {}\n\
+                         hint: if the change is wanted, `stockade policy pin` writes the lock file \
+                         anew; a `worker.pin` is changed by hand",
+                        on(),
+                        Digest(found),
+                        Digest(pin.sha256),
+                    ),
+                ));
+            }
+            if !pin.folder {
+                let identity = Identity::of(&opened).at(Step::Pin, on())?;
+                checked.0.push((identity, opened));
+            }
+        }
+        Ok(checked)
+    }
+}
+
+fn kind(pin: &Pinned) -> &'static str {
+    if pin.folder { "folder" } else { "file" }
+}
+
+fn open(pin: &Pinned) -> io::Result<File> {
+    let mut flags = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    if pin.folder {
+        flags |= OFlag::O_DIRECTORY;
+    }
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(&pin.path)?;
+    if !pin.folder && !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok(file)
+}
+
+fn file(
+    known: &mut HashMap<PathBuf, (Identity, Sum)>,
+    path: &Path,
+    file: &mut File,
+) -> io::Result<Sum> {
+    let identity = Identity::of(&*file)?;
+    if let Some((same, sum)) = known.get(path)
+        && *same == identity
+    {
+        return Ok(*sum);
+    }
+    let (sum, identity) = sum::file(file)?;
+    if identity.is_settled() {
+        known.insert(path.to_owned(), (identity, sum));
+    }
+    Ok(sum)
+}
+
+fn folder(known: &mut HashMap<PathBuf, Folder>, path: &Path, folder: &File) -> io::Result<Sum> {
+    if let Some(same) = known.get(path)
+        && same.is_unchanged(folder)?
+    {
+        return Ok(same.sum);
+    }
+    let found = sum::folder(folder)?;
+    let sum = found.sum;
+    if found.is_settled() {
+        known.insert(path.to_owned(), found);
+    } else {
+        known.remove(path);
+    }
+    Ok(sum)
+}
