@@ -1,4 +1,4 @@
-//! Servers from PyPI and npm that are workers of the tests: every file pinned by its hash, installed
+//! Servers from `PyPI` and npm that are workers of the tests: every file pinned by its hash, installed
 //! into the cache. No code of theirs runs while they are installed.
 
 use std::{fs, path::PathBuf, process::Command};

@@ -1,5 +1,5 @@
 //! Names and numbers of the system calls that this version's filters know, up to Linux 6.18; a
-//! homogeneous table (arch/x86/entry/syscalls/syscall_64.tbl, scripts/syscall.tbl).
+//! homogeneous table (`arch/x86/entry/syscalls/syscall_64.tbl`, `scripts/syscall.tbl`).
 //!
 //! It says what can be named, not what a fence allows.
 

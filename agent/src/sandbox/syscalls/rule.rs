@@ -102,6 +102,7 @@ impl Rule {
     }
 
     /// The same, but allowed for these values of an argument.
+    #[must_use]
     pub fn besides(&self, argument: u8, values: &[u32]) -> Self {
         let cases = values.iter().map(|value| (*value, Self::ALLOW));
         match self {
@@ -126,6 +127,7 @@ impl Rule {
     }
 
     /// Allowed but for these values of an argument, which are judged as here.
+    #[must_use]
     pub fn only_at(&self, argument: u8, values: &[u32]) -> Self {
         let cases = values
             .iter()

@@ -52,7 +52,7 @@ pub(super) fn judge(filters: &Filters, call: &Call) -> Verdict {
         let grave = |verdict| match verdict {
             Verdict::Allow => 0,
             Verdict::Kill => 2,
-            _ => 1,
+            Verdict::NotPermitted | Verdict::NotHere | Verdict::NoFamily | Verdict::NoProtocol => 1,
         };
         if this != Verdict::Allow && grave(this) >= grave(answer) {
             answer = this;
