@@ -13,6 +13,7 @@
 
 mod hello;
 mod packet;
+mod unix;
 
 use core::ptr;
 
@@ -33,6 +34,7 @@ use common::{
 pub(crate) use self::{
     hello::{Payload, Segment, copy},
     packet::{Header, Packet},
+    unix::UnixCall,
 };
 use crate::{maps, state::State};
 

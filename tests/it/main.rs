@@ -19,6 +19,8 @@ mod kill;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod local;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod names;

@@ -9,6 +9,7 @@ mod named;
 mod print;
 mod show;
 mod suggest;
+mod unix;
 
 use clap::Subcommand;
 use print::Answer;

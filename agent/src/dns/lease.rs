@@ -216,7 +216,7 @@ fn has_door(policy: &CompiledPolicy, address: Address) -> bool {
             matches!(rule.kind, RuleKind::AllowPrivate | RuleKind::Local)
                 && prefix.contains(address)
         }
-        Target::Domain(_) => false,
+        Target::Domain(_) | Target::Unix(_) => false,
     })
 }
 

@@ -6,6 +6,7 @@
 //! no process.
 
 pub mod attach;
+mod btf;
 pub mod cgroup;
 mod clean;
 pub mod clients;
@@ -23,9 +24,10 @@ mod plan;
 pub mod probe;
 pub mod ring;
 pub mod sync;
+mod trial;
+mod unix;
 
 use std::{
-    os::fd::AsFd,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -53,7 +55,7 @@ use self::{
 };
 use crate::{
     config::{Instance, KernelLog},
-    sys::{bpf, bpf_map::Write, netns},
+    sys::{bpf_map::Write, netns},
 };
 
 /// The resolver's port is below this (`IPPORT_RESERVED`, the kernel's own default bound).
@@ -69,6 +71,8 @@ pub struct Kernel {
 struct Inner {
     maps: Maps,
     programs: Vec<LoadedProgram>,
+    /// Whether the hooks on unix sockets are among them.
+    unix_hooks: bool,
     pins: PinFolder,
     /// Folder of the parent cgroup.
     parent: PathBuf,
@@ -117,11 +121,13 @@ impl Kernel {
         let Loaded {
             maps,
             programs,
+            unix_hooks,
             logger,
         } = load::load(&pins, log)?;
         let inner = Inner {
             maps,
             programs,
+            unix_hooks,
             pins,
             parent: parent.path().to_owned(),
             published: Mutex::default(),
@@ -252,12 +258,14 @@ impl Kernel {
         let maps = &self.inner.maps;
         let published = self.inner.published();
         let (mut exact, mut prefixes, mut names, mut live, mut limits) = (0, 0, 0, 0, 0);
+        let mut unix_doors = 0;
         for sizes in published.sizes() {
             exact += sizes.exact;
             prefixes += sizes.prefixes;
             names += sizes.names;
             live += sizes.live;
             limits += usize::from(sizes.limited);
+            unix_doors += sizes.unix_doors;
         }
         let policies = published.sizes().count();
         drop(published);
@@ -303,44 +311,9 @@ impl Kernel {
             fill("names", names, maps.names.table.capacity()),
             fill("live", live, maps.live.table.capacity()),
             fill("limits", limits, maps.limits.table.capacity()),
+            fill("unix_doors", unix_doors, maps.unix_doors.table.capacity()),
             fill("policies", policies, POLICIES_MAX - 1),
         ])
-    }
-
-    /// Runs the egress program on a frame (with Ethernet header) as if it left by a device. The
-    /// socket of a test run is in the root cgroup.
-    pub fn test_egress(
-        &self,
-        frame: &[u8],
-        ifindex: u32,
-        repeat: u32,
-    ) -> Result<bpf::TestRunResult, Error> {
-        let hook = "egress";
-        let program = self.inner.programs.iter().find(|p| p.hook.name == hook);
-        let program = program.ok_or(Error::Missing { name: hook })?;
-        bpf::test_run(program.fd.as_fd(), frame, ifindex, repeat).map_err(|source| Error::Attach {
-            hook,
-            action: "a test run",
-            source,
-        })
-    }
-
-    /// Runs a program that decides nothing on a frame, as [`Kernel::test_egress`] runs ours: the part
-    /// of its time that is the test run's own.
-    pub fn test_nothing(
-        frame: &[u8],
-        ifindex: u32,
-        repeat: u32,
-    ) -> Result<bpf::TestRunResult, Error> {
-        let failed = |action| {
-            move |source| Error::Attach {
-                hook: "nothing",
-                action,
-                source,
-            }
-        };
-        let program = bpf::load_passing().map_err(failed("loading"))?;
-        bpf::test_run(program.as_fd(), frame, ifindex, repeat).map_err(failed("a test run"))
     }
 
     /// Brings the table of this host's addresses up to date, once.

@@ -19,3 +19,4 @@ mod resolver;
 mod sockets;
 mod swaps;
 mod tls;
+mod unix;

@@ -31,7 +31,7 @@ use crate::{
     config::Instance,
     kernel::{Admitted, cgroup},
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, Plan, enforced, uids},
+    sandbox::{Enforced, Plan, enforced, sockets, uids},
     sys::seqpacket,
 };
 
@@ -150,6 +150,7 @@ impl Launcher {
         let session = receipt.session();
         proofs_fit(&admitted, session, &cgroup)?;
         let memory_counted = enforced::memory_counted(&cgroup_measures);
+        let unix_hooks = admitted.unix_hooks();
         let template = self.template(&policy).await?;
         let uid = self.uids.take()?;
         let (status, writer) =
@@ -170,16 +171,29 @@ impl Launcher {
         };
         // Theirs now: an end of file must mean that process 1 is gone.
         drop((writer, stdio, cgroup));
-        let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
+        let mut enforced =
+            Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
+        enforced.add_unix(&template.plan, unix_hooks);
         Running::started(session, uid, status, pidfd, enforced, template).await
     }
 
     async fn template(&self, policy: &CompiledPolicy) -> Result<Arc<Template>, LaunchError> {
-        let cell = Arc::clone(self.templates().entry(policy.digest).or_default());
+        let cell = self.cell(policy.digest);
         let template = cell
             .get_or_try_init(|| Template::new(&self.instance, &self.channel, policy))
             .await?;
         Ok(Arc::clone(template))
+    }
+
+    /// The place of a policy's template; an empty one where its root holds a socket of a server that
+    /// has started again since.
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<Arc<Template>>> {
+        let mut templates = self.templates();
+        let template = templates.get(&digest).and_then(|cell| cell.get());
+        if template.is_some_and(|template| !sockets::are_same(&template.plan.sockets)) {
+            templates.remove(&digest);
+        }
+        Arc::clone(templates.entry(digest).or_default())
     }
 
     fn templates(

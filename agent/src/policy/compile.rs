@@ -4,6 +4,7 @@
 
 mod domains;
 mod fence;
+mod local;
 mod rules;
 mod targets;
 mod worker;

@@ -13,6 +13,7 @@ pub mod program;
 pub mod rlimit;
 pub mod root;
 pub mod seccomp;
+pub mod sockets;
 pub mod syscalls;
 pub mod uids;
 

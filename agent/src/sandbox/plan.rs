@@ -18,6 +18,7 @@ use super::{
     landlock, procfs,
     rlimit::{self, Limit},
     seccomp::{self, Filter},
+    sockets::{self, Socket},
 };
 use crate::{
     config::Instance,
@@ -107,6 +108,8 @@ pub struct Plan {
     pub scaffold: PathBuf,
     /// Host paths, parents before children.
     pub binds: Vec<Bind>,
+    /// Unix sockets of the host that appear in the root.
+    pub sockets: Vec<Socket>,
     /// Links.
     pub links: Vec<Link>,
     /// Bytes of the workdir, and of `/tmp`.
@@ -134,12 +137,14 @@ impl Plan {
         let abi = sys::landlock::abi().map_err(PlanError::Landlock)?;
         let memfd_noexec = Path::new("/proc/sys/vm/memfd_noexec").exists();
         // What is only observed is not refused by another layer, which reports nothing.
-        let no_egress = policy.egress.rules.is_empty() && policy.mode == Mode::Enforce;
+        let no_egress = policy.egress.is_offline() && policy.mode == Mode::Enforce;
         let layer = landlock::Layer::new(abi, &binds, no_egress);
+        let sockets = sockets::find(instance, &policy.egress, abi)?;
         let filters = seccomp::compile(
             &policy.syscalls,
             seccomp::Host {
                 abstract_sockets_scoped: layer.scoped(),
+                named_unix_streams: !sockets.is_empty(),
                 memfd_noexec,
             },
         )?;
@@ -147,6 +152,7 @@ impl Plan {
             digest: policy.digest.to_string(),
             scaffold: instance.run_folder().join("root"),
             binds,
+            sockets,
             links,
             workdir_size: policy.filesystem.workdir_size,
             masks: procfs::masks(Path::new("/proc")),

@@ -19,6 +19,7 @@ use nix::{
 use super::{
     error::{At, Step, StepError},
     plan::{Access, Link, Plan, TMPDIR, WORKDIR},
+    sockets,
 };
 pub use session::session;
 
@@ -91,6 +92,7 @@ pub fn enter(plan: &Plan) -> Result<(), StepError> {
             ))
         })
         .collect::<Result<Vec<_>, StepError>>()?;
+    let sockets = sockets::mounts(&plan.sockets)?;
     let root = plan.scaffold.as_path();
     fs::create_dir_all(root).at(Step::Root, name(root))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -107,6 +109,11 @@ pub fn enter(plan: &Plan) -> Result<(), StepError> {
         let target = inside(root, &bind.path);
         make_mount_point(&target, bind.folder).at(Step::Root, name(&bind.path))?;
         attach(&tree, &target).at(Step::Root, name(&bind.path))?;
+    }
+    for (path, mount) in sockets {
+        let target = inside(root, path);
+        make_mount_point(&target, false).at(Step::Root, name(path))?;
+        attach(&mount, &target).at(Step::Root, name(path))?;
     }
     devices(root)?;
     generated(root)?;

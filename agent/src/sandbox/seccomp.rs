@@ -63,6 +63,8 @@ pub struct Filter(Vec<(u16, u8, u8, u32)>);
 pub struct Host {
     /// Landlock keeps abstract sockets inside.
     pub abstract_sockets_scoped: bool,
+    /// The policy names unix sockets of the host. Only where abstract ones are kept inside.
+    pub named_unix_streams: bool,
     /// Memory files of the worker's pid namespace can be made non-executable.
     pub memfd_noexec: bool,
 }
@@ -99,7 +101,8 @@ impl Filter {
 
 /// Compiles the stack for a policy.
 pub fn compile(policy: &Syscalls, host: Host) -> Result<Vec<Filter>, PlanError> {
-    let unix_streams = policy.profile == Profile::Interpreter && host.abstract_sockets_scoped;
+    let wanted = host.named_unix_streams || policy.profile == Profile::Interpreter;
+    let unix_streams = wanted && host.abstract_sockets_scoped;
     Ok(vec![
         families(unix_streams)?,
         protocols()?,

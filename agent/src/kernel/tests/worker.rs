@@ -4,6 +4,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
@@ -175,6 +179,13 @@ impl Kept {
                 self.listener = Some(listener);
                 return Ok(local.to_string());
             }
+            "unix" => drop(UnixStream::connect(rest)?),
+            "unix-abstract" => {
+                let name = std::os::unix::net::SocketAddr::from_abstract_name(rest)?;
+                drop(UnixStream::connect_addr(&name)?);
+            }
+            "unix-datagram" => drop(UnixDatagram::unbound()?.send_to(b"ping", rest)?),
+            "unix-datagram-connect" => UnixDatagram::unbound()?.connect(rest)?,
             "raw" => icmp(SockType::Raw)?,
             "ping" => icmp(SockType::Datagram)?,
             other => panic!("no such verb: {other}"),

@@ -14,6 +14,7 @@ const I386: u32 = 0x4000_0003;
 
 const HOST: Host = Host {
     abstract_sockets_scoped: true,
+    named_unix_streams: false,
     memfd_noexec: true,
 };
 
@@ -282,6 +283,33 @@ fn without_the_sysctl_there_are_no_memory_files() {
     let stack = compile(&policy(Profile::Default), host).expect("the tables");
     let call = Call::new(libc::SYS_memfd_create, &[]);
     assert_eq!(judge(&stack, &call), Answer::Errno(libc::ENOSYS));
+}
+
+#[test]
+fn a_door_brings_unix_streams_and_nothing_else() {
+    const UNIX: u64 = libc::AF_UNIX as u64;
+    const STREAM: u64 = libc::SOCK_STREAM as u64;
+    const DATAGRAM: u64 = libc::SOCK_DGRAM as u64;
+    let door = Host {
+        named_unix_streams: true,
+        ..HOST
+    };
+    for profile in [Profile::Strict, Profile::Default, Profile::Interpreter] {
+        let stack = compile(&policy(profile), door).expect("the tables");
+        let socket = |kind| Call::new(libc::SYS_socket, &[UNIX, kind, 0]);
+        assert_eq!(judge(&stack, &socket(STREAM)), Answer::Pass);
+        let refused = Answer::Errno(libc::EPROTONOSUPPORT);
+        assert_eq!(judge(&stack, &socket(DATAGRAM)), refused);
+        assert_eq!(judge(&stack, &Call::new(libc::SYS_connect, &[3])), Answer::Pass);
+        // Where abstract sockets are not held back there is none, whatever is asked.
+        let open = Host {
+            abstract_sockets_scoped: false,
+            ..door
+        };
+        let stack = compile(&policy(profile), open).expect("the tables");
+        let refused = Answer::Errno(libc::EAFNOSUPPORT);
+        assert_eq!(judge(&stack, &socket(STREAM)), refused);
+    }
 }
 
 #[test]
