@@ -139,7 +139,7 @@ impl Plan {
         // What is only observed is not refused by another layer, which reports nothing.
         let no_egress = policy.egress.is_offline() && policy.mode == Mode::Enforce;
         let layer = landlock::Layer::new(abi, &binds, no_egress);
-        let sockets = sockets::find(instance, &policy.egress, abi)?;
+        let sockets = sockets::find(instance, &policy.egress, &binds, abi)?;
         let filters = seccomp::compile(
             &policy.syscalls,
             seccomp::Host {

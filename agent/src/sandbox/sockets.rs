@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::{At, PlanError, Step, StepError},
     landlock::ABI_SCOPES,
+    plan::{Access, Bind},
 };
 use crate::{
     config::Instance,
@@ -64,6 +65,12 @@ pub enum SocketError {
          `unix_socket_permissions = 0777`; systemd: `SocketMode=0666`), and authenticate clients there"
     )]
     Mode(u32),
+    /// Its name could be given to another socket.
+    #[error(
+        "the worker may write on the way to it: `{}` is listed under `filesystem.write`\n\
+         hint: let the server listen elsewhere", .0.display()
+    )]
+    Writable(PathBuf),
     /// It is the agent's own.
     #[error("it is the agent's own: no worker speaks to the agent")]
     Own,
@@ -79,16 +86,17 @@ pub enum SocketError {
     },
 }
 
-/// Finds the sockets that a policy names. `abi` is landlock's.
+/// Finds the sockets that a policy names, in a root of these binds. `abi` is landlock's.
 pub(super) fn find(
     instance: &Instance,
     egress: &Egress,
+    binds: &[Bind],
     abi: i32,
 ) -> Result<Vec<Socket>, PlanError> {
     let paths = egress.unix_doors().map(|(path, _)| path);
     paths
         .map(|path| {
-            found(instance, path, abi).map_err(|error| PlanError::Socket {
+            found(instance, path, binds, abi).map_err(|error| PlanError::Socket {
                 path: path.to_owned(),
                 error,
             })
@@ -96,7 +104,12 @@ pub(super) fn find(
         .collect()
 }
 
-fn found(instance: &Instance, path: &Path, abi: i32) -> Result<Socket, SocketError> {
+fn found(
+    instance: &Instance,
+    path: &Path,
+    binds: &[Bind],
+    abi: i32,
+) -> Result<Socket, SocketError> {
     if abi < ABI_SCOPES {
         return Err(SocketError::NoScopes { abi });
     }
@@ -107,6 +120,11 @@ fn found(instance: &Instance, path: &Path, abi: i32) -> Result<Socket, SocketErr
     let real = fs::canonicalize(path).map_err(SocketError::Missing)?;
     if real != path {
         return Err(SocketError::Link(real));
+    }
+    // A folder on the way could be renamed, mount point below or not, and another made in its place.
+    let writable = |bind: &&Bind| bind.access == Access::Write && path.starts_with(&bind.path);
+    if let Some(bind) = binds.iter().find(writable) {
+        return Err(SocketError::Writable(bind.path.clone()));
     }
     let metadata = open(path).and_then(|file| file.metadata());
     let metadata = metadata.map_err(SocketError::Missing)?;

@@ -20,7 +20,10 @@ fn a_door_is_a_rule_without_address_and_port() {
     assert_eq!(rule.text, "unix /run/postgresql/.s.PGSQL.5432");
     assert!(policy.egress.table.is_empty() && policy.egress.is_offline());
     let doors: Vec<_> = policy.egress.unix_doors().collect();
-    assert_eq!(doors, [(Path::new("/run/postgresql/.s.PGSQL.5432"), rule.id)]);
+    assert_eq!(
+        doors,
+        [(Path::new("/run/postgresql/.s.PGSQL.5432"), rule.id)]
+    );
     let other = with("unix = \"/run/postgresql/.s.PGSQL.5433\"").unwrap();
     assert_ne!(other.digest, policy.digest);
 }
@@ -41,7 +44,10 @@ fn what_is_no_door_is_an_error() {
         ("loopback = \"own\"", "unsupported"),
     ] {
         let error = with(local).expect_err(local);
-        assert!(error.contains(&format!("error[{code}]")), "{local}: {error}");
+        assert!(
+            error.contains(&format!("error[{code}]")),
+            "{local}: {error}"
+        );
     }
     let longest = format!("unix = \"/run/{}\"", "a".repeat(102));
     assert!(with(&longest).is_ok());

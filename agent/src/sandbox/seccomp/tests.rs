@@ -300,7 +300,10 @@ fn a_door_brings_unix_streams_and_nothing_else() {
         assert_eq!(judge(&stack, &socket(STREAM)), Answer::Pass);
         let refused = Answer::Errno(libc::EPROTONOSUPPORT);
         assert_eq!(judge(&stack, &socket(DATAGRAM)), refused);
-        assert_eq!(judge(&stack, &Call::new(libc::SYS_connect, &[3])), Answer::Pass);
+        assert_eq!(
+            judge(&stack, &Call::new(libc::SYS_connect, &[3])),
+            Answer::Pass
+        );
         // Where abstract sockets are not held back there is none, whatever is asked.
         let open = Host {
             abstract_sockets_scoped: false,
