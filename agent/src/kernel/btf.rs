@@ -149,7 +149,8 @@ mod tests {
         let types: Vec<u8> = types.into_iter().flat_map(u32::to_ne_bytes).collect();
         let mut bytes = MAGIC.to_ne_bytes().to_vec();
         bytes.extend([1, 0]);
-        let (length, strings_length) = (types.len() as u32, strings.len() as u32);
+        let [length, strings_length] =
+            [types.len(), strings.len()].map(|bytes| u32::try_from(bytes).expect("few"));
         for word in [24, 0, length, length, strings_length] {
             bytes.extend(word.to_ne_bytes());
         }

@@ -131,11 +131,11 @@ fn instructions(
             instruction.imm = function.cast_signed();
         }
     }
-    Ok(instructions.iter().map(bytes).collect())
+    Ok(instructions.into_iter().map(bytes).collect())
 }
 
 /// As the kernel reads it (RFC 9669, 3): code, registers, offset, number.
-fn bytes(instruction: &bpf_insn) -> [u8; 8] {
+fn bytes(instruction: bpf_insn) -> [u8; 8] {
     let registers = instruction.dst_reg() | instruction.src_reg() << 4;
     let [o0, o1] = instruction.off.to_le_bytes();
     let [i0, i1, i2, i3] = instruction.imm.to_le_bytes();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     io::{Read as _, Write as _},
     os::{
@@ -124,9 +125,11 @@ impl Scene {
              HIDDEN = '\\0{name}'\nHERE = sys.argv[1] if len(sys.argv) > 1 else '/workdir'\n"
         );
         for (name, act, ..) in rows {
-            program.push_str(&format!(
-                "print('{name}', attempt(lambda: {act}), sep='\\t', flush=True)\n"
-            ));
+            writeln!(
+                program,
+                "print('{name}', attempt(lambda: {act}), sep='\\t', flush=True)"
+            )
+            .expect("text");
         }
         program
     }
