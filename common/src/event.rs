@@ -25,6 +25,8 @@ pub enum Hook {
     Ingress = 6,
     /// The agent's resolver.
     Resolver = 7,
+    /// `cgroup/connect_unix` and `sendmsg_unix`
+    Unix = 8,
 }
 
 impl Hook {
@@ -39,6 +41,7 @@ impl Hook {
             5 => Some(Self::Egress),
             6 => Some(Self::Ingress),
             7 => Some(Self::Resolver),
+            8 => Some(Self::Unix),
             _ => None,
         }
     }
@@ -54,6 +57,7 @@ impl Hook {
             Self::Egress => "egress",
             Self::Ingress => "ingress",
             Self::Resolver => "resolver",
+            Self::Unix => "unix",
         }
     }
 }
@@ -88,7 +92,7 @@ pub struct Event {
     pub port: u16,
     /// The worker's own port where known. Host order.
     pub local_port: u16,
-    /// Address family (`AF_INET` 2, `AF_INET6` 10).
+    /// Address family (`AF_UNIX` 1, `AF_INET` 2, `AF_INET6` 10).
     pub family: u16,
     /// [`crate::verdict::Outcome`]
     pub outcome: u8,

@@ -31,6 +31,7 @@ pub struct PolicyWord(pub u64);
 impl PolicyWord {
     const OBSERVE: u64 = 1 << 32;
     const LIMITED: u64 = 1 << 33;
+    const UNIX_NAMES: u64 = 1 << 34;
 
     /// The word for a generation; `limited` says that `[egress.limits]` are set.
     #[must_use]
@@ -40,6 +41,12 @@ impl PolicyWord {
             Mode::Observe => Self::OBSERVE,
         };
         Self(generation.0 as u64 | mode | if limited { Self::LIMITED } else { 0 })
+    }
+
+    /// The same, where `own` says that the profile has unix sockets by name within the session.
+    #[must_use]
+    pub const fn with_unix_names(self, own: bool) -> Self {
+        Self(self.0 | if own { Self::UNIX_NAMES } else { 0 })
     }
 
     /// The generation, or `None` where the policy is not in force.
@@ -69,6 +76,13 @@ impl PolicyWord {
     #[must_use]
     pub const fn limited(self) -> bool {
         self.0 & Self::LIMITED != 0
+    }
+
+    /// Whether paths of unix sockets that no rule names are left to the worker's root.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unix_names(self) -> bool {
+        self.0 & Self::UNIX_NAMES != 0
     }
 }
 

@@ -24,4 +24,5 @@ pub mod name;
 pub mod pod;
 pub mod rule;
 pub mod special;
+pub mod unix;
 pub mod verdict;

@@ -31,6 +31,10 @@ pub const GRANTS_MAX: u32 = 262_144;
 pub const GRANTS_PER_SESSION_MAX: u32 = 8_192;
 /// Names and wildcards of domain rules of all policies, in both generations of a push.
 pub const NAMES_MAX: u32 = 262_144;
+/// Unix sockets that rules name, of all policies, in both generations of a push.
+pub const UNIX_DOORS_MAX: u32 = 16_384;
+/// Unix sockets that the rules of one policy may name.
+pub const UNIX_DOORS_PER_POLICY_MAX: usize = 64;
 /// Sockets on their way to the resolver, of all sessions.
 pub const CLIENTS_MAX: u32 = 262_144;
 /// Sockets of one session that may turn to the resolver in one second.

@@ -1,6 +1,6 @@
 //! Types whose bytes may be copied across the kernel boundary.
 
-use crate::{event, flow, id, layout, name, rule};
+use crate::{event, flow, id, layout, name, rule, unix};
 
 /// A type without padding, references or invalid bit patterns.
 ///
@@ -42,6 +42,7 @@ pod!(
     u64,
     flow::Address,
     id::SessionId,
+    id::RuleId,
     event::Event,
     event::DestroyOrder,
     layout::Worker,
@@ -64,4 +65,5 @@ pod!(
     rule::RuleSet,
     rule::Grant,
     rule::GrantSet,
+    unix::UnixKey,
 );

@@ -194,6 +194,8 @@ reasons! {
     TlsMalformed = 26, "tls_malformed", "the connection does not begin with one well-formed TLS client hello";
     /// The `ClientHello` never became whole.
     TlsIncomplete = 27, "tls_incomplete", "the TLS client hello never came in one piece";
+    /// A unix socket that no rule names.
+    UnixSocket = 28, "unix_socket", "no rule of the policy names this unix socket";
 }
 
 const _: () = {

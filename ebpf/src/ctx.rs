@@ -14,6 +14,7 @@
 mod direct;
 mod hello;
 mod packet;
+mod unix;
 
 use core::ptr;
 
@@ -34,6 +35,7 @@ use common::{
 pub(crate) use self::{
     hello::{Payload, Segment, copy},
     packet::{Header, Packet},
+    unix::UnixCall,
 };
 use crate::{maps, state::State};
 

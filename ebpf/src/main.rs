@@ -20,7 +20,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockContext},
 };
 
-use crate::ctx::{Call, Creation, Family, Packet};
+use crate::ctx::{Call, Creation, Family, Packet, UnixCall};
 
 #[rustfmt::skip]
 mod table {
@@ -29,8 +29,8 @@ mod table {
         reason = "the macros hand the context over by value"
     )]
     use super::{
-        Call, Creation, Family, Packet, SkBuffContext, SockAddrContext, SockContext, cgroup_skb,
-        cgroup_sock, cgroup_sock_addr, hook,
+        Call, Creation, Family, Packet, SkBuffContext, SockAddrContext, SockContext, UnixCall,
+        cgroup_skb, cgroup_sock, cgroup_sock_addr, hook,
     };
 
     #[cgroup_sock(sock_create)] fn sock_create(c: SockContext) -> i32 { hook::sock_create::run(&Creation::new(&c)) }
@@ -46,6 +46,11 @@ mod table {
     #[cgroup_sock_addr(getpeername6)] fn getpeername6(c: SockAddrContext) -> i32 { hook::original::run(&Call::new(&c, Family::V6)) }
     #[cgroup_skb(egress)] fn egress(c: SkBuffContext) -> i32 { hook::egress::run(&Packet::new(&c)) }
     #[cgroup_skb(ingress)] fn ingress(c: SkBuffContext) -> i32 { hook::ingress::run(&Packet::new(&c)) }
+
+    // aya knows no hooks of unix sockets: the section says what kind of program it is, and
+    // `agent::kernel::unix` loads it for the hook of its name.
+    #[cgroup_sock_addr(connect4)] fn connect_unix(c: SockAddrContext) -> i32 { hook::unix::connect(&UnixCall::new(&c)) }
+    #[cgroup_sock_addr(sendmsg4)] fn sendmsg_unix(c: SockAddrContext) -> i32 { hook::unix::sendmsg(&UnixCall::new(&c)) }
 }
 
 #[panic_handler]

@@ -3,6 +3,7 @@
 //! Nothing here decides. No map is an LRU map: an entry that decides never goes of itself; a full
 //! map means that a flow is refused.
 
+mod doors;
 mod names;
 
 use core::{
@@ -35,7 +36,7 @@ use common::{
     rule::{GrantSet, Match, RuleSet, TLS},
 };
 
-pub(crate) use self::names::Name;
+pub(crate) use self::{doors::unix_door, names::Name};
 use crate::{atomic::Counter, ctx};
 
 /// Cgroup id to worker. Twice the sessions: a closing one keeps its entry.

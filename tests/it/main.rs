@@ -20,6 +20,7 @@ mod hooks;
 mod kill;
 #[cfg(test)]
 mod limits;
+mod local;
 #[cfg(test)]
 mod local_ways;
 mod many;

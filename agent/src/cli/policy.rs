@@ -11,6 +11,7 @@ mod pinned;
 mod print;
 mod show;
 mod suggest;
+mod unix;
 
 use clap::Subcommand;
 use print::Answer;

@@ -88,6 +88,9 @@ fn without_destination(reason: Reason) -> &'static str {
         Reason::SourceRouted => {
             "no line of a policy opens it: packets carry no options of their own making"
         }
+        Reason::UnixSocket => {
+            "`[[local.allow]]` with `unix` names one socket of this host; abstract ones and all others stay shut"
+        }
         Reason::TableFull => "the operator has to look: a table of the kernel side is full",
         Reason::UnknownWorker => "the agent has to look: the socket belongs to no session",
         Reason::LimitConnections => "raise `connections` in `[egress.limits]`",

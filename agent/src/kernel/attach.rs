@@ -51,7 +51,8 @@ pub(in crate::kernel) const HOOKS: &[Hook] = &[
     hook("getpeername6", 30),
 ];
 
-const fn hook(name: &'static str, attach_type: u32) -> Hook {
+/// A hook of this name.
+pub(in crate::kernel) const fn hook(name: &'static str, attach_type: u32) -> Hook {
     Hook { name, attach_type }
 }
 
@@ -69,6 +70,7 @@ pub struct Admitted {
     session: SessionId,
     cgroup: CgroupId,
     policy: PolicyId,
+    unix_hooks: bool,
 }
 
 impl Admitted {
@@ -88,6 +90,12 @@ impl Admitted {
     #[must_use]
     pub fn policy(&self) -> PolicyId {
         self.policy
+    }
+
+    /// Whether the kernel judges the names of unix sockets too.
+    #[must_use]
+    pub fn unix_hooks(&self) -> bool {
+        self.unix_hooks
     }
 }
 
@@ -174,6 +182,7 @@ impl Attached {
             session,
             cgroup,
             policy,
+            unix_hooks: self.inner.unix_hooks,
         })
     }
 

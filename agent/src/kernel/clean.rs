@@ -108,7 +108,9 @@ pub(in crate::kernel) fn purge(inner: &Inner) -> Result<(), Error> {
     };
     let (exact, live, limits) = (maps.exact.keys()?, maps.live.keys()?, maps.limits.keys()?);
     let (prefixes, names) = (maps.prefixes.keys()?, maps.names.keys()?);
-    let tables_are_empty = exact.is_empty() && prefixes.is_empty() && names.is_empty();
+    let unix_doors = maps.unix_doors.keys()?;
+    let tables_are_empty =
+        exact.is_empty() && prefixes.is_empty() && names.is_empty() && unix_doors.is_empty();
     if tables_are_empty && live.is_empty() && limits.is_empty() {
         return Ok(());
     }
@@ -135,6 +137,9 @@ pub(in crate::kernel) fn purge(inner: &Inner) -> Result<(), Error> {
     }
     for key in limits.iter().filter(|k| dead(k.policy, k.generation)) {
         maps.limits.remove(key)?;
+    }
+    for key in unix_doors.iter().filter(|k| dead(k.policy, k.generation)) {
+        maps.unix_doors.remove(key)?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::{
     maps::{Maps, PINNED},
     object::OBJECT,
     pin::PinFolder,
+    unix::{self, UNIX_HOOKS},
 };
 use crate::config::KernelLog;
 
@@ -27,6 +28,8 @@ pub(in crate::kernel) struct LoadedProgram {
 pub(in crate::kernel) struct Loaded {
     pub(in crate::kernel) maps: Maps,
     pub(in crate::kernel) programs: Vec<LoadedProgram>,
+    /// Whether the hooks on unix sockets are among them.
+    pub(in crate::kernel) unix_hooks: bool,
     /// `None` while the programs' own log is off.
     pub(in crate::kernel) logger: Option<lines::Logger>,
 }
@@ -43,13 +46,20 @@ pub(in crate::kernel) fn load(pins: &PinFolder, log: KernelLog) -> Result<Loaded
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| refused_object(&error))?;
-    let programs = HOOKS
+    let mut programs = HOOKS
         .iter()
         .map(|hook| load_program(&mut ebpf, hook))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    let unix = unix::load(&ebpf)?;
+    if let Err(lack) = &unix {
+        tracing::info!(lack, "no hooks on unix sockets");
+    }
+    let unix_hooks = unix.is_ok();
+    programs.extend(unix.into_iter().flatten());
     Ok(Loaded {
         maps: Maps::take(&mut ebpf)?,
         programs,
+        unix_hooks,
         logger: match log {
             KernelLog::Off => None,
             KernelLog::Warn | KernelLog::Info | KernelLog::Debug => Some(lines::take(&mut ebpf)?),
@@ -58,11 +68,17 @@ pub(in crate::kernel) fn load(pins: &PinFolder, log: KernelLog) -> Result<Loaded
 }
 
 /// What the verifier said to a hook.
-type Outcome = Result<(), String>;
+#[derive(Debug)]
+pub(in crate::kernel) struct Tried {
+    pub(in crate::kernel) hook: &'static str,
+    /// Whether the fence stands without it.
+    pub(in crate::kernel) optional: bool,
+    pub(in crate::kernel) outcome: Result<(), String>,
+}
 
 /// Loads each program without pins and without attaching it, and lets go of it: what the verifier
 /// says to each hook.
-pub(in crate::kernel) fn try_each(log: KernelLog) -> Result<Vec<(&'static str, Outcome)>, Error> {
+pub(in crate::kernel) fn try_each(log: KernelLog) -> Result<Vec<Tried>, Error> {
     let mut loader = EbpfLoader::new();
     lines::prepare(&mut loader, log);
     let mut ebpf = loader
@@ -72,10 +88,24 @@ pub(in crate::kernel) fn try_each(log: KernelLog) -> Result<Vec<(&'static str, O
         Ok(_program) => Ok(()),
         Err(error) => Err(error.to_string()),
     };
-    Ok(HOOKS
+    let mut tried: Vec<Tried> = HOOKS
         .iter()
-        .map(|hook| (hook.name, outcome(hook)))
-        .collect())
+        .map(|hook| Tried {
+            hook: hook.name,
+            optional: false,
+            outcome: outcome(hook),
+        })
+        .collect();
+    let unix = match unix::load(&ebpf) {
+        Ok(available) => available.map(drop),
+        Err(error) => Err(error.to_string()),
+    };
+    tried.extend(UNIX_HOOKS.iter().map(|hook| Tried {
+        hook: hook.name,
+        optional: true,
+        outcome: unix.clone(),
+    }));
+    Ok(tried)
 }
 
 fn refused_object(error: &aya::EbpfError) -> Error {

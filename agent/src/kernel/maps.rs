@@ -9,7 +9,7 @@ use std::{
 use aya::{Ebpf, maps::MapData};
 use common::{
     flow::Address,
-    id::SessionId,
+    id::{RuleId, SessionId},
     layout::{
         Client, ClientKey, CounterKey, ExactKey, GrantKey, Limits, LimitsKey, LiveKey, PrefixKey,
         SocketState, Usage, Worker,
@@ -18,6 +18,7 @@ use common::{
     name::NameKey,
     pod::Pod,
     rule::{GrantSet, RuleSet},
+    unix::UnixKey,
 };
 
 use super::error::Error;
@@ -35,6 +36,7 @@ pub(in crate::kernel) const PINNED: &[&str] = &[
     "NAMES",
     "LIVE",
     "LIMITS",
+    "UNIX_DOORS",
     "GRANTS",
     "CLIENTS",
     "USAGE",
@@ -107,6 +109,7 @@ pub(in crate::kernel) struct Maps {
     pub(in crate::kernel) names: Named<Table<NameKey, RuleSet>>,
     pub(in crate::kernel) live: Named<Table<LiveKey, u32>>,
     pub(in crate::kernel) limits: Named<Table<LimitsKey, Limits>>,
+    pub(in crate::kernel) unix_doors: Named<Table<UnixKey, RuleId>>,
     pub(in crate::kernel) grants: Named<Table<GrantKey, GrantSet>>,
     pub(in crate::kernel) clients: Named<Table<ClientKey, Client>>,
     pub(in crate::kernel) usage: Named<Table<SessionId, Usage>>,
@@ -135,6 +138,7 @@ impl Maps {
             names: Named::open(ebpf, "NAMES")?,
             live: Named::open(ebpf, "LIVE")?,
             limits: Named::open(ebpf, "LIMITS")?,
+            unix_doors: Named::open(ebpf, "UNIX_DOORS")?,
             grants: Named::open(ebpf, "GRANTS")?,
             clients: Named::open(ebpf, "CLIENTS")?,
             usage: Named::open(ebpf, "USAGE")?,
@@ -189,7 +193,7 @@ fn descriptor(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, Error> {
         .map_err(|source| Error::Map { name, source })
 }
 
-fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
+pub(in crate::kernel) fn map_fd(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
     use aya::maps::Map;
     #[expect(
         clippy::wildcard_enum_match_arm,

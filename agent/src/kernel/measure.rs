@@ -39,7 +39,7 @@ impl Kernel {
                 source,
             }
         };
-        let program = bpf::load_passing().map_err(failed("loading"))?;
+        let program = bpf::load_passing().map_err(|refused| failed("loading")(refused.into()))?;
         bpf::test_run(program.as_fd(), frame, ifindex, repeat).map_err(failed("a test run"))
     }
 

@@ -6,6 +6,7 @@
 //! no process.
 
 pub mod attach;
+mod btf;
 pub mod cgroup;
 mod clean;
 pub mod clients;
@@ -24,6 +25,7 @@ mod plan;
 pub mod probe;
 pub mod ring;
 pub mod sync;
+mod unix;
 
 use std::{
     path::PathBuf,
@@ -69,6 +71,8 @@ pub struct Kernel {
 struct Inner {
     maps: Maps,
     programs: Vec<LoadedProgram>,
+    /// Whether the hooks on unix sockets are among them.
+    unix_hooks: bool,
     pins: PinFolder,
     /// Folder of the parent cgroup.
     parent: PathBuf,
@@ -117,11 +121,13 @@ impl Kernel {
         let Loaded {
             maps,
             programs,
+            unix_hooks,
             logger,
         } = load::load(&pins, log)?;
         let inner = Inner {
             maps,
             programs,
+            unix_hooks,
             pins,
             parent: parent.path().to_owned(),
             published: Mutex::default(),
@@ -252,12 +258,14 @@ impl Kernel {
         let maps = &self.inner.maps;
         let published = self.inner.published();
         let (mut exact, mut prefixes, mut names, mut live, mut limits) = (0, 0, 0, 0, 0);
+        let mut unix_doors = 0;
         for sizes in published.sizes() {
             exact += sizes.exact;
             prefixes += sizes.prefixes;
             names += sizes.names;
             live += sizes.live;
             limits += usize::from(sizes.limited);
+            unix_doors += sizes.unix_doors;
         }
         let policies = published.sizes().count();
         drop(published);
@@ -303,6 +311,7 @@ impl Kernel {
             fill("names", names, maps.names.table.capacity()),
             fill("live", live, maps.live.table.capacity()),
             fill("limits", limits, maps.limits.table.capacity()),
+            fill("unix_doors", unix_doors, maps.unix_doors.table.capacity()),
             fill("policies", policies, POLICIES_MAX - 1),
         ])
     }

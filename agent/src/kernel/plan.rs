@@ -1,13 +1,14 @@
 //! What one generation of one policy has in the maps: every key, made once, for writing and for
 //! removing.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use common::{
     id::{Generation, PolicyId, RuleId},
     layout::{ExactKey, Limits, LimitsKey, LiveKey, PrefixData, PrefixKey},
     name::NameKey,
     rule::RuleSet,
+    unix::UnixKey,
 };
 
 use super::{error::Error, maps::Maps};
@@ -27,6 +28,7 @@ pub(in crate::kernel) struct Sizes {
     pub(in crate::kernel) names: usize,
     pub(in crate::kernel) live: usize,
     pub(in crate::kernel) limited: bool,
+    pub(in crate::kernel) unix_doors: usize,
 }
 
 /// All keys that one generation of one policy has in the kernel.
@@ -39,6 +41,7 @@ pub(in crate::kernel) struct MapPlan<'a> {
     names: &'a [NameEntry],
     live: BTreeSet<RuleId>,
     limits: Option<Limits>,
+    unix_doors: Vec<(&'a Path, RuleId)>,
 }
 
 impl<'a> MapPlan<'a> {
@@ -67,6 +70,7 @@ impl<'a> MapPlan<'a> {
             names: egress.names.entries(),
             live: live.collect(),
             limits: is_limited(egress).then_some(limits),
+            unix_doors: egress.unix_doors().collect(),
         }
     }
 
@@ -88,6 +92,9 @@ impl<'a> MapPlan<'a> {
         if let Some(limits) = &self.limits {
             maps.limits.write(&self.limits_key(), limits, Write::New)?;
         }
+        for (key, rule) in self.unix_doors() {
+            maps.unix_doors.write(&key, &rule, Write::New)?;
+        }
         Ok(())
     }
 
@@ -105,6 +112,9 @@ impl<'a> MapPlan<'a> {
             maps.live.remove(&self.live_key(*rule))?;
         }
         maps.limits.remove(&self.limits_key())?;
+        for (key, _) in self.unix_doors() {
+            maps.unix_doors.remove(&key)?;
+        }
         Ok(())
     }
 
@@ -115,6 +125,7 @@ impl<'a> MapPlan<'a> {
             names: self.names.len(),
             live: self.live.len(),
             limited: self.limits.is_some(),
+            unix_doors: self.unix_doors.len(),
         }
     }
 
@@ -139,6 +150,15 @@ impl<'a> MapPlan<'a> {
         self.names.iter().filter_map(|entry| {
             let key = entry.key(self.policy, self.generation)?;
             Some((key, entry))
+        })
+    }
+
+    /// Unix sockets with their keys. The compiler has seen that each path fits.
+    fn unix_doors(&self) -> impl Iterator<Item = (UnixKey, RuleId)> {
+        self.unix_doors.iter().filter_map(|(path, rule)| {
+            let path = path.as_os_str().as_encoded_bytes();
+            let key = UnixKey::new(self.policy, self.generation, path)?;
+            Some((key, *rule))
         })
     }
 

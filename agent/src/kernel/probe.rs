@@ -190,12 +190,19 @@ fn btf() -> Feature {
 fn hooks() -> Vec<Feature> {
     const FIX: &str = "a kernel with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF, 6.1 or newer; under \
                        lockdown or in a container, the right to load programs";
+    const OPTIONAL_FIX: &str = "install Linux 6.7 or newer; without it the worker's root, seccomp and \
+                                landlock alone bound unix sockets";
     match load::try_each(KernelLog::Off) {
         Ok(outcomes) => outcomes
             .into_iter()
-            .map(|(hook, outcome)| {
-                let found = outcome.map(|()| "the verifier accepts it".to_owned());
-                required(&format!("hook {hook}"), found, FIX)
+            .map(|tried| {
+                let found = tried.outcome.map(|()| "the verifier accepts it".to_owned());
+                let name = format!("hook {}", tried.hook);
+                if tried.optional {
+                    wanted(&name, found, OPTIONAL_FIX)
+                } else {
+                    required(&name, found, FIX)
+                }
             })
             .collect(),
         Err(error) => vec![required("maps", Err(error.to_string()), FIX)],

@@ -21,7 +21,10 @@ use super::{
     maps::Maps,
     plan::{MapPlan, Sizes},
 };
-use crate::{policy::compiled::CompiledPolicy, sys::bpf_map::Write};
+use crate::{
+    policy::compiled::{CompiledPolicy, Target},
+    sys::bpf_map::Write,
+};
 
 /// Old generations that may be on their way out at once.
 const CLEANING_MAX: usize = 32;
@@ -123,7 +126,8 @@ pub(in crate::kernel) fn sync(
     let begin = Instant::now();
     for plan in &plans {
         if let Some(policy) = wanted.get(&plan.policy) {
-            let word = PolicyWord::new(plan.generation, policy.mode, plan.sizes().limited);
+            let word = PolicyWord::new(plan.generation, policy.mode, plan.sizes().limited)
+                .with_unix_names(policy.syscalls.profile.has_unix_names());
             store(inner, plan.policy, word);
         }
     }
@@ -208,14 +212,17 @@ fn same_rules(old: &CompiledPolicy, new: &CompiledPolicy) -> bool {
         && old.egress.limits == new.egress.limits
         && old.egress.table == new.egress.table
         && old.egress.names.entries() == new.egress.names.entries()
-        && domain_rules(old).eq(domain_rules(new))
+        && old.syscalls.profile.has_unix_names() == new.syscalls.profile.has_unix_names()
+        && rules_by_name(old).eq(rules_by_name(new))
 }
 
-/// The domain rules, which stand in no table of addresses: a grant is worth something while its rule
-/// is part of a generation.
-fn domain_rules(policy: &CompiledPolicy) -> impl Iterator<Item = RuleId> + '_ {
+/// The rules that stand in no table of addresses: those of domains (a grant is worth something while
+/// its rule is part of a generation) and of unix sockets.
+fn rules_by_name(policy: &CompiledPolicy) -> impl Iterator<Item = RuleId> + '_ {
     let rules = policy.egress.rules.iter();
-    rules.filter(|rule| rule.domain().is_some()).map(|r| r.id)
+    rules
+        .filter(|rule| !matches!(rule.target, Target::Prefix(_)))
+        .map(|rule| rule.id)
 }
 
 /// Waits for generations that are still being removed where a new one might not fit beside them.

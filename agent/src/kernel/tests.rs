@@ -21,4 +21,5 @@ mod sockets;
 mod swaps;
 mod takeover;
 mod tls;
+mod unix;
 mod verifier;

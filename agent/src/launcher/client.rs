@@ -30,7 +30,7 @@ use crate::{
     config::Instance,
     kernel::{Admitted, cgroup},
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, Plan, enforced, output::Left, uids},
+    sandbox::{Enforced, Plan, enforced, output::Left, sockets, uids},
     sys::seqpacket,
 };
 
@@ -149,6 +149,7 @@ impl Launcher {
         let session = receipt.session();
         proofs_fit(&admitted, session, &cgroup)?;
         let memory_counted = enforced::memory_counted(&cgroup_measures);
+        let unix_hooks = admitted.unix_hooks();
         let template = self.template(&policy).await?;
         let uid = self.uids.take()?;
         let (status, writer) =
@@ -169,16 +170,29 @@ impl Launcher {
         };
         // Theirs now: an end of file must mean that process 1 is gone.
         drop((writer, stdio, cgroup));
-        let enforced = Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
+        let mut enforced =
+            Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
+        enforced.add_unix(&template.plan, unix_hooks);
         Running::started(session, uid, status, (pidfd, left), enforced, template)
     }
 
     async fn template(&self, policy: &CompiledPolicy) -> Result<Arc<Template>, LaunchError> {
-        let cell = Arc::clone(self.templates().entry(policy.digest).or_default());
+        let cell = self.cell(policy.digest);
         let template = cell
             .get_or_try_init(|| Template::new(&self.instance, &self.channel, policy))
             .await?;
         Ok(Arc::clone(template))
+    }
+
+    /// The place of a policy's template; an empty one where its root holds a socket of a server that
+    /// has started again since.
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<Arc<Template>>> {
+        let mut templates = self.templates();
+        let template = templates.get(&digest).and_then(|cell| cell.get());
+        if template.is_some_and(|template| !sockets::are_same(&template.plan.sockets)) {
+            templates.remove(&digest);
+        }
+        Arc::clone(templates.entry(digest).or_default())
     }
 
     fn templates(

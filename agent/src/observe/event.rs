@@ -197,6 +197,7 @@ fn destination(hook: Hook, protocol: u16, address: IpAddr, port: u16) -> String 
     let protocol = protocol_name(protocol);
     match (hook, port, address) {
         (Hook::SockCreate, _, _) => format!("{protocol} socket"),
+        (Hook::Unix, _, _) => "unix socket".to_owned(),
         (_, 0, address) => format!("{protocol} {address}"),
         (_, port, IpAddr::V4(v4)) => format!("{protocol} {v4}:{port}"),
         (_, port, IpAddr::V6(v6)) => format!("{protocol} [{v6}]:{port}"),

@@ -1,9 +1,11 @@
 //! What `policy check` says of rules that are right and weaker than the rest.
 
+use std::path::Path;
+
 use common::{decide::Mode, flow::UDP};
 
 use super::{
-    compiled::{CompiledPolicy, DomainRule, Ech, Record, Rule, Tls},
+    compiled::{CompiledPolicy, DomainRule, Ech, Record, Rule, Target, Tls},
     special_name,
 };
 
@@ -28,14 +30,45 @@ pub fn cautions(policy: &CompiledPolicy) -> Vec<Caution<'_>> {
             .to_owned(),
     });
     let rules = policy.egress.rules.iter().flat_map(|rule| {
-        let texts = rule.domain().map(|domain| of(rule, domain));
-        texts.into_iter().flatten().map(|text| Caution {
+        let texts = match &rule.target {
+            Target::Domain(domain) => of(rule, domain),
+            Target::Unix(path) => of_unix(path),
+            Target::Prefix(_) => Vec::new(),
+        };
+        texts.into_iter().map(|text| Caution {
             line: Some(rule.line),
             about: &rule.text,
             text,
         })
     });
     mode.into_iter().chain(rules).collect()
+}
+
+/// Names of sockets whose servers do as root what they are told.
+const RULERS: &[&str] = &[
+    "docker.sock",
+    "podman.sock",
+    "containerd.sock",
+    "crio.sock",
+    "buildkitd.sock",
+    "libvirt-sock",
+    "system_bus_socket",
+    "snapd.socket",
+];
+
+fn of_unix(path: &Path) -> Vec<String> {
+    let name = path.file_name().unwrap_or_default();
+    let ruler = RULERS.iter().any(|ruler| name == *ruler) || path.starts_with("/run/systemd");
+    let mut texts = vec![
+        "its server is trusted with the fence: it can hand over descriptors, also of sockets that no hook sees"
+            .to_owned(),
+    ];
+    if ruler {
+        texts.push(
+            "whoever speaks to this server rules the host: nothing of the fence is left".to_owned(),
+        );
+    }
+    texts
 }
 
 fn of(rule: &Rule, domain: &DomainRule) -> Vec<String> {

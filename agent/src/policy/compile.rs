@@ -5,6 +5,7 @@
 mod domains;
 mod fence;
 mod files;
+mod local;
 mod rules;
 mod targets;
 mod worker;

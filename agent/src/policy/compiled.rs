@@ -3,8 +3,14 @@
 //! Only `compile` makes one. Of the file's spelling it knows the place of each rule, for messages.
 
 mod files;
+mod record;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use common::{
     decide::Mode,
@@ -14,6 +20,7 @@ use common::{
 };
 
 pub use self::files::{Filesystem, LockRule, Output, Pin, PinKind};
+pub use self::record::Record;
 pub use super::names::NameEntry;
 use super::{domain::DomainPattern, names::NameTable};
 
@@ -118,6 +125,23 @@ pub struct Egress {
     pub limits: EgressLimits,
 }
 
+impl Egress {
+    /// The unix sockets that rules name, with their rules.
+    pub fn unix_doors(&self) -> impl Iterator<Item = (&Path, RuleId)> {
+        self.rules.iter().filter_map(|rule| match &rule.target {
+            Target::Unix(path) => Some((path.as_path(), rule.id)),
+            Target::Prefix(_) | Target::Domain(_) => None,
+        })
+    }
+
+    /// Whether no rule opens anything on a network.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        let unix = |rule: &Rule| matches!(rule.target, Target::Unix(_));
+        self.rules.iter().all(unix)
+    }
+}
+
 /// One entry of the table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableEntry {
@@ -145,9 +169,10 @@ pub struct Rule {
     pub kind: RuleKind,
     /// What it names.
     pub target: Target,
-    /// IP protocol number: TCP or UDP.
+    /// IP protocol number: TCP or UDP; 0 for a unix socket.
     pub protocol: u16,
-    /// Inclusive ranges, ordered, merged. Empty for a domain rule that gives no addresses.
+    /// Inclusive ranges, ordered, merged. Empty for a unix socket and for a domain rule that gives no
+    /// addresses.
     pub ports: Vec<(u16, u16)>,
     /// Why (required for doors into private ranges).
     pub reason: String,
@@ -175,6 +200,8 @@ pub enum Target {
     Prefix(Prefix),
     /// A domain name or wildcard.
     Domain(DomainRule),
+    /// A unix socket of this host, by its path.
+    Unix(PathBuf),
 }
 
 /// A name or wildcard, and what is demanded of a connection to it.
@@ -208,74 +235,6 @@ pub enum Ech {
     Allow,
 }
 
-/// A DNS record type that a rule may list, in the order in which rules are written canonically.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Record {
-    /// IPv4 addresses.
-    A,
-    /// IPv6 addresses.
-    Aaaa,
-    /// Mail exchangers.
-    Mx,
-    /// Text.
-    Txt,
-    /// Services.
-    Srv,
-    /// Certification authorities.
-    Caa,
-    /// HTTPS service bindings.
-    Https,
-    /// Service bindings.
-    Svcb,
-}
-
-impl Record {
-    /// What a rule answers that does not say `records`.
-    pub const DEFAULT: &'static [Self] = &[Self::A, Self::Aaaa];
-
-    /// The word of the policy file, which is DNS's own.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::A => "A",
-            Self::Aaaa => "AAAA",
-            Self::Mx => "MX",
-            Self::Txt => "TXT",
-            Self::Srv => "SRV",
-            Self::Caa => "CAA",
-            Self::Https => "HTTPS",
-            Self::Svcb => "SVCB",
-        }
-    }
-
-    /// Every type that a rule may list.
-    pub const ALL: &'static [Self] = &[
-        Self::A,
-        Self::Aaaa,
-        Self::Mx,
-        Self::Txt,
-        Self::Srv,
-        Self::Caa,
-        Self::Https,
-        Self::Svcb,
-    ];
-
-    /// The type with this word, if a rule may list it.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|record| record.word() == word)
-    }
-
-    /// Whether the record holds an address, for which a grant is given.
-    #[must_use]
-    pub const fn is_address(self) -> bool {
-        matches!(self, Self::A | Self::Aaaa)
-    }
-}
-
 impl DomainRule {
     /// Whether the resolver answers this record type.
     #[must_use]
@@ -296,7 +255,7 @@ impl Rule {
     pub fn domain(&self) -> Option<&DomainRule> {
         match &self.target {
             Target::Domain(domain) => Some(domain),
-            Target::Prefix(_) => None,
+            Target::Prefix(_) | Target::Unix(_) => None,
         }
     }
 
@@ -363,6 +322,14 @@ pub enum Profile {
     Interpreter,
     /// Files, memory and one network client.
     Strict,
+}
+
+impl Profile {
+    /// Whether it has unix sockets by name among the session's own processes.
+    #[must_use]
+    pub const fn has_unix_names(self) -> bool {
+        matches!(self, Self::Interpreter)
+    }
 }
 
 /// `[limits]`

@@ -6,6 +6,7 @@
 mod asked;
 mod name;
 mod remedy;
+mod unix;
 
 use common::{
     flow::{Address, Flow},
@@ -17,6 +18,7 @@ pub use self::{
     asked::{Asked, Destination, DestinationError, NamedDestination},
     name::{Demand, GrantHeld, KnownGrant, NameExplanation, explain_name, verdict_at},
     remedy::{caution_for_name, remedy, remedy_for_name, remedy_for_pattern},
+    unix::{UnixExplanation, explain_unix},
 };
 use super::{
     compiled::{CompiledPolicy, Prefix, Record, Rule},

@@ -257,7 +257,8 @@ pub(super) struct RawLocalAllow {
     /// An address of this host and a port, such as `127.0.0.1:5432` or `[::1]:5432`.
     #[schemars(default)]
     pub(super) tcp: Field<String>,
-    /// The path of a unix socket. Not enforced by this version.
+    /// The path of a stream socket of a service on this host, such as
+    /// `/run/postgresql/.s.PGSQL.5432`.
     #[schemars(default)]
     pub(super) unix: Field<String>,
     /// Loopback among the worker's own processes. Not enforced by this version.

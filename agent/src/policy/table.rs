@@ -39,7 +39,7 @@ pub(super) fn build(rules: &[Rule]) -> Result<Vec<TableEntry>, TableError> {
         .iter()
         .filter_map(|rule| match &rule.target {
             Target::Prefix(prefix) => Some((*prefix, rule)),
-            Target::Domain(_) => None,
+            Target::Domain(_) | Target::Unix(_) => None,
         })
         .collect();
     // A covering prefix has a smaller network or, with the same one, a smaller length.

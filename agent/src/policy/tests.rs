@@ -2,6 +2,7 @@
 
 mod calls;
 mod corpus;
+mod doors;
 mod examples;
 mod explaining;
 mod explaining_names;

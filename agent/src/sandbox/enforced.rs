@@ -159,6 +159,27 @@ impl Enforced {
         measures.extend(process(plan, memory_counted));
         measures
     }
+
+    /// Adds what bounds unix sockets by name; `hooks` says whether the kernel judges each name too.
+    pub(crate) fn add_unix(&mut self, plan: &Plan, hooks: bool) {
+        let doors: Vec<_> = plan
+            .sockets
+            .iter()
+            .map(|socket| socket.path.display().to_string())
+            .collect();
+        let doors = if doors.is_empty() {
+            "the policy names none".to_owned()
+        } else {
+            doors.join(" ")
+        };
+        let state = if hooks {
+            State::Enforced
+        } else {
+            State::Covered("the root, the socket families, landlock's scopes".into())
+        };
+        self.measures
+            .push(Measure::new("unix_sockets", state, doors));
+    }
 }
 
 /// Whether a controller counts a session's memory; else each process gets `RLIMIT_DATA`.

@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::sockets::SocketError;
+
 /// A policy's fence can not be computed on this host.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -67,6 +69,14 @@ pub enum PlanError {
         "landlock: {0}\nhint: boot with `landlock` in the `lsm=` list; Linux 5.13 or newer has it"
     )]
     Landlock(io::Error),
+    /// A unix socket that the policy names can not be a door.
+    #[error("local.allow unix `{path}`: {error}", path = path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        error: SocketError,
+    },
     /// The environment can not be passed on.
     #[error("environment `{0}`: a name or value with a NUL byte or `=` can not be passed on")]
     Environment(String),

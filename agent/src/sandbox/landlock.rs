@@ -10,8 +10,8 @@
 //! | truncate | 3 | read-only mounts |
 //! | TCP | 4 | the cgroup hooks decide, whether or not landlock knows TCP |
 //! | device ioctl | 5 | seccomp's list of ioctls |
-//! | abstract sockets, signals | 6 | no `socket(AF_UNIX)`; own pid namespace and uid |
-//! | pathname sockets | 9 | the root holds no foreign socket; no `socket(AF_UNIX)` by default |
+//! | abstract sockets, signals | 6 | no `socket(AF_UNIX)`, no unix doors; own pid namespace and uid |
+//! | pathname sockets | 9 | the root holds the named sockets only, the kernel's hook judges names; no `socket(AF_UNIX)` without them |
 
 use std::{
     fs::File,

@@ -18,6 +18,7 @@ pub mod rlimit;
 pub mod root;
 pub mod seccomp;
 pub mod selftest;
+pub mod sockets;
 pub mod sum;
 pub mod syscalls;
 pub mod uids;

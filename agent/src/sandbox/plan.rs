@@ -20,6 +20,7 @@ use super::{
     procfs,
     rlimit::{self, Limit},
     seccomp::{self, Filters},
+    sockets::{self, Socket},
 };
 use crate::{
     config::Instance,
@@ -133,6 +134,8 @@ pub struct Plan {
     pub scaffold: PathBuf,
     /// Host paths, parents before children.
     pub binds: Vec<Bind>,
+    /// Unix sockets of the host that appear in the root.
+    pub sockets: Vec<Socket>,
     /// Links.
     pub links: Vec<Link>,
     /// The workdir.
@@ -164,20 +167,22 @@ impl Plan {
         let abi = sys::landlock::abi().map_err(PlanError::Landlock)?;
         let memfd_noexec = Path::new("/proc/sys/vm/memfd_noexec").exists();
         // What is only observed is not refused by another layer, which reports nothing.
-        let no_egress = policy.egress.rules.is_empty() && policy.mode == Mode::Enforce;
+        let no_egress = policy.egress.is_offline() && policy.mode == Mode::Enforce;
         let layer = landlock::Layer::new(abi, &binds, no_egress);
+        let sockets = sockets::find(instance, &policy.egress, &binds, abi)?;
         let filters = seccomp::compile(
             &policy.syscalls,
             seccomp::Host {
                 abstract_sockets_scoped: layer.scoped(),
+                named_unix_streams: !sockets.is_empty(),
                 memfd_noexec,
-                named_unix_streams: false,
             },
         )?;
         Ok(Self {
             digest: policy.digest.to_string(),
             scaffold: instance.run_folder().join("root"),
             binds,
+            sockets,
             links,
             workdir: Space {
                 size: policy.filesystem.workdir_size,

@@ -20,6 +20,7 @@ use super::{
     error::{At, Step, StepError},
     path::reopen,
     plan::{Access, Link, Plan, TMPDIR, WORKDIR},
+    sockets,
 };
 pub use session::{Ready, session};
 
@@ -90,6 +91,7 @@ pub fn enter(plan: &Plan) -> Result<(), StepError> {
             Ok((bind, tree.at(Step::Root, name(&bind.path))?))
         })
         .collect::<Result<Vec<_>, StepError>>()?;
+    let sockets = sockets::mounts(&plan.sockets)?;
     let root = plan.scaffold.as_path();
     fs::create_dir_all(root).at(Step::Root, name(root))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -106,6 +108,11 @@ pub fn enter(plan: &Plan) -> Result<(), StepError> {
         let target = inside(root, &bind.path);
         make_mount_point(&target, bind.folder).at(Step::Root, name(&bind.path))?;
         attach(&tree, &target).at(Step::Root, name(&bind.path))?;
+    }
+    for (path, mount) in sockets {
+        let target = inside(root, path);
+        make_mount_point(&target, false).at(Step::Root, name(path))?;
+        attach(&mount, &target).at(Step::Root, name(path))?;
     }
     devices(root)?;
     generated(root)?;

@@ -242,31 +242,84 @@ fn info<T: Copy + Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
     Ok(out)
 }
 
-/// Loads a packet program for egress that passes everything and does nothing else (`return 1`): what
-/// is left of a test run's time when there is nothing to decide.
-pub fn load_passing() -> io::Result<OwnedFd> {
-    /// `BPF_PROG_TYPE_CGROUP_SKB`
-    const CGROUP_SKB: u32 = 8;
-    /// `BPF_CGROUP_INET_EGRESS`
-    const EGRESS: u32 = 1;
-    /// `r0 = 1; exit` (RFC 9669: opcode, registers, offset, immediate).
-    const PASS: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-    let license = c"Dual MIT/GPL";
+/// A program that passes everything and does nothing else: `r0 = 1; exit` (RFC 9669: opcode,
+/// registers, offset, number).
+pub const PASS: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+
+/// The kernel did not take a program.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}{}{log}", if log.is_empty() { "" } else { ": " })]
+pub struct Refused {
+    source: io::Error,
+    /// The end of what the verifier said; empty where it was not asked.
+    log: String,
+}
+
+/// Loads a program of a kind (`enum bpf_prog_type`) for a hook (`enum bpf_attach_type`); `license`
+/// ends in a NUL.
+pub fn load(
+    kind: u32,
+    attach_type: u32,
+    instructions: &[[u8; 8]],
+    license: &[u8],
+) -> Result<OwnedFd, Refused> {
+    const LOG_BYTES: usize = 1 << 20;
+    /// Bytes of the log that are kept.
+    const LOG_KEPT: usize = 1_024;
     let mut attributes = Load {
-        kind: CGROUP_SKB,
-        count: length(PASS.len()),
-        instructions: address(&PASS),
-        license: address(license.to_bytes_with_nul()),
+        kind,
+        count: length(instructions.len()),
+        instructions: address(instructions),
+        license: address(license),
         log_level: 0,
         log_size: 0,
         log: 0,
         kernel_version: 0,
         flags: 0,
-        name: *b"passing\0\0\0\0\0\0\0\0\0",
+        name: *b"stockade\0\0\0\0\0\0\0\0",
         ifindex: 0,
-        attach_type: EGRESS,
+        attach_type,
     };
-    call(PROG_LOAD, &mut attributes).map(owned)
+    if let Ok(fd) = call(PROG_LOAD, &mut attributes) {
+        return Ok(owned(fd));
+    }
+    // Once more, for the reason.
+    let mut log = vec![0_u8; LOG_BYTES];
+    attributes.log_level = 1;
+    attributes.log_size = length(log.len());
+    attributes.log = log.as_mut_ptr().addr() as u64;
+    call(PROG_LOAD, &mut attributes)
+        .map(owned)
+        .map_err(|source| {
+            let log = log.split(|byte| *byte == 0).next().unwrap_or_default();
+            let kept = log.get(log.len().saturating_sub(LOG_KEPT)..);
+            let log = String::from_utf8_lossy(kept.unwrap_or_default());
+            Refused {
+                source,
+                log: log.trim().to_owned(),
+            }
+        })
+}
+
+/// Loads a packet program for egress that passes everything: what is left of a test run's time when
+/// there is nothing to decide.
+pub fn load_passing() -> Result<OwnedFd, Refused> {
+    /// `BPF_PROG_TYPE_CGROUP_SKB`
+    const CGROUP_SKB: u32 = 8;
+    /// `BPF_CGROUP_INET_EGRESS`
+    const EGRESS: u32 = 1;
+    load(
+        CGROUP_SKB,
+        EGRESS,
+        &PASS,
+        c"Dual MIT/GPL".to_bytes_with_nul(),
+    )
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        Self::new(refused.source.kind(), refused)
+    }
 }
 
 /// Result of a test run.

@@ -104,6 +104,25 @@ fn open_tree(at: c_int, path: &CStr, recursive: bool, flags: c_uint) -> io::Resu
     descriptor(fd)
 }
 
+/// A mount of one file alone, by its descriptor; nothing that is mounted on it comes along.
+pub fn copy_one(file: impl AsFd) -> io::Result<OwnedFd> {
+    let flags =
+        libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH.cast_unsigned();
+    // SAFETY: the path is empty (AT_EMPTY_PATH): the descriptor alone says which file.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+        )
+    };
+    done(fd)?;
+    let fd = c_int::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: open_tree(2) has just made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Restricts every mount of a tree; set-id bits are always ignored.
 pub fn restrict(tree: impl AsFd, restrictions: Restrictions) -> io::Result<()> {
     let change = libc::mount_attr {

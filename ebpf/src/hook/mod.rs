@@ -9,6 +9,7 @@ pub(crate) mod original;
 pub(crate) mod sendmsg;
 pub(crate) mod sock_create;
 pub(crate) mod tls;
+pub(crate) mod unix;
 
 /// The system call or the packet goes on.
 pub(crate) const PASS: i32 = 1;

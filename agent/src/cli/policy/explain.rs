@@ -16,6 +16,7 @@ use super::{
     look::{LookError, Source},
     named,
     print::{Answer, Colour, paint},
+    unix,
 };
 use crate::{
     cli::Target,
@@ -23,7 +24,7 @@ use crate::{
     policy::{
         compiled::{CompiledPolicy, Rule},
         digest::{mode_text, protocol_text},
-        explain::{Asked, Explanation, explain, explain_name},
+        explain::{Asked, Explanation, explain, explain_name, explain_unix},
         model::Model,
     },
 };
@@ -35,6 +36,7 @@ use crate::{
                         Examples:\n  \
                         stockade policy explain weather https://api.weather.example/v1\n  \
                         stockade policy explain weather 185.199.109.7:443\n  \
+                        stockade policy explain ledger /run/postgresql/.s.PGSQL.5432\n  \
                         stockade policy explain ./weather.toml '[2001:4860:4860::8888]:443/udp'"
 )]
 pub struct Arguments {
@@ -42,8 +44,8 @@ pub struct Arguments {
     source: Source,
     #[command(flatten)]
     target: Target,
-    /// `NAME:PORT`, `ADDRESS:PORT` or `[ADDRESS]:PORT`, with `/tcp` (the default) or `/udp`, or a
-    /// URL; names are not looked up
+    /// `NAME:PORT`, `ADDRESS:PORT` or `[ADDRESS]:PORT`, with `/tcp` (the default) or `/udp`, a URL, or
+    /// the path of a unix socket; names are not looked up
     #[arg(value_name = "DESTINATION")]
     destination: String,
     /// Print JSON
@@ -86,6 +88,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
                 return Answer::json(code, &named::object(&policy, &answer));
             }
             Ok(Answer::text(code, named::words(&policy, &answer)))
+        }
+        Asked::Unix(path) => {
+            let answer = explain_unix(&policy, &path);
+            let code = code(answer.verdict);
+            if arguments.json {
+                return Answer::json(code, &unix::object(&policy, &path, &answer));
+            }
+            Ok(Answer::text(code, unix::words(&policy, &path, &answer)))
         }
     }
 }

@@ -222,7 +222,7 @@ fn what_is_not_understood_is_a_usage_error_with_a_hint() {
         Code::Usage,
         &expect![[r"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, internal-database, limits, local-database, names, observe, public-api, python-fetcher, strict, time-check, wildcard
+            hint: it has default, internal-database, limits, local-database, names, observe, public-api, python-fetcher, strict, time-check, unix-socket, wildcard
         "]],
     );
     check(

@@ -6,6 +6,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -182,6 +186,9 @@ impl Kept {
                 self.listener = Some(listener);
                 return Ok(local.to_string());
             }
+            "unix" | "unix-abstract" | "unix-datagram" | "unix-datagram-connect" => {
+                unix(verb, rest)?;
+            }
             "raw" => icmp(SockType::Raw)?,
             "ping" => icmp(SockType::Datagram)?,
             other => panic!("no such verb: {other}"),
@@ -239,6 +246,18 @@ fn unconnected(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let socket = UdpSocket::bind(any)?;
     socket.set_read_timeout(Some(scaled(Duration::from_millis(300))))?;
     Ok(socket)
+}
+
+fn unix(verb: &str, name: &str) -> std::io::Result<()> {
+    match verb {
+        "unix-abstract" => {
+            let name = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+            UnixStream::connect_addr(&name).map(drop)
+        }
+        "unix-datagram" => UnixDatagram::unbound()?.send_to(b"ping", name).map(drop),
+        "unix-datagram-connect" => UnixDatagram::unbound()?.connect(name),
+        _ => UnixStream::connect(name).map(drop),
+    }
 }
 
 fn icmp(kind: SockType) -> std::io::Result<()> {

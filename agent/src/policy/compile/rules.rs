@@ -23,7 +23,7 @@ use super::{
 };
 
 /// A rule and its place.
-struct Placed {
+pub(super) struct Placed {
     rule: Rule,
     span: Span,
 }
@@ -54,6 +54,12 @@ impl Context<'_> {
         for raw in local {
             placed.extend(self.local_allow(raw));
         }
+        self.refuse_too_many_doors(
+            placed
+                .iter()
+                .filter(|placed| matches!(placed.rule.target, Target::Unix(_)))
+                .map(|placed| placed.span),
+        );
         placed.sort_by_key(|placed| placed.span);
         self.refuse_duplicates(&placed);
         self.refuse_metadata_names(placed.iter().map(|placed| (&placed.rule, placed.span)));
@@ -152,53 +158,6 @@ impl Context<'_> {
         ))
     }
 
-    fn local_allow(&mut self, raw: Located<RawLocalAllow>) -> Option<Placed> {
-        let Located {
-            value:
-                RawLocalAllow {
-                    tcp,
-                    unix,
-                    loopback,
-                    reason,
-                },
-            span,
-        } = raw;
-        let reason = self.prose("reason", reason.given());
-        let named = [
-            !matches!(tcp, Field::Absent),
-            !matches!(unix, Field::Absent),
-            !matches!(loopback, Field::Absent),
-        ];
-        if named.iter().filter(|given| **given).count() != 1 {
-            let message = "`local.allow` needs one of `tcp`, `unix` and `loopback`";
-            let hint = "add a line like `tcp = \"127.0.0.1:5432\"`";
-            self.findings.hinted(Code::MissingKey, span, message, hint);
-            return None;
-        }
-        if let Some(unix) = unix.given() {
-            self.path(&unix);
-            let message = "unix sockets of the host are not opened by this version";
-            let hint = "reach the service by TCP: `tcp = \"127.0.0.1:5432\"`";
-            self.findings
-                .hinted(Code::Unsupported, unix.span, message, hint);
-        }
-        if let Some(loopback) = loopback.given() {
-            let message = "loopback among a worker's own processes is not opened by this version";
-            let hint = "drop the rule; processes of a session can talk over pipes and socket pairs";
-            self.findings
-                .hinted(Code::Unsupported, loopback.span, message, hint);
-        }
-        let (target, port) = self.local(&tcp.given()?)?;
-        Some(self.place(
-            span,
-            RuleKind::Local,
-            target,
-            TCP,
-            vec![(port, port)],
-            reason,
-        ))
-    }
-
     pub(super) fn ports(
         &mut self,
         path: &'static str,
@@ -226,7 +185,7 @@ impl Context<'_> {
         (ranges.len() == wanted).then(|| port::merge(&ranges))
     }
 
-    fn place(
+    pub(super) fn place(
         &mut self,
         span: Span,
         kind: RuleKind,

@@ -2,19 +2,18 @@
 //!
 //! The special-purpose ranges themselves are the kernel's, in `common::special`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use common::{
     flow::Address,
-    special::{self, METADATA, Special},
+    special::{self, METADATA},
 };
 
 use super::{
     super::{
         compiled::{Prefix, Target},
         error::Code,
-        port,
-        raw::{Located, RawPort},
+        raw::Located,
     },
     Context,
 };
@@ -89,38 +88,6 @@ impl Context<'_> {
             return None;
         }
         Some(Target::Prefix(prefix))
-    }
-
-    pub(super) fn local(&mut self, tcp: &Located<String>) -> Option<(Target, u16)> {
-        let bad = |context: &mut Self, code, message: String, hint: &str| {
-            context.findings.hinted(code, tcp.span, message, hint);
-            None
-        };
-        let text = &tcp.value;
-        let Ok(socket) = text.parse::<SocketAddr>() else {
-            let message = format!("`{text}` is no address and port");
-            let hint =
-                "write it like \"127.0.0.1:5432\" or \"[::1]:5432\"; names are not looked up";
-            return bad(self, Code::BadAddress, message, hint);
-        };
-        if socket.ip() != socket.ip().to_canonical() {
-            let message = format!("`{text}` holds an IPv4 address in IPv6 form");
-            return bad(self, Code::BadAddress, message, "write it as IPv4");
-        }
-        if let Err(error) = port::parse(&RawPort::Number(socket.port().into())) {
-            return bad(self, Code::BadPort, error.to_string(), &error.hint());
-        }
-        let address = Address::from(socket.ip());
-        if socket.ip().is_unspecified() {
-            let message = format!("`{text}` names no address");
-            return bad(self, Code::BadAddress, message, "write 127.0.0.1 or [::1]");
-        }
-        if special::classify(&address) == Special::Private {
-            let message = format!("`{text}` is a private or special-purpose address");
-            let hint = "use `[[egress.allow_private]]`; it opens addresses of this host too";
-            return bad(self, Code::SpecialAddress, message, hint);
-        }
-        Some((Target::Prefix(Prefix::host(address)), socket.port()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Destinations on a command line: addresses, names, URLs.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use common::flow::{Address, TCP, UDP};
 
@@ -16,6 +16,8 @@ pub enum Asked {
     Address(Destination),
     /// A name.
     Name(NamedDestination),
+    /// A unix socket, by its absolute path.
+    Unix(PathBuf),
 }
 
 /// An address: `ADDRESS:PORT`, `[v6]:PORT`, with `/tcp` or `/udp`.
@@ -59,6 +61,9 @@ pub enum DestinationError {
     /// A name where an address is wanted.
     #[error("destination `{0}` is a name\nhint: write an address, like `192.0.2.7:443`")]
     Name(DomainName),
+    /// A path where an address is wanted.
+    #[error("destination `{}` is a unix socket\nhint: write an address, like `192.0.2.7:443`", .0.display())]
+    Unix(PathBuf),
     /// Not a name.
     #[error("destination {0}\nhint: {hint}", hint = .0.hint())]
     Domain(#[from] DomainError),
@@ -73,6 +78,9 @@ impl std::str::FromStr for Asked {
     type Err = DestinationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(PathBuf::from(text)));
+        }
         if let Some((scheme, rest)) = text.split_once("://") {
             let known = SCHEMES
                 .iter()
@@ -98,6 +106,7 @@ impl std::str::FromStr for Destination {
         match text.parse()? {
             Asked::Address(destination) => Ok(destination),
             Asked::Name(destination) => Err(DestinationError::Name(destination.name)),
+            Asked::Unix(path) => Err(DestinationError::Unix(path)),
         }
     }
 }

@@ -72,6 +72,7 @@ pub fn remedy(reason: Reason, destination: Destination) -> String {
         | Reason::BindPort
         | Reason::Inbound
         | Reason::SocketType
+        | Reason::UnixSocket
         | Reason::TableFull => without_place(reason).to_owned(),
     }
 }
@@ -213,6 +214,7 @@ fn without_place(reason: Reason) -> &'static str {
         Reason::NameNotAllowed | Reason::RecordNotAllowed | Reason::TlsName => {
             "a rule has to name it: `[[egress.allow]]` with `domain`"
         }
+        Reason::UnixSocket => "a rule has to name it: `[[local.allow]]` with `unix`",
         Reason::NotAllowed
         | Reason::PrivateAddress
         | Reason::LocalAddress

@@ -6,7 +6,7 @@ use common::{decide::Mode, flow::TCP, verdict::Verdict};
 
 use crate::policy::{
     compiled::{LockRule, PinKind, ToolName},
-    explain::{Asked, explain, explain_name},
+    explain::{Asked, explain, explain_name, explain_unix},
     model::Model,
     schema,
     store::{self, PolicySet},
@@ -71,6 +71,13 @@ fn the_worked_examples_reach_what_they_say() {
     assert!(!passes("internal-database", "10.20.0.6:5432"));
     assert!(passes("local-database", "127.0.0.1:6379"));
     assert!(!passes("local-database", "127.0.0.2:6379"));
+    let socket = |path: &str| {
+        let policy = set.get(&ToolName::parse("unix-socket").unwrap()).unwrap();
+        let answer = explain_unix(policy, Path::new(path));
+        answer.verdict.passes()
+    };
+    assert!(socket("/run/postgresql/.s.PGSQL.5432"));
+    assert!(!socket("/run/postgresql/.s.PGSQL.5433"));
     assert!(passes("time-check", "162.159.200.1:123/udp"));
     assert!(!passes("time-check", "162.159.200.1:123/tcp"));
     assert!(passes("observe", "8.8.8.8:443"));

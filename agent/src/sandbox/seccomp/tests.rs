@@ -103,8 +103,11 @@ fn unix_streams_by_name_where_something_judges_the_names() {
         (Profile::Interpreter, true, false, Verdict::Allow),
         (Profile::Interpreter, false, false, Verdict::NoFamily),
         (Profile::Default, true, false, Verdict::NoFamily),
-        (Profile::Strict, false, true, Verdict::Allow),
-        (Profile::Default, false, true, Verdict::Allow),
+        (Profile::Strict, true, true, Verdict::Allow),
+        (Profile::Default, true, true, Verdict::Allow),
+        // Where abstract sockets are not held back there is none, whatever is asked.
+        (Profile::Strict, false, true, Verdict::NoFamily),
+        (Profile::Default, false, true, Verdict::NoFamily),
     ] {
         let host = Host {
             abstract_sockets_scoped,

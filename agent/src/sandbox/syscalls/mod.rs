@@ -63,8 +63,8 @@ pub struct Host {
     pub abstract_sockets_scoped: bool,
     /// Memory files of the worker's pid namespace can be made non-executable.
     pub memfd_noexec: bool,
-    /// The policy opens unix sockets of the host, and hooks judge their paths: stream sockets by
-    /// name in every profile.
+    /// The policy opens unix sockets of the host: stream sockets by name in every profile, where
+    /// abstract ones are kept inside.
     pub named_unix_streams: bool,
 }
 

@@ -35,9 +35,9 @@ pub(super) fn socket(profile: Profile, host: Host) -> Rule {
     let client = types(&[(STREAM, &[ANY, TCP]), (DATAGRAM, &[ANY, UDP])]);
     let netlink = types(&[(RAW, &[ROUTE]), (DATAGRAM, &[ROUTE])]);
     let mut families = vec![(INET, client.clone()), (INET6, client), (NETLINK, netlink)];
-    // Landlock keeps abstract names inside (ABI 6), or hooks judge every path.
-    let scoped = profile == Profile::Interpreter && host.abstract_sockets_scoped;
-    if scoped || host.named_unix_streams {
+    // Only where landlock keeps abstract names inside (ABI 6).
+    let wanted = profile == Profile::Interpreter || host.named_unix_streams;
+    if wanted && host.abstract_sockets_scoped {
         families.push((UNIX, streams()));
     }
     Rule::choice(FAMILY, u32::MAX, families, NO_FAMILY)

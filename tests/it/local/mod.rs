@@ -1,0 +1,3 @@
+//! `[[local.allow]]`: what a policy opens on this host, and that nothing comes along.
+
+mod unix;
