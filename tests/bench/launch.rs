@@ -32,7 +32,7 @@ const CALLERS: usize = 4;
 const FIRST: &str = "to_first_instruction";
 
 /// The policy of the tool that is launched.
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 version = 1
 tool = "stamp"
 description = "Says when it was started"

@@ -4,10 +4,13 @@
 //! use is derived from them, descriptions included. A required key is a [`Field`] without
 //! `schemars(default)`.
 
+mod files;
+
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+pub(super) use self::files::{RawFilesystem, RawOutput};
 pub(super) use super::choice::{
     Choice, RawEch, RawLockRule, RawLoopback, RawMode, RawPinKind, RawProfile, RawProtocol,
     RawRecord, RawTls, RawWorkerProtocol,
@@ -267,61 +270,6 @@ pub(super) struct RawLocalAllow {
     /// Why it is open.
     #[schemars(default)]
     pub(super) reason: Field<String>,
-}
-
-/// `[filesystem]`: absolute paths; each stands for all that lies below it.
-#[derive(Debug, Default, JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Filesystem")]
-pub(super) struct RawFilesystem {
-    /// Readable.
-    #[schemars(default)]
-    pub(super) read: Field<List<String>>,
-    /// Readable and executable.
-    #[schemars(default)]
-    pub(super) execute: Field<List<String>>,
-    /// Readable and writable, besides the session's own workdir.
-    #[schemars(default)]
-    pub(super) write: Field<List<String>>,
-    /// Size of the session's own workdir. Default: `64MiB`.
-    #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
-    pub(super) workdir_size: Field<String>,
-    /// Size of the session's `/tmp`. Default: that of the workdir.
-    #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
-    pub(super) tmp_size: Field<String>,
-    /// Files and folders that the workdir may hold, and `/tmp` as many. Default: one for every
-    /// 4 KiB of its size, 1024 at least.
-    #[schemars(default, range(min = 16))]
-    pub(super) inodes: Field<i64>,
-    /// What is handed out when a session ends. Without it: nothing.
-    #[schemars(default)]
-    pub(super) output: Field<RawOutput>,
-}
-
-/// `[filesystem.output]`: what the worker leaves in `/workdir/output` becomes a folder of the host,
-/// one a session.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Output")]
-pub(super) struct RawOutput {
-    /// The host's folder that gets a folder a session. It must be there.
-    pub(super) path: Field<String>,
-    /// Bytes of all files together. Default: `64MiB`.
-    #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
-    pub(super) size: Field<String>,
-    /// Files and folders. Default: 4096.
-    #[schemars(default, range(min = 1))]
-    pub(super) entries: Field<i64>,
-    /// Folders within folders. Default: 16.
-    #[schemars(default, range(min = 1))]
-    pub(super) depth: Field<i64>,
-    /// Permission bits that are taken from files (0666) and folders (0777), octal. Default: `077`.
-    #[schemars(default, extend("pattern" = "^0?[0-7]{3}$"))]
-    pub(super) umask: Field<String>,
-    /// User id of what is handed out. Default: 0.
-    #[schemars(default, range(min = 0))]
-    pub(super) owner: Field<i64>,
-    /// Group id of what is handed out. Default: 0.
-    #[schemars(default, range(min = 0))]
-    pub(super) group: Field<i64>,
 }
 
 /// `[syscalls]`: which system calls the worker may make.
