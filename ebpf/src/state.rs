@@ -66,6 +66,7 @@ macro_rules! write {
 macro_rules! read_address {
     ($self:ident . $field:ident) => {{
         // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        #[expect(clippy::cast_ptr_alignment, reason = "asserted above")]
         let field = unsafe { &raw const (*$self.0.as_ptr()).$field }.cast::<Words>();
         // SAFETY: as above, and aligned, as asserted above; volatile, because other processors write.
         address(unsafe { field.read_volatile() })
@@ -75,6 +76,7 @@ macro_rules! read_address {
 macro_rules! write_address {
     ($self:ident . $field:ident = $value:expr) => {{
         // SAFETY: socket storage gave the entry, and it lives until the program ends.
+        #[expect(clippy::cast_ptr_alignment, reason = "asserted above")]
         let field = unsafe { &raw mut (*$self.0.as_ptr()).$field }.cast::<Words>();
         // SAFETY: as above, and aligned, as asserted above; readers check the sequence.
         unsafe { field.write_volatile(words($value)) };

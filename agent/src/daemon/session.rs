@@ -6,7 +6,7 @@
 use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use common::id::SessionId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{
     Engine,
@@ -113,9 +113,7 @@ impl Engine {
             let tool = order.tool;
             return Err(LaunchError::NoPolicy { tool, near });
         };
-        let max = self.sessions_max;
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        let slot = slot.map_err(|_full| LaunchError::TooMany { max })?;
+        let slot = self.slot()?;
         let command = order.command.whole(&loaded.policy)?;
         self.prove(loaded).await?;
         let receipt = self.journal.intent(&Intent {
@@ -174,6 +172,12 @@ impl Engine {
             finished,
             policy: Arc::clone(&loaded.policy),
         })
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, LaunchError> {
+        let max = self.sessions_max;
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        slot.map_err(|_full| LaunchError::TooMany { max })
     }
 
     /// Cgroup, entry in the kernel's table, process.

@@ -26,26 +26,26 @@ impl Packet {
         }
         let [w0, w1, w2, w3] = super::network_words(to.address);
         let port = to.port.to_be();
-        let mapped = (w0 | w1 == 0) & (w2 == MAPPED);
+        let mapped = w0 | w1 == 0 && w2 == MAPPED;
         let first = at::<u8>(start, 0);
         if first == 0x45 {
             return mapped
-                & (at::<u16>(start, 6) & FRAGMENT == 0)
-                & (u16::from(at::<u8>(start, 9)) == to.protocol)
-                & (at::<u32>(start, 16) == w3)
-                & (at::<u16>(start, 22) == port);
+                && at::<u16>(start, 6) & FRAGMENT == 0
+                && u16::from(at::<u8>(start, 9)) == to.protocol
+                && at::<u32>(start, 16) == w3
+                && at::<u16>(start, 22) == port;
         }
         if first >> 4 != 6 || start + HEAD_V6 > end {
             return false;
         }
         !mapped
-            & ((to.protocol == TCP) | (to.protocol == UDP))
-            & (u16::from(at::<u8>(start, 6)) == to.protocol)
-            & (at::<u32>(start, 24) == w0)
-            & (at::<u32>(start, 28) == w1)
-            & (at::<u32>(start, 32) == w2)
-            & (at::<u32>(start, 36) == w3)
-            & (at::<u16>(start, 42) == port)
+            && (to.protocol == TCP || to.protocol == UDP)
+            && u16::from(at::<u8>(start, 6)) == to.protocol
+            && at::<u32>(start, 24) == w0
+            && at::<u32>(start, 28) == w1
+            && at::<u32>(start, 32) == w2
+            && at::<u32>(start, 36) == w3
+            && at::<u16>(start, 42) == port
     }
 }
 

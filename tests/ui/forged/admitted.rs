@@ -4,5 +4,5 @@ use agent::kernel::Admitted;
 use common::id::{CgroupId, PolicyId, SessionId};
 
 fn main() {
-    let _forged = Admitted { session: SessionId(1), cgroup: CgroupId(1), policy: PolicyId(1) }; //~ E0451
+    let _forged = Admitted { session: SessionId(1), cgroup: CgroupId(1), policy: PolicyId(1), unix_hooks: true }; //~ E0451
 }

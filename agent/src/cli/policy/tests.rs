@@ -50,8 +50,8 @@ fn check_names_each_policy_or_each_mistake() {
         "check @/strict.toml @/public-api.toml",
         Code::Ok,
         &expect![[r"
-            ok  public-api  2 rules, enforce
-            ok  strict  0 rules, enforce
+            ok  public-api  2 rules, enforce, no lock
+            ok  strict  0 rules, enforce, no lock
             2 policies, nothing wrong
         "]],
     );
@@ -89,7 +89,7 @@ fn the_same_directory_twice_is_one() {
         "check @/strict.toml @/strict.toml",
         Code::Ok,
         &expect![[r"
-            ok  strict  0 rules, enforce
+            ok  strict  0 rules, enforce, no lock
             1 policy, nothing wrong
         "]],
     );
@@ -101,7 +101,7 @@ fn show_prints_the_compiled_form() {
         "show @/internal-database.toml",
         Code::Ok,
         &expect![[r#"
-            digest                      fbc3d0e68413312fdc3c7320cb456c9ef7ba2c009c521650fb5b10fb3249e443
+            digest                      74abc2d921447fdfada29fc038f88733318c0de703aaec16118cdca4cbe51203
             tool                        internal-database
             description                 Runs the nightly report
             mode                        enforce
@@ -113,10 +113,14 @@ fn show_prints_the_compiled_form() {
             worker.idle_timeout         10m
             worker.wall_timeout         10m
             worker.pin                  -
+            worker.lock                 optional
             filesystem.read             /etc/ld.so.cache /etc/ssl/certs /usr
             filesystem.execute          /usr/bin /usr/lib/postgresql
             filesystem.write            -
             filesystem.workdir_size     64MiB
+            filesystem.tmp_size         64MiB
+            filesystem.inodes           16384 16384
+            filesystem.output           -
             syscalls.profile            default
             syscalls.allow              -
             syscalls.deny               -
@@ -158,7 +162,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
             allow  140.82.121.6:443/tcp  rule
               why     a rule of the policy allows it
               rule    cidr 140.82.112.0/20 tcp 443 (line 15)
-              policy  public-api 3c0d1412cbebe855324c8534f565ad5d677002b87d6d44a36d9b1d63b778b7a1
+              policy  public-api bcb507a7ae1eab7609a20a97cd6801e54fefcedaaf9103a715e1767227cc78e6
         "]],
     );
     check(
@@ -173,7 +177,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
                       protocol = "tcp"
                       ports = [5432]
                       reason = "..."
-              policy  internal-database fbc3d0e68413312fdc3c7320cb456c9ef7ba2c009c521650fb5b10fb3249e443
+              policy  internal-database 74abc2d921447fdfada29fc038f88733318c0de703aaec16118cdca4cbe51203
         "#]],
     );
     check(
@@ -188,7 +192,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  observe 35dd9fb0beccf8b7e77559b2c39859ff3b8ec0ceb5b0731bf0d172778fbfd9ca
+              policy  observe f06b99d989ae39ff005aec414574e3fb2c7e3297f42859201c259a4fc286dcac
         "#]],
     );
     let answer = json(
@@ -222,7 +226,7 @@ fn what_is_not_understood_is_a_usage_error_with_a_hint() {
         Code::Usage,
         &expect![[r"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, internal-database, limits, local-database, names, observe, public-api, python-fetcher, strict, time-check, unix-socket, wildcard
+            hint: it has default, internal-database, limits, local-database, names, observe, pinned, public-api, python-fetcher, report, strict, time-check, unix-socket, wildcard
         "]],
     );
     check(
@@ -259,6 +263,8 @@ fn diff_tells_what_changes_and_when() {
               ~ worker.wall_timeout: 10m -> 1m (new sessions)
               ~ filesystem.read: /etc/ld.so.cache /usr -> /etc/ld.so.cache /etc/ssl/certs /usr (new sessions)
               ~ filesystem.workdir_size: 64MiB -> 4MiB (new sessions)
+              ~ filesystem.tmp_size: 64MiB -> 4MiB (new sessions)
+              ~ filesystem.inodes: 16384 16384 -> 1024 1024 (new sessions)
               ~ limits.memory: 512MiB -> 64MiB (new sessions)
               ~ limits.processes: 64 -> 8 (new sessions)
               ~ limits.cpus: 1 -> 0.5 (new sessions)

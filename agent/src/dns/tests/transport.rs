@@ -280,7 +280,7 @@ async fn over_tls_only_the_named_server_is_believed() {
     let strange = other.path().join("roots.pem");
     for (name, roots, why) in [
         ("other.example", &roots, "not valid for name"),
-        ("dns.example", &strange, "UnknownIssuer"),
+        ("dns.example", &strange, "invalid peer certificate"),
     ] {
         let case = over_tls(&upstream, name, roots);
         assert_eq!(case.code("api.example.").await, ResponseCode::ServFail);

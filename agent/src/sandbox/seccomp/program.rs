@@ -162,15 +162,14 @@ impl Backwards {
         if self.code.len().saturating_sub(place + 1) <= REACH {
             return place;
         }
-        match self.code.get(place) {
-            Some(&(RETURN, _, _, value)) => match self.ends.get(&value) {
+        if let Some(&(RETURN, _, _, value)) = self.code.get(place) {
+            match self.ends.get(&value) {
                 Some(end) if self.code.len().saturating_sub(end + 1) <= REACH => *end,
                 _ => self.end(value),
-            },
-            _ => {
-                self.jump(place);
-                self.last()
             }
+        } else {
+            self.jump(place);
+            self.last()
         }
     }
 

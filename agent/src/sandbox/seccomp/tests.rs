@@ -83,7 +83,7 @@ fn sockets_by_family_type_and_protocol() {
         ([40, 1, 0], family),
         ([UPPER + 40, 1, 0], family),
         ([UPPER | 2, 1, 0], pass),
-        ([UPPER | 2, UPPER | 1, UPPER | 262], protocol),
+        ([UPPER + 2, UPPER + 1, UPPER + 262], protocol),
         ([0, 1, 0], family),
     ] {
         assert_eq!(

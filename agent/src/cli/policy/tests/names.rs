@@ -16,7 +16,7 @@ fn explain_answers_of_names_without_looking_them_up() {
               rule    domain api.github.com tcp 443 (line 12)
               records A, AAAA
               tls     require: the first data must be a TLS handshake for a name that a rule opens on this port
-              policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
+              policy  names 614a7a5763ad5d7b030b78dd35efd83f46b3839321aa5d5864a084c1b36e7cbc
         "]],
     );
     check(
@@ -31,7 +31,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain github.com records=MX,TXT (line 29)
               records A, AAAA, MX, TXT
               tls     off: any name on that address is reachable on this port
-              policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
+              policy  names 614a7a5763ad5d7b030b78dd35efd83f46b3839321aa5d5864a084c1b36e7cbc
         "]],
     );
     check(
@@ -46,7 +46,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain = "files.pythonhosted.org"
                       ports = [80]
                       tls = "off"
-              policy  wildcard fcba7d55bd6fd41613c2a68048ca022774dc26a890c496bd6adb39eea83c64f4
+              policy  wildcard 6722040dbe238b543e404f186894508c0c7519937bc01ce941ad7b9b02ac731a
         "#]],
     );
 }
@@ -64,7 +64,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       domain = "elsewhere.example"
                       ports = [443]
-              policy  observe 35dd9fb0beccf8b7e77559b2c39859ff3b8ec0ceb5b0731bf0d172778fbfd9ca
+              policy  observe f06b99d989ae39ff005aec414574e3fb2c7e3297f42859201c259a4fc286dcac
         "#]],
     );
     check(
@@ -79,7 +79,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  names cb0c6b00e780094c9d8fd98a007541c35d59ac3b42d0efcb707e49a2e5604127
+              policy  names 614a7a5763ad5d7b030b78dd35efd83f46b3839321aa5d5864a084c1b36e7cbc
         "#]],
     );
     let answer = json("explain --json @/names.toml github.com:22", Code::Ok);
@@ -95,10 +95,10 @@ fn what_guarantees_less_is_warned_of_and_shown() {
         "check @/names.toml",
         Code::Ok,
         &expect![[r"
-        ok  names  4 rules, enforce
-            warn  line 22: `domain github.com tcp 22 tls=off`: no name is checked: any name on that address is reachable on port 22
-        1 policy, nothing wrong
-    "]],
+            ok  names  4 rules, enforce, no lock
+                warn  line 22: `domain github.com tcp 22 tls=off`: no name is checked: any name on that address is reachable on port 22
+            1 policy, nothing wrong
+        "]],
     );
     let all = json("check --json @/names.toml", Code::Ok);
     assert_eq!(all["policies"][0]["warnings"][0]["line"], 22);

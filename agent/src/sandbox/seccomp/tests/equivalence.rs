@@ -136,7 +136,7 @@ fn compare(policy: &Syscalls, host: Host, architecture: Architecture, numbers: &
         X32,
         X32 + 1,
         X32 + 520,
-        X32 | 39,
+        X32 | 0x27,
         u32::MAX - 1,
         u32::MAX,
     ];
