@@ -116,7 +116,9 @@ fn session(socket: &Path) -> u32 {
         serde_json::from_str(&line).expect("json")
     };
     let started = next();
-    let measures = started["enforced"]["measures"].as_array();
+    let measures = started
+        .pointer("/enforced/measures")
+        .and_then(serde_json::Value::as_array);
     let user = measures.and_then(|all| all.iter().find(|measure| measure["name"] == "user"));
     let detail = user.and_then(|user| user["detail"].as_str());
     let uid = detail
@@ -124,7 +126,11 @@ fn session(socket: &Path) -> u32 {
         .and_then(|detail| detail.split(',').next())
         .and_then(|uid| uid.parse().ok());
     let ended = next();
-    assert_eq!(ended["code"], 0, "{started} {ended}");
+    assert_eq!(
+        ended.get("code").and_then(serde_json::Value::as_u64),
+        Some(0),
+        "{started} {ended}"
+    );
     uid.unwrap_or_else(|| panic!("no user in {started}"))
 }
 

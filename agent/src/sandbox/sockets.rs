@@ -141,13 +141,14 @@ fn found(
     })
 }
 
-/// Whether the sockets are still those that were found: a server that starts again makes a new one,
-/// and a root that was built before holds the old one.
+/// Whether the sockets are still those that were found, and open to a session's user: a server that
+/// starts again makes a new one, and a root that was built before holds the old one.
 #[must_use]
 pub fn are_same(sockets: &[Socket]) -> bool {
-    sockets
-        .iter()
-        .all(|socket| fs::symlink_metadata(&socket.path).is_ok_and(|metadata| socket.is(&metadata)))
+    sockets.iter().all(|socket| {
+        fs::symlink_metadata(&socket.path)
+            .is_ok_and(|metadata| socket.is(&metadata) && metadata.mode() & OTHERS_WRITE != 0)
+    })
 }
 
 /// A mount of each socket alone, attached nowhere yet: made by descriptor, after a look at what was

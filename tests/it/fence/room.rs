@@ -22,14 +22,19 @@ use agent::{
         remove_pins,
     },
     launcher::{Exit, LaunchError, LaunchRequest, Launcher, Running, Work},
-    policy::{self, compiled::CompiledPolicy},
+    policy::{
+        self,
+        compiled::{CompiledPolicy, Profile},
+    },
     sandbox::Slipped,
 };
 use common::id::PolicyId;
 use nix::unistd::pipe;
 
-/// The slot under which the hooks know every session here: what they decide is tested elsewhere.
+/// The slots under which the hooks know every session here, by whether its profile has unix sockets by
+/// name: what else they decide is tested elsewhere.
 const POLICY: PolicyId = PolicyId(1);
+const INTERPRETER: PolicyId = PolicyId(2);
 
 /// What an ordinary program needs.
 pub(crate) const USR: &str = r#"
@@ -114,11 +119,12 @@ impl Hooks {
         let instance = instance();
         let parent = Parent::create(&instance).expect("a cgroup (as root, with cgroup v2)");
         let kernel = Kernel::open(&instance, &parent).expect("the programs");
-        let in_force = PolicyInForce {
-            id: POLICY,
-            policy: policy(USR),
-        };
-        let synced = kernel.sync(&[in_force]).expect("a policy in force");
+        let interpreter = format!("{USR}\n[syscalls]\nprofile = \"interpreter\"\n");
+        let in_force = [(POLICY, USR), (INTERPRETER, &interpreter)].map(|(id, text)| {
+            let policy = policy(text);
+            PolicyInForce { id, policy }
+        });
+        let synced = kernel.sync(&in_force).expect("policies in force");
         let attached = kernel.attach(&parent, &synced).expect("the hooks");
         let folder = tempfile::tempdir().expect("a folder");
         let (journal, _) = Journal::open(&folder.path().join("journal")).expect("a journal");
@@ -239,8 +245,12 @@ impl Room {
         let receipt = journal.intent(&intent).expect("a receipt");
         let session = receipt.session();
         let cgroup = parent.session(session, &policy.limits).expect("a cgroup");
+        let in_force = match policy.syscalls.profile {
+            Profile::Interpreter => INTERPRETER,
+            Profile::Default | Profile::Strict => POLICY,
+        };
         let admitted = attached
-            .admit(session, cgroup.id(), POLICY)
+            .admit(session, cgroup.id(), in_force)
             .expect("an entry");
         let (stdout, out) = pipe().expect("a pipe");
         let (stderr, err) = pipe().expect("a pipe");
