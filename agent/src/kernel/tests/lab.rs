@@ -45,6 +45,9 @@ pub(super) const WORLD: &[&str] = &[
     "fd00:ec2::254/128",
 ];
 
+const HOST_MAC: &str = "02:00:00:00:00:01";
+const WORLD_MAC: &str = "02:00:00:00:00:02";
+
 /// The namespaces. The calling thread is moved into `host` and stays there.
 pub(super) struct Lab {
     world: File,
@@ -72,16 +75,29 @@ impl Lab {
         // Else the kernel itself refuses ping sockets, and the hook is never asked.
         fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
         ip(&format!(
-            "link add veth-h type veth peer name veth-w netns {thread}"
+            "link add veth-h address {HOST_MAC} type veth \
+             peer name veth-w address {WORLD_MAC} netns {thread}"
         ));
         ip("addr add 192.168.77.1/24 dev veth-h");
         ip("addr add 2600:1f00::1/64 dev veth-h nodad");
         ip("link set veth-h up");
+        // Nobody has to be asked for: a SYN that waits for a neighbour comes a second late, and
+        // timers and pacing follow from that second.
+        for address in ["192.168.77.2", "2600:1f00::2"] {
+            ip(&format!(
+                "neigh replace {address} lladdr {WORLD_MAC} dev veth-h nud permanent"
+            ));
+        }
         lab.in_world(|| {
             ip("link set lo up");
             ip("addr add 192.168.77.2/24 dev veth-w");
             ip("addr add 2600:1f00::2/64 dev veth-w nodad");
             ip("link set veth-w up");
+            for address in ["192.168.77.1", "2600:1f00::1"] {
+                ip(&format!(
+                    "neigh replace {address} lladdr {HOST_MAC} dev veth-w nud permanent"
+                ));
+            }
             for address in WORLD {
                 ip(&format!("addr add {address} dev lo"));
             }
