@@ -29,7 +29,7 @@ use common::{
     id::{PolicyId, SessionId},
 };
 use lab::{Lab, binary::Scratch};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::aws_lc_rs};
 
 use crate::row::Row;
 
@@ -234,7 +234,7 @@ fn connect(
 
 /// What rustls says first.
 fn hello() -> Result<Vec<u8>> {
-    let config = ClientConfig::builder_with_provider(ring::default_provider().into())
+    let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();

@@ -18,7 +18,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ServerConfig, ServerConnection,
-    crypto::ring,
+    crypto::aws_lc_rs,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
     server::{ClientHello, ResolvesServerCert},
     sign::{CertifiedKey, SingleCertAndKey},
@@ -135,7 +135,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn config(certificates: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig> {
-    let builder = ServerConfig::builder_with_provider(ring::default_provider().into());
+    let builder = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into());
     Ok(builder
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -166,7 +166,7 @@ impl Certificates {
             let params = CertificateParams::new(all.clone())?;
             let certificate = params.signed_by(&key, &issuer)?;
             let secret = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-            let signer = ring::sign::any_supported_type(&secret)?;
+            let signer = aws_lc_rs::sign::any_supported_type(&secret)?;
             let certified = CertifiedKey::new(vec![certificate.der().clone()], signer);
             let certified = Arc::new(certified);
             first.get_or_insert_with(|| Arc::clone(&certified));

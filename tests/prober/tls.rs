@@ -10,7 +10,7 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    crypto::ring,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 
@@ -85,7 +85,7 @@ fn config(authority: &str) -> Done<Arc<ClientConfig>> {
         let certificate = certificate.map_err(|error| told(&error))?;
         roots.add(certificate).map_err(|error| told(&error))?;
     }
-    let mut config = ClientConfig::builder_with_provider(ring::default_provider().into())
+    let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(|error| told(&error))?
         .with_root_certificates(roots)

@@ -14,7 +14,7 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::ring,
+    crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
@@ -43,7 +43,7 @@ pub(super) fn client(roots: &Path, refused: &LastRefused) -> Result<ClientConfig
     if store.is_empty() {
         return Err(bad(&"no certificate in it"));
     }
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone());
     let verifier = Verifier {
         inner: verifier.build().map_err(|error| bad(&error))?,

@@ -229,7 +229,7 @@ fn certificate(folder: &Path, name: &str) -> Arc<ServerConfig> {
         .signed_by(&key, &issuer)
         .expect("a certificate");
     let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")

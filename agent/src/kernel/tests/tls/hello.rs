@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, ClientConnection, Error, NamedGroup, RootCertStore, SupportedProtocolVersion,
-    crypto::{ActiveKeyExchange, SharedSecret, SupportedKxGroup, ring},
+    ClientConfig, ClientConnection, NamedGroup, RootCertStore, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
     version::{TLS12, TLS13},
 };
 
@@ -71,8 +71,13 @@ pub(super) fn twelve(name: &str) -> Vec<u8> {
 }
 
 fn of_rustls(name: &str, version: &'static SupportedProtocolVersion) -> Vec<u8> {
-    let mut provider = ring::default_provider();
-    provider.kx_groups.insert(0, &Hybrid);
+    let mut provider = aws_lc_rs::default_provider();
+    provider
+        .kx_groups
+        .retain(|group| group.name() != NamedGroup::X25519MLKEM768);
+    provider
+        .kx_groups
+        .insert(0, aws_lc_rs::kx_group::X25519MLKEM768);
     let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
@@ -83,42 +88,4 @@ fn of_rustls(name: &str, version: &'static SupportedProtocolVersion) -> Vec<u8> 
     let mut bytes = Vec::new();
     connection.write_tls(&mut bytes).unwrap();
     bytes
-}
-
-/// A key exchange that begins and never ends: nobody answers these hellos.
-#[derive(Debug)]
-struct Hybrid;
-
-struct Begun(Vec<u8>);
-
-impl SupportedKxGroup for Hybrid {
-    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        let share = (0..SHARE)
-            .map(|n| (n * 31 % 251).to_le_bytes()[0])
-            .collect();
-        Ok(Box::new(Begun(share)))
-    }
-
-    fn name(&self) -> NamedGroup {
-        NamedGroup::X25519MLKEM768
-    }
-}
-
-impl ActiveKeyExchange for Begun {
-    fn complete(self: Box<Self>, _theirs: &[u8]) -> Result<SharedSecret, Error> {
-        Err(Error::General("it never ends".to_owned()))
-    }
-
-    fn hybrid_component(&self) -> Option<(NamedGroup, &[u8])> {
-        let at = SHARE - 32;
-        Some((NamedGroup::X25519, &self.0[at..]))
-    }
-
-    fn pub_key(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn group(&self) -> NamedGroup {
-        NamedGroup::X25519MLKEM768
-    }
 }
