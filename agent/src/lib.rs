@@ -4,12 +4,14 @@
 //! `launcher` → `kernel` → `audit`, `observe` → `policy`, `config`, `clock`, `sys` → `common`.
 
 pub mod audit;
+pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod dns;
 pub mod exit;
+pub mod json;
 pub mod kernel;
 pub mod launcher;
 pub mod observe;

@@ -20,6 +20,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "secret",
             "sys",
             "exit",
+            "json",
             "shutdown",
         ],
     ),
