@@ -13,6 +13,7 @@
 
 mod direct;
 mod hello;
+mod pace;
 mod packet;
 mod unix;
 
@@ -34,6 +35,7 @@ use common::{
 
 pub(crate) use self::{
     hello::{Payload, Segment, copy},
+    pace::{Moment, Name as CongestionName},
     packet::{Header, Packet},
     unix::UnixCall,
 };

@@ -16,11 +16,11 @@ mod rules;
 mod state;
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr},
-    programs::{SkBuffContext, SockAddrContext, SockContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
+    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 
-use crate::ctx::{Call, Creation, Family, Packet, UnixCall};
+use crate::ctx::{Call, Creation, Family, Moment, Packet, UnixCall};
 
 #[rustfmt::skip]
 mod table {
@@ -29,8 +29,8 @@ mod table {
         reason = "the macros hand the context over by value"
     )]
     use super::{
-        Call, Creation, Family, Packet, SkBuffContext, SockAddrContext, SockContext, UnixCall,
-        cgroup_skb, cgroup_sock, cgroup_sock_addr, hook,
+        Call, Creation, Family, Moment, Packet, SkBuffContext, SockAddrContext, SockContext,
+        SockOpsContext, UnixCall, cgroup_skb, cgroup_sock, cgroup_sock_addr, hook, sock_ops,
     };
 
     #[cgroup_sock(sock_create)] fn sock_create(c: SockContext) -> i32 { hook::sock_create::run(&Creation::new(&c)) }
@@ -46,6 +46,8 @@ mod table {
     #[cgroup_sock_addr(getpeername6)] fn getpeername6(c: SockAddrContext) -> i32 { hook::original::run(&Call::new(&c, Family::V6)) }
     #[cgroup_skb(egress)] fn egress(c: SkBuffContext) -> i32 { hook::egress::run(&Packet::new(&c)) }
     #[cgroup_skb(ingress)] fn ingress(c: SkBuffContext) -> i32 { hook::ingress::run(&Packet::new(&c)) }
+
+    #[sock_ops] fn pace(c: SockOpsContext) -> u32 { hook::pace::run(&Moment::new(&c)).cast_unsigned() }
 
     // aya knows no hooks of unix sockets: the section says what kind of program it is, and
     // `agent::kernel::unix` loads it for the hook of its name.

@@ -97,6 +97,17 @@ static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[btf_map]
 static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
+/// What the congestion control of a socket was, while another stands in for it. Not pinned: where it
+/// is lost a connection goes on with the other.
+#[btf_map]
+static PACED: SkStorage<[u8; 16]> = SkStorage::new();
+
+/// The map of congestion controls, for the raw helpers.
+#[inline(always)]
+pub(crate) fn paced() -> *mut core::ffi::c_void {
+    ptr::from_ref(&PACED).cast_mut().cast()
+}
+
 /// The socket-storage map, for the raw helper: aya's accessors take a `SockAddrContext` only.
 #[inline(always)]
 pub(crate) fn sockets() -> *mut core::ffi::c_void {

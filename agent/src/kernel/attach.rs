@@ -49,7 +49,16 @@ pub(in crate::kernel) const HOOKS: &[Hook] = &[
     hook("recvmsg6", 20),
     hook("getpeername4", 29),
     hook("getpeername6", 30),
+    PACE,
 ];
+
+/// Gives connections their congestion control back: on the cgroup only where the kernel has one that
+/// has to stand back, because it is asked several times for each connection.
+const PACE: Hook = hook("pace", 3);
+/// Names of congestion controls, for every network namespace.
+const CONGESTION_CONTROLS: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+/// Names of those that send by the clock begin so; `ebpf/src/hook/pace.rs` knows them too.
+const PACED: &str = "bbr";
 
 /// A hook of this name.
 pub(in crate::kernel) const fn hook(name: &'static str, attach_type: u32) -> Hook {
@@ -110,11 +119,29 @@ pub(in crate::kernel) fn attach(
         let path = inner
             .pins
             .path(&format!("{LINK_PREFIX}{}", program.hook.name));
+        if program.hook.name == PACE.name && !has_paced_congestion_control() {
+            // One of an earlier boot of this agent may be there; severed or not, it is not needed.
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "link not needed any more, not removed");
+                }
+                Ok(()) | Err(_) => {}
+            }
+            continue;
+        }
         put(program.hook, &program.fd, parent, &path)?;
     }
     Ok(Attached {
         inner: Arc::clone(inner),
         closer: Arc::new(Closer::start(inner)?),
+    })
+}
+
+/// Whether a connection may begin with a congestion control that sends by the clock. Where the kernel
+/// does not say, it may.
+fn has_paced_congestion_control() -> bool {
+    std::fs::read_to_string(CONGESTION_CONTROLS).map_or(true, |names| {
+        names.split_whitespace().any(|name| name.starts_with(PACED))
     })
 }
 

@@ -128,6 +128,7 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<LoadedProgram, E
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
+        Program::SockOps(program) => program.load(),
         _ => return Err(missing),
     };
     let refused = |error: &dyn std::error::Error| Error::Program {

@@ -12,7 +12,7 @@ use common::{
     verdict::{Reason, Verdict},
 };
 
-use super::{PASS, REFUSE};
+use super::{PASS, REFUSE, pace};
 use crate::{
     ctx::Call,
     emit::{self, What, Who},
@@ -49,6 +49,9 @@ pub(crate) fn judge(call: &Call, hook: Hook, state: State) -> i32 {
     }
     if let Some(generation) = kernel.word.generation() {
         state.verify(&verified(&flow, verdict, generation));
+    }
+    if is_owed(&flow, &verdict) {
+        pace::unpace(call);
     }
     PASS
 }

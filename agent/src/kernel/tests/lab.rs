@@ -46,7 +46,7 @@ pub(super) const WORLD: &[&str] = &[
 ];
 
 const HOST_MAC: &str = "02:00:00:00:00:01";
-const WORLD_MAC: &str = "02:00:00:00:00:02";
+pub(super) const WORLD_MAC: &str = "02:00:00:00:00:02";
 
 /// The namespaces. The calling thread is moved into `host` and stays there.
 pub(super) struct Lab {

@@ -2,6 +2,7 @@
 
 mod fast_open;
 mod hello;
+mod paced;
 mod scene;
 mod sizes;
 

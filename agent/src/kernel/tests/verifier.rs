@@ -26,6 +26,7 @@ const VERIFIED_MAX: &[(&str, u32)] = &[
     ("recvmsg6", 2_000),
     ("getpeername4", 2_000),
     ("getpeername6", 2_000),
+    ("pace", 2_000),
     ("connect_unix", 20_000),
     ("sendmsg_unix", 20_000),
 ];

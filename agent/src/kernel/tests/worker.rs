@@ -20,8 +20,8 @@ use nix::{
     sys::{
         resource::{Resource, setrlimit},
         socket::{
-            AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket,
-            sockopt::Ipv6V6Only,
+            AddressFamily, SockFlag, SockProtocol, SockType, getsockopt, setsockopt, socket,
+            sockopt::{Ipv6V6Only, TcpCongestion},
         },
     },
 };
@@ -141,6 +141,8 @@ impl Kept {
             // Bytes in hexadecimal digits, each word in a write of its own.
             "stream-write" => return self.stream_write(rest),
             "stream-urgent" => self.stream_urgent(rest)?,
+            // Its congestion control, after another was set where one is named.
+            "stream-congestion" => return self.congestion(rest),
             "stream-end" => return self.stream_end(),
             "stream-echo" => return self.stream_echo(),
             "stream-local" => {
@@ -194,6 +196,15 @@ impl Kept {
             other => panic!("no such verb: {other}"),
         }
         Ok("ok".to_owned())
+    }
+
+    fn congestion(&mut self, rest: &str) -> std::io::Result<String> {
+        let stream = self.stream.as_ref().unwrap();
+        if !rest.is_empty() {
+            setsockopt(stream, TcpCongestion, &rest.to_owned().into())?;
+        }
+        let name = getsockopt(stream, TcpCongestion)?;
+        Ok(name.to_string_lossy().trim_end_matches('\0').to_owned())
     }
 
     /// Opens so many sockets, then sends once from each: how many times that went well, how many
