@@ -270,7 +270,14 @@ extern "C" fn read_header(packet: *mut __sk_buff, header: *mut Header) -> u32 {
             let Some(rest) = packet.load(24) else {
                 return 0;
             };
-            header6(head, rest)
+            if is_jumbo(head, rest) {
+                let Some([length, ports]) = packet.load(44) else {
+                    return 0;
+                };
+                header_jumbo(head, rest, u32::from_be(length), ports)
+            } else {
+                header6(head, rest)
+            }
         }
         _ => return 0,
     };
@@ -325,6 +332,31 @@ fn header6(head: [u32; 6], rest: [u32; 5]) -> Header {
         transport: 40,
         length: u32::from(u16::from_be_bytes([l1, l0])),
         uncounted: 40,
+    }
+}
+
+/// Whether the packet has the one extension header that the kernel itself puts before TCP: a jumbo
+/// payload (RFC 2675, 2), for what is longer than a plain header can tell and is cut up later. Nothing
+/// but its length is in it. Over loopback that is any longer write.
+#[inline(always)]
+fn is_jumbo(head: [u32; 6], rest: [u32; 5]) -> bool {
+    const HOP_BY_HOP: u8 = 0;
+    let [_, lengths, ..] = head;
+    let [.., extension] = rest;
+    let [l1, l0, next, _] = lengths.to_ne_bytes();
+    l1 | l0 == 0 && next == HOP_BY_HOP && extension.to_ne_bytes() == [TCP as u8, 0, 0xc2, 4]
+}
+
+#[inline(always)]
+fn header_jumbo(head: [u32; 6], rest: [u32; 5], length: u32, ports: u32) -> Header {
+    let [first, lengths, s0, s1, s2, s3] = head;
+    let [a, b, _, hops] = lengths.to_ne_bytes();
+    let plain = u32::from_ne_bytes([a, b, TCP as u8, hops]);
+    let [d0, d1, d2, d3, _] = rest;
+    Header {
+        transport: 48,
+        length,
+        ..header6([first, plain, s0, s1, s2, s3], [d0, d1, d2, d3, ports])
     }
 }
 
