@@ -6,7 +6,7 @@
 use crate::{
     flow::{DNS_PORT, Flow, Place, Shape, TCP, UDP},
     id::{Generation, PolicyId},
-    rule::{DOOR, Match, TLS},
+    rule::{DOOR, Match, OWN, TLS},
     special::{self, Special},
     verdict::{Reason, Verdict},
 };
@@ -87,6 +87,8 @@ pub fn decide(rules: &impl Rules, flow: &Flow) -> Verdict {
             Some(rule) if rule.flags & DOOR != 0 => {
                 charged(rules, scope, flow, Verdict::Allow(rule.rule))
             }
+            // Nothing leaves the session: no quota is touched.
+            Some(rule) if rule.flags & OWN != 0 => Verdict::AllowOwn(rule.rule),
             _ if flow.place == Place::Host || special == Special::Local => {
                 Verdict::Deny(Reason::LocalAddress)
             }

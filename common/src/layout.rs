@@ -316,6 +316,11 @@ pub const STATE_NAME_OWED: u32 = 8;
 pub const STATE_RESOLVER: u32 = 16;
 /// `initial_sequence` is set.
 pub const STATE_SYN_SEEN: u32 = 32;
+/// The destination is loopback among the session's own processes. Nothing leaves the session, so
+/// nothing is charged.
+pub const STATE_OWN: u32 = 64;
+/// The other end is still to be seen to be the session's own: each packet is asked for it.
+pub const STATE_PEER_OWED: u32 = 128;
 
 /// Slots of the configuration table (array of `u64`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,6 +12,8 @@ pub const DOOR: u8 = 1;
 pub const TLS: u8 = 2;
 /// The rule is a domain rule that lets a handshake hide its name (encrypted client hello).
 pub const ECH: u8 = 4;
+/// The rule opens loopback among the session's own processes: the other end has to be one of them.
+pub const OWN: u8 = 8;
 
 /// Ports that one rule opens for one protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,7 +27,7 @@ pub struct PortRange {
     pub high: u16,
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
-    /// [`DOOR`], [`TLS`], [`ECH`] or 0.
+    /// [`DOOR`], [`TLS`], [`ECH`], [`OWN`] or 0.
     pub flags: u8,
     /// Zero.
     pub pad: u16,
@@ -71,7 +73,7 @@ pub struct RuleSet {
 pub struct Match {
     /// Which rule.
     pub rule: RuleId,
-    /// [`DOOR`], [`TLS`], [`ECH`] or 0.
+    /// [`DOOR`], [`TLS`], [`ECH`], [`OWN`] or 0.
     pub flags: u8,
 }
 

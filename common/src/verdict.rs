@@ -14,6 +14,8 @@ pub enum Verdict {
     /// Allowed by this rule, once the first bytes of the connection are a TLS handshake for a name
     /// that a rule opens on this port.
     AllowNamed(RuleId),
+    /// Allowed by this rule where the socket at the other end is of the same session.
+    AllowOwn(RuleId),
     /// A flow of port 53 on its way to the agent's resolver.
     Resolver,
     /// Not allowed by any rule, passed because the policy's mode is `observe`.
@@ -23,13 +25,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the flow goes on.
+    /// Whether the flow goes on, as far as addresses and names tell: what [`Self::AllowNamed`] and
+    /// [`Self::AllowOwn`] demand beside is for the caller to see to.
     #[inline(always)]
     #[must_use]
     pub const fn passes(&self) -> bool {
         matches!(
             self,
-            Self::Allow(_) | Self::AllowNamed(_) | Self::Resolver | Self::Observe(_)
+            Self::Allow(_)
+                | Self::AllowNamed(_)
+                | Self::AllowOwn(_)
+                | Self::Resolver
+                | Self::Observe(_)
         )
     }
 
@@ -38,7 +45,9 @@ impl Verdict {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::Allow(_) | Self::AllowNamed(_) | Self::Resolver => Outcome::Allow,
+            Self::Allow(_) | Self::AllowNamed(_) | Self::AllowOwn(_) | Self::Resolver => {
+                Outcome::Allow
+            }
             Self::Observe(_) => Outcome::Observe,
             Self::Deny(_) => Outcome::Deny,
         }
@@ -50,7 +59,7 @@ impl Verdict {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match *self {
-            Self::Allow(_) | Self::AllowNamed(_) => Reason::Rule,
+            Self::Allow(_) | Self::AllowNamed(_) | Self::AllowOwn(_) => Reason::Rule,
             Self::Resolver => Reason::Resolver,
             Self::Observe(reason) | Self::Deny(reason) => reason,
         }
@@ -61,7 +70,7 @@ impl Verdict {
     #[must_use]
     pub const fn rule(&self) -> RuleId {
         match *self {
-            Self::Allow(rule) | Self::AllowNamed(rule) => rule,
+            Self::Allow(rule) | Self::AllowNamed(rule) | Self::AllowOwn(rule) => rule,
             Self::Resolver | Self::Observe(_) | Self::Deny(_) => RuleId(0),
         }
     }
@@ -161,7 +170,7 @@ reasons! {
     /// No rule allows the destination.
     NotAllowed = 10, "not_allowed", "no rule of the policy names the destination, protocol and port";
     /// A bind to a port of the worker's choice.
-    BindPort = 11, "bind_port", "a worker may bind to port 0 only";
+    BindPort = 11, "bind_port", "a worker binds to port 0, or to a free port from 1024 of its own loopback where the policy opens that";
     /// A packet that would open a connection to the worker, or comes from where it may not send to.
     Inbound = 12, "inbound", "nobody dials a worker";
     /// A socket of a family or type that no worker gets.
@@ -196,6 +205,8 @@ reasons! {
     TlsIncomplete = 27, "tls_incomplete", "the TLS client hello never came in one piece";
     /// A unix socket that no rule names.
     UnixSocket = 28, "unix_socket", "no rule of the policy names this unix socket";
+    /// Nobody of the session is at the other end of a flow on loopback.
+    NotOwn = 29, "not_own", "no process of the session is at the other end";
 }
 
 const _: () = {

@@ -15,6 +15,7 @@ mod direct;
 mod hello;
 mod pace;
 mod packet;
+mod peer;
 mod unix;
 
 use core::ptr;
@@ -37,6 +38,7 @@ pub(crate) use self::{
     hello::{Payload, Segment, copy},
     pace::{Moment, Name as CongestionName},
     packet::{Header, Packet},
+    peer::{Direction, Peer},
     unix::UnixCall,
 };
 use crate::{maps, state::State};

@@ -84,7 +84,13 @@ fn without_destination(reason: Reason) -> &'static str {
         Reason::SocketType | Reason::Protocol => {
             "no line of a policy opens it: only TCP and UDP leave a fence"
         }
-        Reason::BindPort | Reason::Inbound => "no line of a policy opens it: nobody dials a worker",
+        Reason::Inbound => "no line of a policy opens it: nobody dials a worker",
+        Reason::BindPort => {
+            "`[[local.allow]]` with `loopback = \"own\"` lets processes of one session listen for each other, on free ports from 1024 on"
+        }
+        Reason::NotOwn => {
+            "let the session's own process listen first; for a service of the host: `[[local.allow]]` with `tcp`"
+        }
         Reason::SourceRouted => {
             "no line of a policy opens it: packets carry no options of their own making"
         }

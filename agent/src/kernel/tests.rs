@@ -15,6 +15,7 @@ mod full;
 mod grants;
 mod lifecycle;
 mod lines;
+mod own;
 mod packets;
 mod resolver;
 mod sockets;

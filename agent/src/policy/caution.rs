@@ -33,7 +33,7 @@ pub fn cautions(policy: &CompiledPolicy) -> Vec<Caution<'_>> {
         let texts = match &rule.target {
             Target::Domain(domain) => of(rule, domain),
             Target::Unix(path) => of_unix(path),
-            Target::Prefix(_) => Vec::new(),
+            Target::Prefix(_) | Target::Own => Vec::new(),
         };
         texts.into_iter().map(|text| Caution {
             line: Some(rule.line),

@@ -130,7 +130,7 @@ impl Egress {
     pub fn unix_doors(&self) -> impl Iterator<Item = (&Path, RuleId)> {
         self.rules.iter().filter_map(|rule| match &rule.target {
             Target::Unix(path) => Some((path.as_path(), rule.id)),
-            Target::Prefix(_) | Target::Domain(_) => None,
+            Target::Prefix(_) | Target::Domain(_) | Target::Own => None,
         })
     }
 
@@ -169,10 +169,10 @@ pub struct Rule {
     pub kind: RuleKind,
     /// What it names.
     pub target: Target,
-    /// IP protocol number: TCP or UDP; 0 for a unix socket.
+    /// IP protocol number: TCP or UDP; 0 for a unix socket, and for loopback, which has both.
     pub protocol: u16,
-    /// Inclusive ranges, ordered, merged. Empty for a unix socket and for a domain rule that gives no
-    /// addresses.
+    /// Inclusive ranges, ordered, merged. Empty for a unix socket, for loopback and for a domain rule that
+    /// gives no addresses.
     pub ports: Vec<(u16, u16)>,
     /// Why (required for doors into private ranges).
     pub reason: String,
@@ -202,6 +202,8 @@ pub enum Target {
     Domain(DomainRule),
     /// A unix socket of this host, by its path.
     Unix(PathBuf),
+    /// Loopback among the session's own processes.
+    Own,
 }
 
 /// A name or wildcard, and what is demanded of a connection to it.
@@ -255,7 +257,7 @@ impl Rule {
     pub fn domain(&self) -> Option<&DomainRule> {
         match &self.target {
             Target::Domain(domain) => Some(domain),
-            Target::Prefix(_) | Target::Unix(_) => None,
+            Target::Prefix(_) | Target::Unix(_) | Target::Own => None,
         }
     }
 

@@ -34,6 +34,7 @@ pub(super) fn rule_text(
         (RuleKind::AllowPrivate, Target::Prefix(prefix)) => ("private", prefix.to_string()),
         (RuleKind::Local, Target::Prefix(prefix)) => ("local", prefix.to_string()),
         (_, Target::Domain(domain)) => ("domain", domain.pattern.to_string()),
+        (_, Target::Own) => ("loopback", "own".to_owned()),
         (_, Target::Unix(path)) => ("unix", path.display().to_string()),
     };
     let mut text = format!("{word} {place}");

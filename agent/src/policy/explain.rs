@@ -28,6 +28,10 @@ use super::{
 /// Domain rules that an explanation of an address names.
 const BY_NAME_MAX: usize = 3;
 
+/// What [`Verdict::AllowOwn`] hangs on.
+const OWN_CONDITION: &str =
+    "a process of the same session is at the other end; the host and other sessions stay shut";
+
 /// What a policy says of one destination.
 #[derive(Clone, Debug)]
 pub struct Explanation<'a> {
@@ -37,6 +41,8 @@ pub struct Explanation<'a> {
     pub verdict: Verdict,
     /// The rule that allows it.
     pub rule: Option<&'a Rule>,
+    /// What the verdict hangs on beside the destination.
+    pub condition: Option<&'static str>,
     /// Name of the special-purpose range that holds the address.
     pub range: Option<&'static str>,
     /// Domain rules that open the port at the address while a name of theirs resolves there: some
@@ -61,19 +67,22 @@ pub fn explain<'a>(
     let flow = model.flow(protocol, address, port);
     let verdict = model.decide(&flow);
     let rule = match verdict {
-        Verdict::Allow(id) | Verdict::AllowNamed(id) => {
+        Verdict::Allow(id) | Verdict::AllowNamed(id) | Verdict::AllowOwn(id) => {
             policy.egress.rules.iter().find(|rule| rule.id == id)
         }
         Verdict::Resolver | Verdict::Observe(_) | Verdict::Deny(_) => None,
     };
     let hint = match verdict {
-        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::Resolver => None,
+        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::AllowOwn(_) | Verdict::Resolver => {
+            None
+        }
         Verdict::Observe(reason) | Verdict::Deny(reason) => Some(remedy(reason, destination)),
     };
     Explanation {
         flow,
         verdict,
         rule,
+        condition: matches!(verdict, Verdict::AllowOwn(_)).then_some(OWN_CONDITION),
         by_name: by_name(policy, &flow, verdict),
         range: range_name(address),
         hint,

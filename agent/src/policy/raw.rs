@@ -264,7 +264,8 @@ pub(super) struct RawLocalAllow {
     /// `/run/postgresql/.s.PGSQL.5432`.
     #[schemars(default)]
     pub(super) unix: Field<String>,
-    /// Loopback among the worker's own processes. Not enforced by this version.
+    /// `"own"`: 127.0.0.0/8 and `::1` among the session's own processes, which may then listen on
+    /// ports from 1024 on. The host and other sessions stay out of reach.
     #[schemars(default)]
     pub(super) loopback: Field<RawLoopback>,
     /// Why it is open.

@@ -45,6 +45,43 @@ fn covering_prefixes_are_united_and_doors_come_first() {
 }
 
 #[test]
+fn own_loopback_is_open_where_nothing_else_is_named() {
+    let text = r#"
+        version = 1
+        tool = "t"
+        local.allow = [{ loopback = "own", reason = "a notebook" }, { tcp = "127.0.0.1:5432" }]
+    "#;
+    let policy = compile("t.toml", text).unwrap();
+    let [own, _] = policy.egress.rules.as_slice() else {
+        panic!("{:?}", policy.egress.rules);
+    };
+    assert_eq!(
+        (own.text.as_str(), own.reason.as_str()),
+        ("loopback own", "a notebook")
+    );
+    // A ruleset of landlock that shuts all ports would contradict it.
+    assert!(!policy.egress.is_offline());
+    let shown: Vec<String> = policy
+        .egress
+        .table
+        .iter()
+        .map(|entry| {
+            let ranges = entry.set.ranges.iter().take(entry.set.count as usize);
+            let ranges = ranges.map(|r| format!("{} {} {}-{}", r.flags, r.protocol, r.low, r.high));
+            format!("{} {}", entry.prefix, ranges.collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "::1/128 8 6 1-65535, 8 17 1-65535",
+            "127.0.0.0/8 8 6 1-65535",
+            "127.0.0.1/32 1 6 5432-5432, 8 6 1-65535, 8 17 1-65535",
+        ]
+    );
+}
+
+#[test]
 fn a_domain_rule_compiles() {
     let text =
         "version = 1\ntool = \"t\"\n[[egress.allow]]\ndomain = \"A.example.\"\nports = [443]\n";

@@ -152,6 +152,32 @@ fn special_ranges_need_a_door_in_every_mode() {
 }
 
 #[test]
+fn own_loopback_is_a_door_of_its_own_without_quota_and_in_no_mode_more_than_that() {
+    const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+    for mode in [Mode::Enforce, Mode::Observe] {
+        let mut rules = told(mode, Some(OWN));
+        rules.left = Quota::BytesSpent;
+        assert_eq!(
+            decide(&rules, &flow(LOOPBACK, 8888)),
+            Verdict::AllowOwn(RULE)
+        );
+        assert_eq!(rules.asked_quota.get(), 0);
+        assert_eq!(
+            decide(&rules, &flow(LOOPBACK, DNS_PORT)),
+            Verdict::Deny(Reason::DnsNotRedirected)
+        );
+        rules.scope = None;
+        assert_eq!(
+            decide(&rules, &flow(LOOPBACK, 8888)),
+            Verdict::Deny(Reason::UnknownWorker)
+        );
+    }
+    // A door to the host, where one is named, is asked for no peer.
+    let rules = told(Mode::Enforce, Some(DOOR | OWN));
+    assert_eq!(decide(&rules, &flow(LOOPBACK, 8888)), Verdict::Allow(RULE));
+}
+
+#[test]
 fn what_no_rule_names() {
     let public = flow(PUBLIC, 443);
     let enforced = decide(&told(Mode::Enforce, None), &public);

@@ -20,6 +20,10 @@ const LOOPBACK: u32 = 1;
 const ESTABLISHED: u32 = 1;
 /// `TCP_SYN_SENT`
 const SYN_SENT: u32 = 2;
+/// `TCP_FIN_WAIT1`
+const FIN_WAIT_1: u32 = 4;
+/// `TCP_CLOSE_WAIT`
+const CLOSE_WAIT: u32 = 8;
 /// `TCP_LISTEN`
 const LISTEN: u32 = 10;
 
@@ -139,6 +143,18 @@ impl Packet {
             SYN_SENT => self.opens(header),
             _ => false,
         }
+    }
+
+    /// Whether the socket listens for connections.
+    #[inline(always)]
+    pub(crate) fn is_listener(&self) -> bool {
+        self.sock_state() == LISTEN
+    }
+
+    /// Whether the socket has been connected: by the packet that ends the handshake at the latest.
+    #[inline(always)]
+    pub(crate) fn has_met(&self) -> bool {
+        matches!(self.sock_state(), ESTABLISHED | FIN_WAIT_1 | CLOSE_WAIT)
     }
 
     /// Whether the packet asks for a connection: SYN without ACK (RFC 9293, 3.1).

@@ -7,12 +7,15 @@ use common::{
     event::Hook,
     flow::{Address, Flow, Place, Shape, TCP},
     id::RuleId,
-    layout::{Config, STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_RESOLVER},
+    layout::{
+        Config, STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_OWN, STATE_PEER_OWED,
+        STATE_RESOLVER,
+    },
     special::{self, Special},
     verdict::{Reason, Verdict},
 };
 
-use super::{PASS, REFUSE, pace};
+use super::{PASS, REFUSE, own, pace};
 use crate::{
     ctx::Call,
     emit::{self, What, Who},
@@ -36,7 +39,7 @@ pub(crate) fn run(call: &Call) -> i32 {
 pub(crate) fn judge(call: &Call, hook: Hook, state: State) -> i32 {
     let kernel = Kernel::of(state, Charge::Connection);
     let flow = flow(call, state);
-    let verdict = decide(&kernel, &flow);
+    let verdict = own::checked(call, state, &flow, decide(&kernel, &flow));
     let who = Who::of(&kernel);
     emit::count(&who, hook, flow.protocol, &verdict);
     if matches!(verdict, Verdict::Resolver) {
@@ -94,6 +97,9 @@ pub(crate) fn verified(
     }
     if is_owed(flow, &verdict) {
         flags |= STATE_NAME_OWED;
+    }
+    if matches!(verdict, Verdict::AllowOwn(_)) {
+        flags |= STATE_OWN | STATE_PEER_OWED;
     }
     Verified {
         address: flow.address,

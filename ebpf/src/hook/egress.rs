@@ -11,12 +11,15 @@ use common::{
     event::{DestroyOrder, Hook},
     flow::{Flow, Place, Shape, TCP, UDP},
     id::{Generation, SessionId},
-    layout::{STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_RESOLVER, SocketState, Tally},
+    layout::{
+        STATE_DOOR, STATE_NAME_OWED, STATE_OBSERVED, STATE_OWN, STATE_PEER_OWED, STATE_RESOLVER,
+        SocketState, Tally,
+    },
     verdict::{Reason, Verdict},
 };
 
 use super::{
-    PASS, REFUSE, client, connect,
+    PASS, REFUSE, client, connect, own,
     tls::{self, Fate},
 };
 use crate::{
@@ -35,6 +38,8 @@ enum Ruling {
     Pass,
     /// It passes on the promise of a TLS handshake.
     Owed,
+    /// It passes where its receiver is the session's own.
+    Own,
     /// It goes to the resolver.
     Resolver,
     /// The full decision is still to come.
@@ -80,6 +85,9 @@ pub(crate) fn run(packet: &Packet) -> i32 {
     if ruling == Ruling::Resolver {
         ruling = Ruling::of(client::note(header, state));
     }
+    if ruling == Ruling::Own {
+        ruling = Ruling::of(own::judge(packet, header, state));
+    }
     if ruling == Ruling::Owed {
         return match tls::judge(packet, header, state) {
             Fate::Pass => PASS,
@@ -93,7 +101,7 @@ pub(crate) fn run(packet: &Packet) -> i32 {
     match ruling {
         Ruling::Pass => PASS,
         Ruling::Refuse(reason) => refuse(packet, header, state, reason),
-        Ruling::Owed | Ruling::Resolver | Ruling::Undecided => REFUSE,
+        Ruling::Owed | Ruling::Own | Ruling::Resolver | Ruling::Undecided => REFUSE,
     }
 }
 
@@ -116,7 +124,7 @@ extern "C" fn settled(context: *mut __sk_buff, state: *mut SocketState) -> u32 {
     let word = maps::word(state.policy());
     let settled = word.generation() == Some(verified.generation)
         // The resolver is told of every packet, and the first ones of a TLS connection are read.
-        && verified.flags & (STATE_RESOLVER | STATE_NAME_OWED) == 0
+        && verified.flags & (STATE_RESOLVER | STATE_NAME_OWED | STATE_PEER_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
         // Bytes are charged by the full decision.
         && !word.limited()
@@ -156,6 +164,7 @@ fn adopt(packet: &Packet, header: &Header) -> Option<State> {
 const PASSES: u32 = 0x100;
 const OWES: u32 = 0x101;
 const TO_RESOLVER: u32 = 0x102;
+const TO_OWN: u32 = 0x103;
 
 #[inline(always)]
 fn judge(packet: &Packet, header: &Header, state: State) -> Ruling {
@@ -163,6 +172,7 @@ fn judge(packet: &Packet, header: &Header, state: State) -> Ruling {
         PASSES => Ruling::Pass,
         OWES => Ruling::Owed,
         TO_RESOLVER => Ruling::Resolver,
+        TO_OWN => Ruling::Own,
         reason => {
             #[expect(clippy::cast_possible_truncation, reason = "a reason's number")]
             let reason = Reason::from_number(reason as u8);
@@ -186,6 +196,7 @@ extern "C" fn judge_packet(
         Ruling::Pass => PASSES,
         Ruling::Owed => OWES,
         Ruling::Resolver => TO_RESOLVER,
+        Ruling::Own => TO_OWN,
         Ruling::Refuse(reason) => reason as u32,
         Ruling::Undecided => Reason::NotAllowed as u32,
     }
@@ -210,7 +221,8 @@ fn decide_anew(kernel: &Kernel, flow: &Flow, state: State) -> Ruling {
     match verdict {
         Verdict::Deny(reason) => return Ruling::Refuse(reason),
         Verdict::Resolver => return Ruling::Resolver,
-        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::Observe(_) => {}
+        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::AllowOwn(_) | Verdict::Observe(_) => {
+        }
     }
     emit::count(&Who::of(kernel), Hook::Egress, flow.protocol, &verdict);
     let owes = connect::is_owed(flow, &verdict);
@@ -218,6 +230,9 @@ fn decide_anew(kernel: &Kernel, flow: &Flow, state: State) -> Ruling {
     let stays = owes && state.is_ordered();
     if !stays && let Some(generation) = kernel.word.generation() {
         state.verify(&connect::verified(flow, verdict, generation));
+    }
+    if matches!(verdict, Verdict::AllowOwn(_)) {
+        return Ruling::Own;
     }
     if owes { Ruling::Owed } else { Ruling::Pass }
 }
@@ -246,6 +261,12 @@ fn carried_over(kernel: &Kernel, flow: &Flow, state: State) -> Ruling {
         }
         state.renew(seen, scope.generation);
     }
+    if verified.flags & STATE_PEER_OWED != 0 {
+        return Ruling::Own;
+    }
+    if verified.flags & STATE_OWN != 0 {
+        return Ruling::Pass;
+    }
     match kernel.quota(scope, flow) {
         Quota::Left if verified.flags & STATE_NAME_OWED != 0 => Ruling::Owed,
         Quota::Left => Ruling::Pass,
@@ -260,7 +281,10 @@ fn refuse(packet: &Packet, header: &Header, state: State, reason: Reason) -> i32
     let who = Who::of(&Kernel::of(state, Charge::Nothing));
     emit::count(&who, Hook::Egress, header.protocol, &verdict);
     emit::tell(&who, &what(packet, header), &verdict);
-    order_destruction(packet, header, state);
+    // A client of UDP may be there before its server: it gets an answer, and keeps its socket.
+    if reason != Reason::NotOwn || header.protocol == TCP {
+        order_destruction(packet, header, state);
+    }
     REFUSE
 }
 

@@ -1,5 +1,6 @@
 //! `cgroup_skb/ingress`: nobody dials a worker. TCP comes in only as the answer to a connection
-//! that the worker opened, UDP only from an address and port to which the worker may send.
+//! that the worker opened, UDP only from an address and port to which the worker may send. Where the
+//! policy opens the session's own loopback, its processes dial each other.
 
 use core::mem::MaybeUninit;
 
@@ -7,11 +8,11 @@ use common::{
     decide::decide,
     event::Hook,
     flow::{Flow, Place, Shape, TCP, UDP},
-    layout::{STATE_DOOR, STATE_RESOLVER},
+    layout::{STATE_DOOR, STATE_PEER_OWED, STATE_RESOLVER},
     verdict::{Reason, Verdict},
 };
 
-use super::{PASS, REFUSE};
+use super::{PASS, REFUSE, own};
 use crate::{
     ctx::{Header, Packet},
     emit::{self, What, Who},
@@ -27,32 +28,39 @@ pub(crate) fn run(packet: &Packet) -> i32 {
         return REFUSE;
     };
     match header.protocol {
-        TCP if packet.is_unwelcome(header) => refuse(packet, header, Reason::Inbound),
-        TCP => PASS,
-        UDP => judge(packet, header),
+        TCP if !packet.is_unwelcome(header) => PASS,
+        TCP | UDP => judge(packet, header),
         _ => refuse(packet, header, Reason::Inbound),
     }
 }
 
 /// A datagram: from the verified destination, or from one that a decision allows as a destination.
+/// What would open a connection: from the session's own processes.
 #[inline(always)]
 fn judge(packet: &Packet, header: &Header) -> i32 {
     let Some(state) = packet.state() else {
         return refuse(packet, header, Reason::Inbound);
     };
-    if is_answer(packet, header, state) || is_of_resolver(packet, header, state) {
+    let is_datagram = header.protocol == UDP;
+    if is_datagram && (is_answer(packet, header, state) || is_of_resolver(packet, header, state)) {
         return PASS;
     }
     let kernel = Kernel::of(state, Charge::Nothing);
     let flow = Flow {
-        protocol: UDP,
+        protocol: header.protocol,
         address: header.source,
         port: header.source_port,
         place: packet.place(),
         // The kernel has put fragments together and taken options off before a socket gets it.
         shape: Shape::Plain,
     };
-    if decide(&kernel, &flow).passes() {
+    let verdict = decide(&kernel, &flow);
+    let welcome = if matches!(verdict, Verdict::AllowOwn(_)) {
+        own::is_sender(packet, header, state)
+    } else {
+        is_datagram && verdict.passes()
+    };
+    if welcome {
         return PASS;
     }
     refuse(packet, header, Reason::Inbound)
@@ -65,7 +73,7 @@ fn is_answer(packet: &Packet, header: &Header, state: State) -> bool {
         && verified.port == header.source_port
         && verified.protocol == UDP
         && maps::word(state.policy()).generation() == Some(verified.generation)
-        && verified.flags & STATE_RESOLVER == 0
+        && verified.flags & (STATE_RESOLVER | STATE_PEER_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod connect;
 pub(crate) mod egress;
 pub(crate) mod ingress;
 pub(crate) mod original;
+pub(crate) mod own;
 pub(crate) mod pace;
 pub(crate) mod sendmsg;
 pub(crate) mod sock_create;

@@ -169,7 +169,11 @@ fn explain_and_the_kernel_agree_on_random_names() {
                     "socket inet stream; connect {ip}:{port}; payload hello {hello}; send; \
                      patience 1500; recv"
                 ),
-                Verdict::Allow(_) | Verdict::Resolver | Verdict::Observe(_) | Verdict::Deny(_) => {
+                Verdict::Allow(_)
+                | Verdict::AllowOwn(_)
+                | Verdict::Resolver
+                | Verdict::Observe(_)
+                | Verdict::Deny(_) => {
                     format!("socket inet stream; connect {ip}:{port}; send 5; recv")
                 }
             };
@@ -179,9 +183,11 @@ fn explain_and_the_kernel_agree_on_random_names() {
                     named += 1;
                     speaks(&policy, &spoken, port)
                 }
-                Verdict::Allow(_) | Verdict::Resolver | Verdict::Observe(_) | Verdict::Deny(_) => {
-                    verdict.passes()
-                }
+                Verdict::Allow(_)
+                | Verdict::AllowOwn(_)
+                | Verdict::Resolver
+                | Verdict::Observe(_)
+                | Verdict::Deny(_) => verdict.passes(),
             };
             assert_eq!(
                 answer.ok, expected,

@@ -142,6 +142,9 @@ fn words(policy: &CompiledPolicy, answer: &Explanation<'_>) -> String {
             field("reason", &rule.reason);
         }
     }
+    if let Some(condition) = answer.condition {
+        field("while", condition);
+    }
     if let Some(range) = answer.range {
         field("range", range);
     }
@@ -230,6 +233,7 @@ fn object(policy: &CompiledPolicy, answer: &Explanation<'_>) -> Value {
         "rule": answer.rule.map(rule_object),
         "by_name": answer.by_name.0.iter().map(|rule| rule_object(rule)).collect::<Vec<Value>>(),
         "by_name_count": answer.by_name.1,
+        "condition": answer.condition,
         "range": answer.range,
         "on_this_host": answer.flow.place == Place::Host,
         "hint": answer.hint,

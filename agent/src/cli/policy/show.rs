@@ -1,7 +1,7 @@
 //! `stockade policy show`: the compiled form, as the kernel and the sandbox are told.
 
 use clap::Args;
-use common::rule::{DOOR, ECH, PortRange, RuleSet, TLS};
+use common::rule::{DOOR, ECH, OWN, PortRange, RuleSet, TLS};
 use serde_json::{Value, json};
 
 use super::{
@@ -108,7 +108,7 @@ fn open(set: &RuleSet) -> Vec<PortRange> {
 }
 
 fn range_words(range: &PortRange) -> String {
-    let words: String = [(DOOR, " door"), (TLS, " tls"), (ECH, " ech")]
+    let words: String = [(DOOR, " door"), (TLS, " tls"), (ECH, " ech"), (OWN, " own")]
         .into_iter()
         .filter(|(flag, _)| range.flags & flag != 0)
         .map(|(_, word)| word)
@@ -217,6 +217,7 @@ fn egress(policy: &CompiledPolicy) -> Value {
             "door": range.flags & DOOR != 0,
             "tls": range.flags & TLS != 0,
             "ech": range.flags & ECH != 0,
+            "own": range.flags & OWN != 0,
             "rule": format!("{:016x}", range.rule.0),
         })
     };

@@ -224,10 +224,10 @@ fn what_is_not_understood_is_a_usage_error_with_a_hint() {
     check(
         "explain --policies @ strictt 8.8.8.8:443",
         Code::Usage,
-        &expect![[r"
+        &expect![[r#"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, internal-database, limits, local-database, names, observe, pinned, public-api, python-fetcher, report, strict, time-check, unix-socket, wildcard
-        "]],
+            hint: it has default, internal-database, limits, local-database, names, observe, own-loopback, pinned, public-api, python-fetcher, report, strict, time-check, unix-socket, wildcard
+        "#]],
     );
     check(
         "show --policies @ Strict",

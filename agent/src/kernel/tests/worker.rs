@@ -1,5 +1,6 @@
 //! A worker: this binary again, told by its environment to enter a cgroup and try things.
 
+mod servers;
 mod streams;
 
 use std::{
@@ -115,6 +116,16 @@ pub(super) struct Kept {
     datagrams: Option<UdpSocket>,
     many: Vec<UdpSocket>,
     listener: Option<TcpListener>,
+    children: Vec<Child>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _gone_already = child.kill();
+            let _status = child.wait();
+        }
+    }
 }
 
 impl Kept {
@@ -180,20 +191,14 @@ impl Kept {
                 let (bytes, from) = self.datagrams.as_ref().unwrap().recv_from(&mut [0; 64])?;
                 return Ok(format!("{bytes} from {from}"));
             }
-            "bind-tcp" => drop(TcpListener::bind(address())?),
-            "bind-udp" => drop(UdpSocket::bind(address())?),
-            "listen" => {
-                let listener = TcpListener::bind(address())?;
-                let local = listener.local_addr()?;
-                self.listener = Some(listener);
-                return Ok(local.to_string());
-            }
+            "stream-echo-much" => return self.echo_much(),
+            "dial-later" => self.dial_later(address())?,
             "unix" | "unix-abstract" | "unix-datagram" | "unix-datagram-connect" => {
                 unix(verb, rest)?;
             }
             "raw" => icmp(SockType::Raw)?,
             "ping" => icmp(SockType::Datagram)?,
-            other => panic!("no such verb: {other}"),
+            _ => return self.as_server(verb, rest),
         }
         Ok("ok".to_owned())
     }

@@ -249,7 +249,7 @@ impl Context<'_> {
     ) {
         let opened = rules.clone().any(|(rule, _)| match &rule.target {
             Target::Prefix(prefix) => rule.kind == RuleKind::AllowPrivate && is_metadata(prefix),
-            Target::Domain(_) | Target::Unix(_) => false,
+            Target::Domain(_) | Target::Unix(_) | Target::Own => false,
         });
         if opened {
             return;

@@ -1,4 +1,5 @@
-//! `[[local.allow]]`: the doors to this host. An address and port, or a unix socket.
+//! `[[local.allow]]`: the doors to this host. An address and port, a unix socket, or
+//! loopback among the session's own processes.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +18,7 @@ use super::{
         compiled::{Prefix, RuleKind, Target},
         error::{Code, Span},
         port,
-        raw::{Field, Located, RawLocalAllow, RawPort},
+        raw::{Field, Located, RawLocalAllow, RawLoopback, RawPort},
     },
     Context,
     rules::Placed,
@@ -63,10 +64,8 @@ impl Context<'_> {
             return None;
         }
         if let Some(loopback) = loopback.given() {
-            let message = "loopback among a worker's own processes is not opened by this version";
-            let hint = "drop the rule; processes of a session can talk over pipes and socket pairs";
-            self.findings
-                .hinted(Code::Unsupported, loopback.span, message, hint);
+            let RawLoopback::Own = loopback.value;
+            return Some(self.place(span, RuleKind::Local, Target::Own, 0, Vec::new(), reason));
         }
         if let Some(unix) = unix.given() {
             let target = Target::Unix(self.unix(&unix)?);

@@ -143,7 +143,7 @@ pub fn explain_name<'a>(
         (true, true) | (false, false) => (v4, None),
     };
     let rule = match verdict {
-        Verdict::Allow(id) | Verdict::AllowNamed(id) => {
+        Verdict::Allow(id) | Verdict::AllowNamed(id) | Verdict::AllowOwn(id) => {
             covering.iter().copied().find(|rule| rule.id == id)
         }
         Verdict::Resolver | Verdict::Observe(_) | Verdict::Deny(_) => None,
@@ -202,6 +202,7 @@ pub fn verdict_at(
         Verdict::Observe(Reason::NotAllowed) => Verdict::Observe(unnamed),
         Verdict::Allow(_)
         | Verdict::AllowNamed(_)
+        | Verdict::AllowOwn(_)
         | Verdict::Resolver
         | Verdict::Observe(_)
         | Verdict::Deny(_) => verdict,
@@ -223,7 +224,7 @@ fn demand(verdict: Verdict, covering: &[&Rule], protocol: u16, port: u16) -> Opt
         }
         Verdict::Allow(_) if protocol == TCP => Some(Demand::NoHandshake),
         Verdict::Allow(_) => Some(Demand::Datagrams),
-        Verdict::Resolver | Verdict::Observe(_) | Verdict::Deny(_) => None,
+        Verdict::AllowOwn(_) | Verdict::Resolver | Verdict::Observe(_) | Verdict::Deny(_) => None,
     }
 }
 
@@ -245,7 +246,9 @@ fn hint(verdict: Verdict, destination: &NamedDestination) -> Option<String> {
                 remedy::remedy_for_name(reason, name.as_str(), None, Some(*port))
             })
         }
-        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::Resolver => None,
+        Verdict::Allow(_) | Verdict::AllowNamed(_) | Verdict::AllowOwn(_) | Verdict::Resolver => {
+            None
+        }
     }
 }
 

@@ -22,6 +22,8 @@ use super::{
 
 /// The port that a remedy names where a query tells none.
 const LIKELY_PORT: u16 = 443;
+/// The rule for processes of one session.
+const OWN_LOOPBACK: &str = "`[[local.allow]]` with `loopback = \"own\"`";
 
 /// What would let a refused destination pass, in a form that can be pasted into the policy, or why
 /// nothing can.
@@ -47,6 +49,9 @@ pub fn remedy(reason: Reason, destination: Destination) -> String {
             "[[egress.allow_private]]\ncidr = \"{cidr}\"\nprotocol = \"{word}\"\nports = [{port}]\nreason = \"...\""
         ),
         Reason::LocalAddress if protocol == TCP => local_remedy(address, port),
+        Reason::LocalAddress if IpAddr::from(address).is_loopback() => format!(
+            "nothing opens it: UDP to this host has no door; processes of one session reach each other by {OWN_LOOPBACK}"
+        ),
         Reason::LocalAddress => "nothing opens it: UDP to this host has no door".to_owned(),
         Reason::DnsNotRedirected => {
             "nothing opens it: port 53 always goes to the agent's resolver".to_owned()
@@ -73,6 +78,7 @@ pub fn remedy(reason: Reason, destination: Destination) -> String {
         | Reason::Inbound
         | Reason::SocketType
         | Reason::UnixSocket
+        | Reason::NotOwn
         | Reason::TableFull => without_place(reason).to_owned(),
     }
 }
@@ -214,6 +220,12 @@ fn without_place(reason: Reason) -> &'static str {
         Reason::NameNotAllowed | Reason::RecordNotAllowed | Reason::TlsName => {
             "a rule has to name it: `[[egress.allow]]` with `domain`"
         }
+        Reason::BindPort => {
+            "processes of one session may listen for each other on ports from 1024 on: `[[local.allow]]` with `loopback = \"own\"`; to others nothing opens a port"
+        }
+        Reason::NotOwn => {
+            "the policy opens loopback among the session's own processes, and none of them is there: for a service of the host `[[local.allow]]` with `tcp`"
+        }
         Reason::UnixSocket => "a rule has to name it: `[[local.allow]]` with `unix`",
         Reason::NotAllowed
         | Reason::PrivateAddress
@@ -224,7 +236,6 @@ fn without_place(reason: Reason) -> &'static str {
         | Reason::UnknownWorker
         | Reason::Protocol
         | Reason::SourceRouted
-        | Reason::BindPort
         | Reason::Inbound
         | Reason::SocketType
         | Reason::TableFull => "no line of a policy changes it",

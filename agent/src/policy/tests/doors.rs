@@ -41,7 +41,8 @@ fn what_is_no_door_is_an_error() {
         ("unix = \"/\"", "bad_path"),
         (long.as_str(), "bad_path"),
         ("unix = \"/run/x\"\ntcp = \"127.0.0.1:1\"", "missing_key"),
-        ("loopback = \"own\"", "unsupported"),
+        ("loopback = \"any\"", "unknown_value"),
+        ("loopback = \"own\"\ntcp = \"127.0.0.1:1\"", "missing_key"),
     ] {
         let error = with(local).expect_err(local);
         assert!(

@@ -6,7 +6,7 @@ use common::{decide::Mode, flow::TCP, verdict::Verdict};
 
 use crate::policy::{
     compiled::{LockRule, PinKind, ToolName},
-    explain::{Asked, explain, explain_name, explain_unix},
+    explain::{Asked, Destination, explain, explain_name, explain_unix},
     model::Model,
     schema,
     store::{self, PolicySet},
@@ -78,6 +78,23 @@ fn the_worked_examples_reach_what_they_say() {
     };
     assert!(socket("/run/postgresql/.s.PGSQL.5432"));
     assert!(!socket("/run/postgresql/.s.PGSQL.5433"));
+    let notebook = |destination| {
+        let policy = set.get(&ToolName::parse("own-loopback").unwrap()).unwrap();
+        let model = Model::new(policy, std::collections::BTreeSet::new());
+        let destination: Destination = str::parse(destination).unwrap();
+        explain(policy, &model, destination).verdict
+    };
+    for own in [
+        "127.0.0.1:8888",
+        "127.0.1.1:8888",
+        "[::1]:8888",
+        "127.0.0.1:8888/udp",
+    ] {
+        assert!(matches!(notebook(own), Verdict::AllowOwn(_)), "{own}");
+    }
+    assert!(!notebook("192.168.77.1:8888").passes());
+    assert!(!notebook("0.0.0.0:8888").passes());
+    assert_eq!(notebook("127.0.0.1:53"), Verdict::Resolver);
     assert!(passes("time-check", "162.159.200.1:123/udp"));
     assert!(!passes("time-check", "162.159.200.1:123/tcp"));
     assert!(passes("observe", "8.8.8.8:443"));

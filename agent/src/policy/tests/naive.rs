@@ -2,6 +2,8 @@
 //! masks compared, special ranges from a list written down a second time, with the standard
 //! library's types only.
 
+mod ranges;
+
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -14,120 +16,8 @@ use common::{
 use proptest::prelude::*;
 use toml::Table;
 
+use self::ranges::{Kind, carried, inside4, inside6, kind, kind4};
 use crate::policy::{compile, model::Model};
-
-/// (first address, length) of every range that only a door opens.
-const SPECIAL_4: &[(&str, u32)] = &[
-    ("0.0.0.0", 8),
-    ("10.0.0.0", 8),
-    ("100.64.0.0", 10),
-    ("127.0.0.0", 8),
-    ("168.63.129.16", 32),
-    ("169.254.0.0", 16),
-    ("172.16.0.0", 12),
-    ("192.0.0.0", 24),
-    ("192.0.2.0", 24),
-    ("192.88.99.0", 24),
-    ("192.168.0.0", 16),
-    ("198.18.0.0", 15),
-    ("198.51.100.0", 24),
-    ("203.0.113.0", 24),
-    ("224.0.0.0", 4),
-    ("240.0.0.0", 4),
-];
-const PUBLIC_4: &[&str] = &["192.0.0.9", "192.0.0.10"];
-const SPECIAL_6: &[(&str, u32)] = &[
-    ("::", 128),
-    ("::1", 128),
-    ("64:ff9b:1::", 48),
-    ("100::", 64),
-    ("100:0:0:1::", 64),
-    ("2001::", 23),
-    ("2001:db8::", 32),
-    ("2002::", 16),
-    ("3fff::", 20),
-    ("5f00::", 16),
-    ("fc00::", 7),
-    ("fe80::", 10),
-    ("fec0::", 10),
-    ("ff00::", 8),
-];
-const PUBLIC_6: &[(&str, u32)] = &[
-    ("2001:1::1", 128),
-    ("2001:1::2", 128),
-    ("2001:1::3", 128),
-    ("2001:3::", 32),
-    ("2001:4:112::", 48),
-    ("2001:20::", 28),
-    ("2001:30::", 28),
-];
-
-fn inside4(address: Ipv4Addr, network: &str, length: u32) -> bool {
-    let network: Ipv4Addr = network.parse().unwrap();
-    let bits = |ip: Ipv4Addr| u64::from(u32::from(ip)) >> (32 - length);
-    bits(address) == bits(network)
-}
-
-fn inside6(address: Ipv6Addr, network: &str, length: u32) -> bool {
-    let network: Ipv6Addr = network.parse().unwrap();
-    let differing = u128::from(address) ^ u128::from(network);
-    length == 0 || differing >> (128 - length) == 0
-}
-
-#[derive(PartialEq, Eq, Clone, Copy, Debug)]
-enum Kind {
-    Public,
-    Local,
-    Private,
-}
-
-fn kind4(v4: Ipv4Addr) -> Kind {
-    if v4.is_loopback() || v4.is_unspecified() {
-        Kind::Local
-    } else if SPECIAL_4.iter().any(|(net, len)| inside4(v4, net, *len))
-        && !PUBLIC_4.iter().any(|ip| v4.to_string() == *ip)
-    {
-        Kind::Private
-    } else {
-        Kind::Public
-    }
-}
-
-fn kind(ip: IpAddr) -> Kind {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => kind4(v4),
-        IpAddr::V6(v6) if v6.is_loopback() || v6.is_unspecified() => Kind::Local,
-        IpAddr::V6(v6) => {
-            let within =
-                |list: &[(&str, u32)]| list.iter().any(|(net, len)| inside6(v6, net, *len));
-            if within(SPECIAL_6) && !within(PUBLIC_6) {
-                Kind::Private
-            } else {
-                Kind::Public
-            }
-        }
-    }
-}
-
-/// The IPv4 address that an IPv6 address carries by its form.
-fn carried(ip: IpAddr) -> Option<Ipv4Addr> {
-    let IpAddr::V6(v6) = ip.to_canonical() else {
-        return None;
-    };
-    let [a, b, c, d, .., g, h] = v6.segments();
-    let pair = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    if inside6(v6, "64:ff9b::", 96) {
-        Some(pair(g, h))
-    } else if a == 0x2002 {
-        Some(pair(b, c))
-    } else if (a, b) == (0x2001, 0) {
-        Some(pair(!g, !h))
-    } else if inside6(v6, "::", 96) && (a, d) == (0, 0) && u128::from(v6) > 1 {
-        Some(pair(g, h))
-    } else {
-        None
-    }
-}
 
 /// Whether one rule of the document covers the flow.
 fn covers(rule: &Table, ip: IpAddr, protocol: &str, port: u16) -> bool {
@@ -157,18 +47,32 @@ fn covers(rule: &Table, ip: IpAddr, protocol: &str, port: u16) -> bool {
 }
 
 fn covers_local(rule: &Table, ip: IpAddr, protocol: &str, port: u16) -> bool {
-    let tcp = rule.get("tcp").unwrap().as_str().unwrap();
+    let Some(tcp) = rule.get("tcp") else {
+        return false;
+    };
+    let tcp = tcp.as_str().unwrap();
     protocol == "tcp" && tcp == std::net::SocketAddr::new(ip.to_canonical(), port).to_string()
 }
 
-/// What the document says: `Ok` with whether an `observe` policy lets it pass for want of a rule.
+/// Why a flow passes.
+#[derive(PartialEq, Eq, Clone, Copy, Debug)]
+enum Passed {
+    /// By a rule.
+    By,
+    /// By `loopback = "own"`.
+    Own,
+    /// Only observed.
+    Observed,
+}
+
+/// What the document says.
 fn naive(
     document: &Table,
     ip: IpAddr,
     protocol: &str,
     port: u16,
     here: bool,
-) -> Result<bool, Reason> {
+) -> Result<Passed, Reason> {
     if let Some(v4) = carried(ip) {
         match kind4(v4) {
             Kind::Public => {}
@@ -179,6 +83,15 @@ fn naive(
     if port == 53 {
         return Err(Reason::Resolver);
     }
+    // Loopback to TCP; to UDP the one address that can be no broadcast.
+    let own = document.get("local").and_then(|table| table.get("allow"));
+    let own = own.is_some_and(|rules| {
+        let mut rules = rules.as_array().unwrap().iter();
+        rules.any(|rule| rule.get("loopback").is_some())
+    });
+    let loopback = ip.to_canonical().is_loopback()
+        && (protocol == "tcp"
+            || ["127.0.0.1", "::1"].contains(&ip.to_canonical().to_string().as_str()));
     let any = |section: &str, key: &str| {
         let rules = document.get(section).and_then(|table| table.get(key));
         rules.is_some_and(|rules| {
@@ -189,14 +102,17 @@ fn naive(
         })
     };
     if any("egress", "allow_private") || any("local", "allow") {
-        return Ok(false);
+        return Ok(Passed::By);
+    }
+    if own && loopback {
+        return Ok(Passed::Own);
     }
     match kind(ip) {
         _ if here => Err(Reason::LocalAddress),
         Kind::Local => Err(Reason::LocalAddress),
         Kind::Private => Err(Reason::PrivateAddress),
-        Kind::Public if any("egress", "allow") => Ok(false),
-        Kind::Public if document["mode"].as_str() == Some("observe") => Ok(true),
+        Kind::Public if any("egress", "allow") => Ok(Passed::By),
+        Kind::Public if document["mode"].as_str() == Some("observe") => Ok(Passed::Observed),
         Kind::Public => Err(Reason::NotAllowed),
     }
 }
@@ -263,9 +179,13 @@ fn policy() -> impl Strategy<Value = String> {
         prop::sample::select(&[80_u16, 443][..]),
     )
         .prop_map(|(ip, port)| format!("[[local.allow]]\ntcp = \"{ip}:{port}\"\n"));
+    let own = Just("[[local.allow]]\nloopback = \"own\"\n".to_owned());
     (
         prop::sample::select(&["enforce", "observe"][..]),
-        prop::collection::vec(prop_oneof![4 => allow, 3 => private, 1 => local], 0..7),
+        prop::collection::vec(
+            prop_oneof![4 => allow, 3 => private, 1 => local, 1 => own],
+            0..7,
+        ),
     )
         .prop_map(|(mode, rules)| {
             format!(
@@ -282,6 +202,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
         .chain(&[
             "127.0.0.1",
             "127.9.9.9",
+            "::ffff:127.0.0.1",
             "0.0.0.0",
             "::",
             "::1",
@@ -341,10 +262,10 @@ proptest! {
             let verdict = model.decide(&model.flow(number, address, port));
             let expected = naive(&document, ip, protocol, port, here);
             let agree = match (verdict, expected) {
-                (Verdict::Allow(id), Ok(false)) => {
+                (Verdict::Allow(id), Ok(Passed::By)) | (Verdict::AllowOwn(id), Ok(Passed::Own)) => {
                     policy.egress.rules.iter().any(|rule| rule.id == id)
                 }
-                (Verdict::Observe(_), Ok(true)) => true,
+                (Verdict::Observe(_), Ok(Passed::Observed)) => true,
                 (Verdict::Deny(got), Err(wanted)) => got == wanted,
                 (Verdict::Resolver, Err(wanted)) => wanted == Reason::Resolver,
                 _ => false,

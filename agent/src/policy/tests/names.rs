@@ -358,7 +358,7 @@ proptest! {
                 Verdict::Deny(Reason::NameNotAllowed) => !wanted.covered,
                 Verdict::Deny(Reason::RecordNotAllowed) => wanted.covered && !wanted.answered,
                 Verdict::Deny(Reason::NotAllowed) => wanted.answered && wanted.open.is_none(),
-                Verdict::Observe(_) | Verdict::Deny(_) => false,
+                Verdict::AllowOwn(_) | Verdict::Observe(_) | Verdict::Deny(_) => false,
             };
             prop_assert!(agree, "{asked} {protocol} {port} v4={v4}\n{text}");
             // The kernel's one look-up finds all TCP ports of all rules that cover the name.

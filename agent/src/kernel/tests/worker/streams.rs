@@ -51,6 +51,15 @@ impl Kept {
         Ok(stream.write(&bytes(payload))?.to_string())
     }
 
+    /// A connection whose first packet waits for the first bytes.
+    pub(super) fn dial_later(&mut self, to: SocketAddr) -> std::io::Result<()> {
+        let socket = tcp(to)?;
+        setsockopt(&socket, TcpFastOpenConnect, &true)?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+        self.stream = Some(TcpStream::from(socket));
+        Ok(())
+    }
+
     pub(super) fn stream_urgent(&mut self, payload: &str) -> std::io::Result<()> {
         let stream = self.stream.as_ref().unwrap();
         send(stream.as_raw_fd(), &bytes(payload), MsgFlags::MSG_OOB)?;
