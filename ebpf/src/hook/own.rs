@@ -82,17 +82,17 @@ pub(crate) fn is_sender(packet: &Packet, header: &Header, state: State) -> bool 
 #[inline(always)]
 pub(crate) fn refusal_to_bind(call: &Call, kernel: &Kernel) -> Option<i32> {
     let (address, port) = (call.address(), call.port());
-    let (mut loopback, mut is_any) = (address, false);
+    let (mut loopback, mut has_both) = (address, false);
     if address.high() == 0 && (address.low() == 0 || address.low() == 0xffff_0000_0000) {
         loopback = Address::from_v4([127, 0, 0, 1]);
-        is_any = true;
+        has_both = address.low() == 0;
     }
     if port < UNPRIVILEGED || !opens(call, kernel, loopback) {
         return Some(EACCES);
     }
     // Sockets of UDP may share a port where both agree: a worker shares none with a stranger.
     let mut foreign = call.holder(loopback, port, kernel.session) == Peer::Foreign;
-    if is_any && !foreign {
+    if has_both && !foreign {
         let mut one = [0; 16];
         one[15] = 1;
         foreign = call.holder(Address(one), port, kernel.session) == Peer::Foreign;
