@@ -287,7 +287,7 @@ extern "C" fn read_header(packet: *mut __sk_buff, header: *mut Header) -> u32 {
                 return 0;
             };
             if is_jumbo(head, rest) {
-                let Some([length, ports]) = packet.load(44) else {
+                let Some([length, ports]) = packet.load::<[u32; 2]>(44) else {
                     return 0;
                 };
                 header_jumbo(head, rest, u32::from_be(length), ports)
