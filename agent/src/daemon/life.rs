@@ -37,7 +37,7 @@ pub(super) struct Life {
     pub(super) engine: Arc<Engine>,
     pub(super) session: SessionId,
     pub(super) policy: Arc<CompiledPolicy>,
-    pub(super) enforced: Arc<Enforced>,
+    pub(super) enforced: Enforced,
     pub(super) asked: Instant,
     pub(super) slot: OwnedSemaphorePermit,
 }
@@ -85,7 +85,7 @@ impl Life {
             self.asked,
             spent,
             Put {
-                enforced: Some(&*self.enforced),
+                enforced: Some(&self.enforced),
                 output: output.as_ref(),
             },
             &refused,

@@ -2,9 +2,10 @@
 //! by another one, or missing with a reason; a required one that is missing means that nothing was
 //! started.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq as _};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     landlock::{ABI_SCOPES, ABI_TCP},
@@ -83,103 +84,195 @@ impl Measure {
     }
 }
 
-/// The record of a session.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// The record of a session. Sessions of a policy share all of it but their user.
+#[derive(Clone, Debug)]
 pub struct Enforced {
-    /// The measures, in the order of the layers.
-    pub measures: Vec<Measure>,
+    shared: Arc<Shared>,
+    uid: u32,
+}
+
+/// What is the same for every session of a policy, and its form in records, made once.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    memory_counted: bool,
+    limits: Vec<cgroup::Measure>,
+    unix_hooks: bool,
+    before_user: Vec<Rendered>,
+    after_user: Vec<Rendered>,
+}
+
+#[derive(Debug)]
+struct Rendered(Measure, Box<RawValue>);
+
+impl Shared {
+    /// What a session has whose worker was executed under `plan`: every step before that succeeded,
+    /// or there would be none. `unix_hooks` says whether the kernel judges the name of a unix socket.
+    pub(crate) fn new(
+        plan: &Plan,
+        memory_counted: bool,
+        limits: &[cgroup::Measure],
+        unix_hooks: bool,
+    ) -> serde_json::Result<Self> {
+        let egress =
+            Measure::enforced("egress", "the hooks of the parent cgroup know this session");
+        let before_user = std::iter::once(egress).chain(limits.iter().map(limited));
+        let after_user = fence(plan, memory_counted).into_iter();
+        let after_user = after_user.chain([unix_sockets(plan, unix_hooks)]);
+        Ok(Self {
+            memory_counted,
+            limits: limits.to_vec(),
+            unix_hooks,
+            before_user: before_user.map(Rendered::new).collect::<Result<_, _>>()?,
+            after_user: after_user.map(Rendered::new).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether it was made of these.
+    pub(crate) fn is_of(
+        &self,
+        memory_counted: bool,
+        limits: &[cgroup::Measure],
+        unix_hooks: bool,
+    ) -> bool {
+        self.memory_counted == memory_counted
+            && self.limits == limits
+            && self.unix_hooks == unix_hooks
+    }
+}
+
+impl Rendered {
+    fn new(measure: Measure) -> serde_json::Result<Self> {
+        let form = to_raw_value(&measure)?;
+        Ok(Self(measure, form))
+    }
 }
 
 impl Enforced {
-    /// What a session has whose worker was executed under `plan`: every step before that succeeded,
-    /// or there would be none.
-    pub(crate) fn of(
-        plan: &Plan,
-        uid: u32,
-        memory_counted: bool,
-        limits: &[cgroup::Measure],
-    ) -> Self {
-        let mut measures = vec![Measure::enforced(
-            "egress",
-            "the hooks of the parent cgroup know this session",
-        )];
-        measures.extend(limits.iter().map(limited));
-        measures.push(Measure::enforced(
-            "user",
-            format!("uid and gid {uid}, no groups"),
-        ));
-        measures.extend(Self::fence(plan, memory_counted));
-        Self { measures }
+    /// The record of a session of this user.
+    pub(crate) fn new(shared: Arc<Shared>, uid: u32) -> Self {
+        Self { shared, uid }
+    }
+
+    /// The measures, in the order of the layers.
+    #[must_use]
+    pub fn measures(&self) -> Vec<Measure> {
+        let Shared {
+            before_user,
+            after_user,
+            ..
+        } = &*self.shared;
+        let of = |rendered: &Rendered| rendered.0.clone();
+        let before = before_user.iter().map(of).chain([self.user()]);
+        before.chain(after_user.iter().map(of)).collect()
     }
 
     /// What a session would have, before there is one.
     #[must_use]
-    pub fn planned(plan: &Plan, limits: &[cgroup::Measure]) -> Self {
+    pub fn planned(plan: &Plan, limits: &[cgroup::Measure]) -> Vec<Measure> {
         let mut measures: Vec<_> = limits.iter().map(limited).collect();
-        measures.extend(Self::fence(plan, memory_counted(limits)));
-        Self { measures }
-    }
-
-    fn fence(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
-        let mut measures = vec![
-            Measure::enforced("pid_namespace", "process 1 is the session's own"),
-            Measure::enforced("mount_namespace", "own copy of the policy's root"),
-            Measure::enforced("ipc_namespace", ""),
-            Measure::enforced("uts_namespace", super::plan::HOST_NAME),
-            Measure::new(
-                "network_namespace",
-                State::Covered("the cgroup hooks".into()),
-                "shared with the agent; the hooks decide every flow",
-            ),
-            Measure::enforced(
-                "root",
-                format!("{} listed paths, the root read-only", plan.binds.len()),
-            ),
-            Measure::enforced(
-                "workdir",
-                format!("{}, nosuid, nodev, noexec", space(plan.workdir)),
-            ),
-            Measure::enforced("tmp", format!("{}, nosuid, nodev, noexec", space(plan.tmp))),
-            Measure::enforced("procfs", masked(plan)),
-            Measure::new(
-                "procfs_net",
-                State::Missing(
-                    "`/proc/<pid>/net` of a worker's own processes can not be covered: it lists \
-                     the sockets of the network namespace that it shares with the host"
-                        .into(),
-                ),
-                "read only",
-            ),
-        ];
-        measures.extend(plan.output.map(|output| {
-            let detail = format!("{}, nosuid, nodev, noexec", space(output));
-            Measure::enforced("output", detail)
-        }));
-        measures.extend(landlock(plan));
-        measures.extend(process(plan, memory_counted));
+        measures.extend(fence(plan, memory_counted(limits)));
         measures
     }
 
-    /// Adds what bounds unix sockets by name; `hooks` says whether the kernel judges each name too.
-    pub(crate) fn add_unix(&mut self, plan: &Plan, hooks: bool) {
-        let doors: Vec<_> = plan
-            .sockets
-            .iter()
-            .map(|socket| socket.path.display().to_string())
-            .collect();
-        let doors = if doors.is_empty() {
-            "the policy names none".to_owned()
-        } else {
-            doors.join(" ")
-        };
-        let state = if hooks {
-            State::Enforced
-        } else {
-            State::Covered("the root, the socket families, landlock's scopes".into())
-        };
-        self.measures
-            .push(Measure::new("unix_sockets", state, doors));
+    fn user(&self) -> Measure {
+        let uid = self.uid;
+        Measure::enforced("user", format!("uid and gid {uid}, no groups"))
     }
+}
+
+impl Serialize for Enforced {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Record<'a> {
+            measures: Measures<'a>,
+        }
+        Record {
+            measures: Measures(self),
+        }
+        .serialize(serializer)
+    }
+}
+
+struct Measures<'a>(&'a Enforced);
+
+impl Serialize for Measures<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(enforced) = self;
+        let Shared {
+            before_user,
+            after_user,
+            ..
+        } = &*enforced.shared;
+        let mut list = serializer.serialize_seq(None)?;
+        for Rendered(_, form) in before_user {
+            list.serialize_element(form)?;
+        }
+        list.serialize_element(&enforced.user())?;
+        for Rendered(_, form) in after_user {
+            list.serialize_element(form)?;
+        }
+        list.end()
+    }
+}
+
+fn fence(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
+    let mut measures = vec![
+        Measure::enforced("pid_namespace", "process 1 is the session's own"),
+        Measure::enforced("mount_namespace", "own copy of the policy's root"),
+        Measure::enforced("ipc_namespace", ""),
+        Measure::enforced("uts_namespace", super::plan::HOST_NAME),
+        Measure::new(
+            "network_namespace",
+            State::Covered("the cgroup hooks".into()),
+            "shared with the agent; the hooks decide every flow",
+        ),
+        Measure::enforced(
+            "root",
+            format!("{} listed paths, the root read-only", plan.binds.len()),
+        ),
+        Measure::enforced(
+            "workdir",
+            format!("{}, nosuid, nodev, noexec", space(plan.workdir)),
+        ),
+        Measure::enforced("tmp", format!("{}, nosuid, nodev, noexec", space(plan.tmp))),
+        Measure::enforced("procfs", masked(plan)),
+        Measure::new(
+            "procfs_net",
+            State::Missing(
+                "`/proc/<pid>/net` of a worker's own processes can not be covered: it lists \
+                 the sockets of the network namespace that it shares with the host"
+                    .into(),
+            ),
+            "read only",
+        ),
+    ];
+    measures.extend(plan.output.map(|output| {
+        let detail = format!("{}, nosuid, nodev, noexec", space(output));
+        Measure::enforced("output", detail)
+    }));
+    measures.extend(landlock(plan));
+    measures.extend(process(plan, memory_counted));
+    measures
+}
+
+/// What bounds unix sockets by name; `hooks` says whether the kernel judges each name too.
+fn unix_sockets(plan: &Plan, hooks: bool) -> Measure {
+    let doors: Vec<_> = plan
+        .sockets
+        .iter()
+        .map(|socket| socket.path.display().to_string())
+        .collect();
+    let doors = if doors.is_empty() {
+        "the policy names none".to_owned()
+    } else {
+        doors.join(" ")
+    };
+    let state = if hooks {
+        State::Enforced
+    } else {
+        State::Covered("the root, the socket families, landlock's scopes".into())
+    };
+    Measure::new("unix_sockets", state, doors)
 }
 
 /// Whether a controller counts a session's memory; else each process gets `RLIMIT_DATA`.
