@@ -218,7 +218,7 @@ impl Template {
         policy: &CompiledPolicy,
     ) -> Result<Arc<Self>, LaunchError> {
         let plan = Plan::new(instance, policy)?;
-        let (channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
+        let (mut channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
         let prepare = Prepare { plan };
         launcher
             .send(&prepare, &[theirs.as_raw_fd()])
@@ -226,7 +226,7 @@ impl Template {
             .map_err(LaunchError::Lost)?;
         drop(theirs);
         let Prepare { plan } = prepare;
-        match answer(&channel).await? {
+        match answer(&mut channel).await? {
             (Reply::Ready, _) => Ok(Arc::new(Self {
                 plan,
                 asking: Mutex::new(Asking {
@@ -271,7 +271,7 @@ impl Template {
         asking.owed = true;
         let sent = asking.channel.send(launch, fds).await;
         sent.map_err(LaunchError::Lost)?;
-        let reply = answer(&asking.channel).await?;
+        let reply = answer(&mut asking.channel).await?;
         asking.owed = false;
         drop(asking);
         match reply {
@@ -301,7 +301,7 @@ fn proofs_fit(
     }
 }
 
-async fn answer(channel: &Channel) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
+async fn answer(channel: &mut Channel) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
     let message = channel.receive().await.map_err(LaunchError::Lost)?;
     let reply = protocol::decode(&message.bytes).map_err(LaunchError::Lost)?;
     Ok((reply, message.fds))
