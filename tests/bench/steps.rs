@@ -87,7 +87,8 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         through_the_agent(&socket)?;
     }
     let status = started.agent.json("status")?;
-    let agent = u32::try_from(status["pid"].as_u64().context("the agent's process")?)?;
+    let agent = status.get("pid").and_then(serde_json::Value::as_u64);
+    let agent = u32::try_from(agent.context("the agent's process")?)?;
     let template = template(agent)?;
     let threads = threads(agent)?;
     let mut all: Vec<_> = threads.iter().copied().collect();
