@@ -6,7 +6,7 @@ use std::{
         fd::{AsRawFd as _, OwnedFd},
         unix::net::UnixStream,
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -24,9 +24,14 @@ use crate::{
 };
 
 const WARM: usize = 20;
-const ROUNDS: usize = 300;
-const SLOW_ROUNDS: usize = 60;
+const ROUNDS: usize = 200;
+/// Who takes longer than this has a turn in every `SLOW_EVERY`th round only: the run has an end.
+const SLOW: Duration = Duration::from_millis(100);
+const SLOW_EVERY: usize = 5;
+/// Between two launches: what one leaves to the kernel to clean up is not the next one's cost.
+const PAUSE: Duration = Duration::from_millis(5);
 const SUSTAINED: Duration = Duration::from_secs(5);
+const PEER_SUSTAINED: Duration = Duration::from_secs(3);
 const CALLERS: usize = 4;
 /// The metric that launches are about.
 const FIRST: &str = "to_first_instruction";
@@ -47,34 +52,59 @@ read = ["/usr"]
 execute = ["{scratch}"]
 "#;
 
+/// An agent with one tool, a static program that says when it was started.
+pub(crate) struct Started {
+    pub(crate) lab: Lab,
+    pub(crate) agent: Agent,
+    /// The program, for whoever else starts it.
+    program: PathBuf,
+}
+
+impl Started {
+    pub(crate) fn new() -> Result<Self> {
+        let lab = Lab::unrecorded(&[])?;
+        let scratch = Scratch::new()?;
+        // Everybody starts the same program, and it asks for no library.
+        let program = scratch.path().join("stamp");
+        std::fs::copy(binary::built("stamp-static")?, &program)
+            .context("the program to start; hint: cargo xtask bench")?;
+        let policy = POLICY.replace("/prober", "/stamp");
+        let agent = Agent::start_in(lab.host(), scratch, &[("stamp", &policy)])?;
+        Ok(Self {
+            lab,
+            agent,
+            program,
+        })
+    }
+}
+
 /// The rows of this bench.
 pub(crate) fn run() -> Result<Vec<Row>> {
-    let lab = Lab::unrecorded(&[])?;
-    let scratch = Scratch::new()?;
-    // Everybody starts the same program, and it asks for no library.
-    let program = scratch.path().join("stamp");
-    std::fs::copy(binary::built("stamp-static")?, &program)
-        .context("the program to start; hint: cargo xtask bench")?;
-    let peers = peers(lab.host(), &scratch, &program)?;
-    let policy = POLICY.replace("/prober", "/stamp");
-    let agent = Agent::start_in(lab.host(), scratch, &[("stamp", &policy)])?;
+    let Started {
+        lab,
+        agent,
+        program,
+    } = Started::new()?;
+    let peers = peers(lab.host(), agent.scratch(), &program)?;
     let socket = agent.control_socket();
+    for _ in 0..WARM {
+        through_the_agent(&socket)?;
+    }
     let mut own = Launches::default();
     let mut others: Vec<Launches> = peers.iter().map(|_| Launches::default()).collect();
-    for round in 0..ROUNDS + WARM {
-        let (first, whole) = through_the_agent(&socket)?;
-        if round >= WARM {
-            own.first.push(first);
-            own.whole.push(whole);
-        }
-        // Peers take milliseconds each: fewer of them keep the run short.
-        if round % (ROUNDS / SLOW_ROUNDS) == 0 {
-            for (peer, launches) in peers.iter().zip(&mut others) {
-                if peer.missing.is_none() {
-                    let (first, whole) = by_peer(&lab, peer)?;
-                    launches.first.push(first);
-                    launches.whole.push(whole);
-                }
+    for round in 0..ROUNDS {
+        // Whoever is first in one round is second in the next one.
+        let turns = peers.len() + 1;
+        for turn in 0..turns {
+            std::thread::sleep(PAUSE);
+            let who = (turn + round) % turns;
+            let Some((peer, launches)) = peers.iter().zip(&mut others).nth(who) else {
+                own.add(through_the_agent(&socket)?);
+                continue;
+            };
+            let slow = peer.takes > SLOW && round % SLOW_EVERY != 0;
+            if peer.missing.is_none() && !slow {
+                launches.add(by_peer(&lab, peer)?);
             }
         }
     }
@@ -85,11 +115,11 @@ pub(crate) fn run() -> Result<Vec<Row>> {
             Some(why) => rows.push(Row::missing("launch", peer.name, FIRST, "µs", why.clone())),
         }
     }
-    rows.push(sustained("stockade", || {
-        through_the_agent(&socket).map(drop)
-    })?);
+    let through = || through_the_agent(&socket).map(drop);
+    rows.push(sustained("stockade", SUSTAINED, through)?);
     for peer in peers.iter().filter(|peer| peer.missing.is_none()) {
-        rows.push(sustained(peer.name, || by_peer(&lab, peer).map(drop))?);
+        let by = || by_peer(&lab, peer).map(drop);
+        rows.push(sustained(peer.name, PEER_SUSTAINED, by)?);
     }
     Ok(rows)
 }
@@ -104,6 +134,11 @@ struct Launches {
 }
 
 impl Launches {
+    fn add(&mut self, (first, whole): (f64, f64)) {
+        self.first.push(first);
+        self.whole.push(whole);
+    }
+
     fn rows(mut self, subject: &'static str) -> Vec<Row> {
         vec![
             Row::new("launch", subject, FIRST, "µs", &mut self.first),
@@ -123,7 +158,7 @@ fn since(asked: Duration, stamp: &str) -> Result<f64> {
 }
 
 /// Microseconds from the request to the worker's first instruction, and to its reported end.
-fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
+pub(crate) fn through_the_agent(socket: &Path) -> Result<(f64, f64)> {
     let (mut reader, writer) = std::io::pipe()?;
     let null = std::fs::File::options()
         .read(true)
@@ -164,14 +199,18 @@ fn by_peer(lab: &Lab, peer: &Peer) -> Result<(f64, f64)> {
 }
 
 /// Launches a second with several callers at once.
-fn sustained(subject: &'static str, launch: impl Fn() -> Result<()> + Sync) -> Result<Row> {
+fn sustained(
+    subject: &'static str,
+    time: Duration,
+    launch: impl Fn() -> Result<()> + Sync,
+) -> Result<Row> {
     let began = Instant::now();
     let counts: Vec<Result<u64>> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| {
                 scope.spawn(|| {
                     let mut count = 0;
-                    while began.elapsed() < SUSTAINED {
+                    while began.elapsed() < time {
                         launch()?;
                         count += 1;
                     }

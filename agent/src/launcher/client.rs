@@ -73,6 +73,8 @@ pub(super) struct Template {
     plan: Plan,
     /// One launch at a time is asked for; the answer comes when the worker's program was executed.
     asking: Mutex<Asking>,
+    /// What the sessions' records have in common.
+    enforced: SyncMutex<Option<Arc<enforced::Shared>>>,
 }
 
 #[derive(Debug)]
@@ -170,9 +172,8 @@ impl Launcher {
         };
         // Theirs now: an end of file must mean that process 1 is gone.
         drop((writer, stdio, cgroup));
-        let mut enforced =
-            Enforced::of(&template.plan, uid.get(), memory_counted, &cgroup_measures);
-        enforced.add_unix(&template.plan, unix_hooks);
+        let enforced = template.enforced(memory_counted, &cgroup_measures, unix_hooks)?;
+        let enforced = Enforced::new(enforced, uid.get());
         Running::started(session, uid, status, (pidfd, left), enforced, template)
     }
 
@@ -217,7 +218,7 @@ impl Template {
         policy: &CompiledPolicy,
     ) -> Result<Arc<Self>, LaunchError> {
         let plan = Plan::new(instance, policy)?;
-        let (channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
+        let (mut channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
         let prepare = Prepare { plan };
         launcher
             .send(&prepare, &[theirs.as_raw_fd()])
@@ -225,17 +226,37 @@ impl Template {
             .map_err(LaunchError::Lost)?;
         drop(theirs);
         let Prepare { plan } = prepare;
-        match answer(&channel).await? {
+        match answer(&mut channel).await? {
             (Reply::Ready, _) => Ok(Arc::new(Self {
                 plan,
                 asking: Mutex::new(Asking {
                     channel,
                     owed: false,
                 }),
+                enforced: SyncMutex::default(),
             })),
             (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
             (Reply::Started, _) => Err(LaunchError::Lost(io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    fn enforced(
+        &self,
+        memory_counted: bool,
+        limits: &[cgroup::Measure],
+        unix_hooks: bool,
+    ) -> Result<Arc<enforced::Shared>, LaunchError> {
+        let mut known = self.enforced.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known
+            .as_ref()
+            .filter(|known| known.is_of(memory_counted, limits, unix_hooks))
+        {
+            return Ok(Arc::clone(same));
+        }
+        let new = enforced::Shared::new(&self.plan, memory_counted, limits, unix_hooks);
+        let new = Arc::new(new.map_err(|error| LaunchError::Lost(error.into()))?);
+        *known = Some(Arc::clone(&new));
+        Ok(new)
     }
 
     async fn ask(
@@ -250,7 +271,7 @@ impl Template {
         asking.owed = true;
         let sent = asking.channel.send(launch, fds).await;
         sent.map_err(LaunchError::Lost)?;
-        let reply = answer(&asking.channel).await?;
+        let reply = answer(&mut asking.channel).await?;
         asking.owed = false;
         drop(asking);
         match reply {
@@ -280,7 +301,7 @@ fn proofs_fit(
     }
 }
 
-async fn answer(channel: &Channel) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
+async fn answer(channel: &mut Channel) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
     let message = channel.receive().await.map_err(LaunchError::Lost)?;
     let reply = protocol::decode(&message.bytes).map_err(LaunchError::Lost)?;
     Ok((reply, message.fds))

@@ -6,7 +6,6 @@
 
 use std::{
     convert::Infallible,
-    fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
 };
@@ -55,6 +54,8 @@ pub(super) struct Init<'session> {
     pub(super) stdio: &'session [OwnedFd; 3],
     pub(super) status: &'session OwnedFd,
     pub(super) alive: &'session OwnedFd,
+    /// The null device.
+    pub(super) null: &'session OwnedFd,
     /// For the worker, until it executes its program.
     pub(super) stack: &'session Stack,
     pub(super) one: &'session SingleThreaded,
@@ -131,8 +132,7 @@ impl Init<'_> {
         let told = || -> io::Result<()> {
             dup2_stdin(self.alive)?;
             dup2_stdout(self.status)?;
-            let null = File::options().read(true).write(true).open("/dev/null")?;
-            dup2_stderr(&null)?;
+            dup2_stderr(self.null)?;
             close_from_on_exec(FIRST_PRIVATE)
         };
         told().at(Step::Descriptors, "process 1")?;

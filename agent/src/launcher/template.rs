@@ -2,6 +2,7 @@
 
 use std::{
     ffi::CString,
+    fs::File,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -51,6 +52,8 @@ pub(super) struct Template<'one> {
     stacks: [Stack; 2],
     /// Hangs up for every init when this process is gone. The writing end is never written to.
     alive: (OwnedFd, OwnedFd),
+    /// The null device, for every process 1.
+    null: OwnedFd,
     one: &'one SingleThreaded,
 }
 
@@ -111,6 +114,7 @@ impl<'one> Template<'one> {
             ready: Vec::with_capacity(READY_MAX),
             stacks: stacks()?,
             alive: pipe2(OFlag::O_CLOEXEC).at(Step::Supervise, "pipe")?,
+            null: null().at(Step::Supervise, "/dev/null")?,
             plan,
             one,
         };
@@ -164,6 +168,7 @@ impl<'one> Template<'one> {
             stdio: &request.stdio,
             status: &request.status,
             alive: &self.alive.0,
+            null: &self.null,
             stack: inner,
             one: self.one,
         };
@@ -184,6 +189,11 @@ impl<'one> Template<'one> {
             (Became::Program, None) => Err(StepError::new(Step::Clone, "no descriptor of it")),
         }
     }
+}
+
+fn null() -> io::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).open("/dev/null")?;
+    Ok(file.into())
 }
 
 fn stacks() -> Result<[Stack; 2], StepError> {

@@ -2,9 +2,14 @@
 //! by another one, or missing with a reason; a required one that is missing means that nothing was
 //! started.
 
+mod record;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+
+pub use record::Enforced;
+pub(crate) use record::Shared;
 
 use super::{
     landlock::{ABI_SCOPES, ABI_TCP},
@@ -83,103 +88,64 @@ impl Measure {
     }
 }
 
-/// The record of a session.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Enforced {
-    /// The measures, in the order of the layers.
-    pub measures: Vec<Measure>,
+fn fence(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
+    let mut measures = vec![
+        Measure::enforced("pid_namespace", "process 1 is the session's own"),
+        Measure::enforced("mount_namespace", "own copy of the policy's root"),
+        Measure::enforced("ipc_namespace", ""),
+        Measure::enforced("uts_namespace", super::plan::HOST_NAME),
+        Measure::new(
+            "network_namespace",
+            State::Covered("the cgroup hooks".into()),
+            "shared with the agent; the hooks decide every flow",
+        ),
+        Measure::enforced(
+            "root",
+            format!("{} listed paths, the root read-only", plan.binds.len()),
+        ),
+        Measure::enforced(
+            "workdir",
+            format!("{}, nosuid, nodev, noexec", space(plan.workdir)),
+        ),
+        Measure::enforced("tmp", format!("{}, nosuid, nodev, noexec", space(plan.tmp))),
+        Measure::enforced("procfs", masked(plan)),
+        Measure::new(
+            "procfs_net",
+            State::Missing(
+                "`/proc/<pid>/net` of a worker's own processes can not be covered: it lists \
+                 the sockets of the network namespace that it shares with the host"
+                    .into(),
+            ),
+            "read only",
+        ),
+    ];
+    measures.extend(plan.output.map(|output| {
+        let detail = format!("{}, nosuid, nodev, noexec", space(output));
+        Measure::enforced("output", detail)
+    }));
+    measures.extend(landlock(plan));
+    measures.extend(process(plan, memory_counted));
+    measures
 }
 
-impl Enforced {
-    /// What a session has whose worker was executed under `plan`: every step before that succeeded,
-    /// or there would be none.
-    pub(crate) fn of(
-        plan: &Plan,
-        uid: u32,
-        memory_counted: bool,
-        limits: &[cgroup::Measure],
-    ) -> Self {
-        let mut measures = vec![Measure::enforced(
-            "egress",
-            "the hooks of the parent cgroup know this session",
-        )];
-        measures.extend(limits.iter().map(limited));
-        measures.push(Measure::enforced(
-            "user",
-            format!("uid and gid {uid}, no groups"),
-        ));
-        measures.extend(Self::fence(plan, memory_counted));
-        Self { measures }
-    }
-
-    /// What a session would have, before there is one.
-    #[must_use]
-    pub fn planned(plan: &Plan, limits: &[cgroup::Measure]) -> Self {
-        let mut measures: Vec<_> = limits.iter().map(limited).collect();
-        measures.extend(Self::fence(plan, memory_counted(limits)));
-        Self { measures }
-    }
-
-    fn fence(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
-        let mut measures = vec![
-            Measure::enforced("pid_namespace", "process 1 is the session's own"),
-            Measure::enforced("mount_namespace", "own copy of the policy's root"),
-            Measure::enforced("ipc_namespace", ""),
-            Measure::enforced("uts_namespace", super::plan::HOST_NAME),
-            Measure::new(
-                "network_namespace",
-                State::Covered("the cgroup hooks".into()),
-                "shared with the agent; the hooks decide every flow",
-            ),
-            Measure::enforced(
-                "root",
-                format!("{} listed paths, the root read-only", plan.binds.len()),
-            ),
-            Measure::enforced(
-                "workdir",
-                format!("{}, nosuid, nodev, noexec", space(plan.workdir)),
-            ),
-            Measure::enforced("tmp", format!("{}, nosuid, nodev, noexec", space(plan.tmp))),
-            Measure::enforced("procfs", masked(plan)),
-            Measure::new(
-                "procfs_net",
-                State::Missing(
-                    "`/proc/<pid>/net` of a worker's own processes can not be covered: it lists \
-                     the sockets of the network namespace that it shares with the host"
-                        .into(),
-                ),
-                "read only",
-            ),
-        ];
-        measures.extend(plan.output.map(|output| {
-            let detail = format!("{}, nosuid, nodev, noexec", space(output));
-            Measure::enforced("output", detail)
-        }));
-        measures.extend(landlock(plan));
-        measures.extend(process(plan, memory_counted));
-        measures
-    }
-
-    /// Adds what bounds unix sockets by name; `hooks` says whether the kernel judges each name too.
-    pub(crate) fn add_unix(&mut self, plan: &Plan, hooks: bool) {
-        let doors: Vec<_> = plan
-            .sockets
-            .iter()
-            .map(|socket| socket.path.display().to_string())
-            .collect();
-        let doors = if doors.is_empty() {
-            "the policy names none".to_owned()
-        } else {
-            doors.join(" ")
-        };
-        let state = if hooks {
-            State::Enforced
-        } else {
-            State::Covered("the root, the socket families, landlock's scopes".into())
-        };
-        self.measures
-            .push(Measure::new("unix_sockets", state, doors));
-    }
+/// What bounds unix sockets by name; `hooks` says whether the kernel judges each name too.
+fn unix_sockets(plan: &Plan, hooks: bool) -> Measure {
+    let doors: Vec<_> = plan
+        .sockets
+        .iter()
+        .map(|socket| socket.path.display().to_string())
+        .collect();
+    let doors = if doors.is_empty() {
+        "the policy names none".to_owned()
+    } else {
+        doors.join(" ")
+    };
+    let state = if hooks {
+        State::Enforced
+    } else {
+        State::Covered("the root, the socket families, landlock's scopes".into())
+    };
+    Measure::new("unix_sockets", state, doors)
 }
 
 /// Whether a controller counts a session's memory; else each process gets `RLIMIT_DATA`.

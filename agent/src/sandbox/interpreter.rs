@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read, Seek},
+    io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::FileExt,
@@ -12,7 +12,7 @@ use std::{
 };
 
 /// The kernel reads this much of a script's first line.
-const LINE_BYTES: u64 = 256;
+const LINE_BYTES: usize = 256;
 /// Longest path of a loader, with its final zero byte (Linux's `PATH_MAX`).
 const LOADER_BYTES_MAX: u64 = 4_096;
 /// Program headers that are looked at.
@@ -27,10 +27,17 @@ const FILE_HEADER_BYTES: usize = 64;
 const PROGRAM_HEADER_BYTES: usize = 56;
 
 /// A script's first line without `#!`, if the file is one.
-pub(super) fn script_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
-    let mut head = Vec::new();
-    file.by_ref().take(LINE_BYTES).read_to_end(&mut head)?;
-    file.rewind()?;
+pub(super) fn script_line(file: &File) -> io::Result<Option<Vec<u8>>> {
+    // One call for most files, and the file's position stays: launches come here.
+    let mut head = [0; LINE_BYTES];
+    let mut length = 0;
+    while let Some(rest) = head.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, length as u64)? {
+            0 => break,
+            read => length = length.saturating_add(read),
+        }
+    }
+    let head = head.get(..length).unwrap_or_default();
     let Some(line) = head.strip_prefix(b"#!") else {
         return Ok(None);
     };
@@ -50,7 +57,7 @@ pub(super) fn split_line(line: &[u8]) -> (&OsStr, Option<&OsStr>) {
 
 /// What the kernel loads to run this file: the interpreter of a script's first line, the loader that
 /// a 64-bit ELF file names. None where there is none, or where it is neither.
-pub fn of(file: &mut File) -> io::Result<Option<PathBuf>> {
+pub fn of(file: &File) -> io::Result<Option<PathBuf>> {
     if let Some(line) = script_line(file)? {
         return Ok(Some(PathBuf::from(split_line(&line).0)));
     }
@@ -109,15 +116,15 @@ mod tests {
 
     #[test]
     fn programs_and_scripts_name_what_runs_them() {
-        let mut own = File::open("/proc/self/exe").unwrap();
-        let loader = of(&mut own).unwrap().unwrap();
+        let own = File::open("/proc/self/exe").unwrap();
+        let loader = of(&own).unwrap().unwrap();
         assert!(loader.is_absolute(), "{}", loader.display());
         assert!(loader.exists(), "{}", loader.display());
         let script = |text: &[u8]| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(text).unwrap();
             std::io::Seek::rewind(&mut file).unwrap();
-            of(&mut file).unwrap()
+            of(&file).unwrap()
         };
         let shell = script(b"#! /bin/sh -e\necho\n");
         assert_eq!(shell.as_deref(), Some(Path::new("/bin/sh")));
@@ -131,7 +138,7 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(content).unwrap();
             std::io::Seek::rewind(&mut file).unwrap();
-            of(&mut file)
+            of(&file)
         };
         let mut header = [0_u8; 64];
         header[..6].copy_from_slice(b"\x7fELF\x02\x01");

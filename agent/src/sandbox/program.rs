@@ -44,15 +44,14 @@ impl Pins {
         }
         let mut file = take_or_open(&mut checked, path)?;
         let mut arguments = vec![c_string(name)?];
-        if let Some(line) = script_line(&mut file).at(Step::Program, path.display().to_string())? {
+        if let Some(line) = script_line(&file).at(Step::Program, path.display().to_string())? {
             let (interpreter, argument) = split_line(&line);
             let interpreter = Path::new(interpreter);
             file = take_or_open(&mut checked, interpreter).map_err(|error| StepError {
                 detail: format!("script `{}`: {}", path.display(), error.detail),
                 ..error
             })?;
-            let nested =
-                script_line(&mut file).at(Step::Program, interpreter.display().to_string())?;
+            let nested = script_line(&file).at(Step::Program, interpreter.display().to_string())?;
             if nested.is_some() {
                 return Err(StepError::new(
                     Step::Program,

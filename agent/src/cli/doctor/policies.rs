@@ -45,7 +45,7 @@ fn check(instance: &Instance, parent: &cgroup::Parent, policy: &CompiledPolicy) 
             return Check::gap(name, State::Weaker, told(&error), fix);
         }
     };
-    let measures = Enforced::planned(&plan, &parent.measures(&policy.limits)).measures;
+    let measures = Enforced::planned(&plan, &parent.measures(&policy.limits));
     let missing: Vec<_> = measures
         .iter()
         .filter(|measure| matches!(measure.state, sandbox::State::Missing(_)))

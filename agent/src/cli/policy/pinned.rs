@@ -65,8 +65,8 @@ fn with_interpreters(
         role,
         source,
     };
-    let mut file = open(path).map_err(failed)?;
-    let next = interpreter::of(&mut file).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
+    let next = interpreter::of(&file).map_err(failed)?;
     paths.insert(path.to_owned(), role);
     match next {
         Some(next) => with_interpreters(paths, &next, Role::Interpreter),

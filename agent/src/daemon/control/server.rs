@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
@@ -20,7 +21,7 @@ use tokio::{
 
 use super::{
     channel::{Channel, Error, REQUEST_BYTES_MAX},
-    protocol::{Ended, Meanwhile, Output, Refused, Reply, Request, Started},
+    protocol::{Ended, Meanwhile, Output, Refused, Reply, Request},
 };
 use crate::{
     audit::{Caller, End, HandedOut},
@@ -32,7 +33,7 @@ use crate::{
     },
     exit::{Code, SIGNAL_BASE},
     observe::dispatch::Received,
-    sandbox::uids,
+    sandbox::{Enforced, uids},
 };
 
 /// Connections beside those of sessions.
@@ -123,6 +124,15 @@ async fn connection(engine: &Arc<Engine>, stream: UnixStream) {
     }
 }
 
+/// `Reply::Started`, its record borrowed: that is long, and of every launch.
+#[derive(Serialize)]
+#[serde(tag = "reply", rename = "started")]
+struct Begun<'a> {
+    session: u64,
+    enforced: &'a Enforced,
+    output: u64,
+}
+
 async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Error> {
     let peer = channel.peer()?;
     if is_worker(peer.uid()) {
@@ -202,12 +212,11 @@ async fn run(
         Ok(session) => session,
         Err(error) => return channel.send(&not_started(&error)).await,
     };
-    let enforced = serde_json::to_value(session.enforced()).map_err(Error::Frame)?;
-    let started = Reply::Started(Started {
+    let started = Begun {
         session: session.id().0,
-        enforced,
+        enforced: session.enforced(),
         output: session.policy().limits.output,
-    });
+    };
     let finished = match channel.send(&started).await {
         Ok(()) => follow(&mut session, channel).await,
         Err(error) => Err(error),

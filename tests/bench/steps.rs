@@ -1,0 +1,225 @@
+//! Where the time of a launch goes, and how many system calls it takes. Agent, template, process 1 and
+//! worker run one after the other, so the moments of their system calls, as the kernel's own trace has
+//! them, part a launch into steps.
+//!
+//! Tracing makes each call some hundreds of nanoseconds longer: steps are to be held against each other,
+//! not against the launch of another run.
+
+use std::{collections::BTreeSet, fs, thread, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use libc::{
+    SYS_accept4, SYS_bpf, SYS_clone3, SYS_execveat, SYS_exit_group, SYS_landlock_restrict_self,
+    SYS_recvmsg, SYS_rmdir, SYS_seccomp, SYS_sendmsg, SYS_sendto, SYS_setgroups, SYS_write, c_long,
+};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::{
+    launch::{Started, through_the_agent},
+    row::Row,
+    trace::{Edge, Event, Trace},
+};
+
+const WARM: usize = 20;
+const ROUNDS: usize = 200;
+/// After a launch: what the template makes ready for the next one is counted with it.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// Who makes a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Who {
+    Agent,
+    Template,
+    Init,
+    Worker,
+}
+
+/// Each step begins where the one before ends; the first one begins when the caller connects. No
+/// number stands for the first call of whatever number.
+const STEPS: &[(&str, Who, Edge, Option<c_long>)] = &[
+    ("01_agent_wakes", Who::Agent, Edge::Exit, Some(SYS_accept4)),
+    ("02_request", Who::Agent, Edge::Enter, Some(SYS_write)),
+    ("03_record", Who::Agent, Edge::Exit, Some(SYS_write)),
+    ("04_cgroup", Who::Agent, Edge::Enter, Some(SYS_bpf)),
+    ("05_map_entry", Who::Agent, Edge::Enter, Some(SYS_sendmsg)),
+    ("06_hop", Who::Template, Edge::Exit, Some(SYS_recvmsg)),
+    ("07_program", Who::Template, Edge::Enter, Some(SYS_clone3)),
+    ("08_namespaces", Who::Init, Edge::Exit, Some(SYS_clone3)),
+    ("09_mounts", Who::Init, Edge::Enter, Some(SYS_setgroups)),
+    ("10_identity", Who::Init, Edge::Enter, Some(SYS_clone3)),
+    (
+        "11_worker_process",
+        Who::Worker,
+        Edge::Exit,
+        Some(SYS_clone3),
+    ),
+    (
+        "12_streams_limits",
+        Who::Worker,
+        Edge::Enter,
+        Some(SYS_landlock_restrict_self),
+    ),
+    ("13_landlock", Who::Worker, Edge::Enter, Some(SYS_seccomp)),
+    ("14_filters", Who::Worker, Edge::Enter, Some(SYS_execveat)),
+    ("15_execute", Who::Worker, Edge::Enter, None),
+    (
+        "16_program_runs",
+        Who::Worker,
+        Edge::Enter,
+        Some(SYS_exit_group),
+    ),
+    ("17_end_is_seen", Who::Agent, Edge::Enter, Some(SYS_rmdir)),
+    ("18_clean_up", Who::Agent, Edge::Exit, Some(SYS_rmdir)),
+    ("19_outcome", Who::Agent, Edge::Exit, Some(SYS_sendto)),
+];
+const MAKERS: &[(&str, Who)] = &[
+    ("calls_agent", Who::Agent),
+    ("calls_template", Who::Template),
+    ("calls_process_1", Who::Init),
+    ("calls_worker", Who::Worker),
+];
+
+/// The rows of this bench.
+pub(crate) fn run() -> Result<Vec<Row>> {
+    let started = Started::new()?;
+    let socket = started.agent.control_socket();
+    for _ in 0..WARM {
+        through_the_agent(&socket)?;
+    }
+    let status = started.agent.json("status")?;
+    let agent = status.get("pid").and_then(serde_json::Value::as_u64);
+    let agent = u32::try_from(agent.context("the agent's process")?)?;
+    let template = template(agent)?;
+    let threads = threads(agent)?;
+    let mut all: Vec<_> = threads.iter().copied().collect();
+    all.push(template);
+    let trace = Trace::new(&all)?;
+    let mut steps: Vec<Vec<f64>> = STEPS.iter().map(|_| Vec::new()).collect();
+    let mut calls: Vec<Vec<f64>> = MAKERS.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        trace.clear()?;
+        let asked = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        through_the_agent(&socket)?;
+        thread::sleep(PAUSE);
+        let events = trace.events()?;
+        let launch = Launch::new(&events, &threads, template)?;
+        for (step, took) in steps.iter_mut().zip(launch.steps(asked)?) {
+            step.push(took);
+        }
+        for (count, (_, who)) in calls.iter_mut().zip(MAKERS) {
+            count.push(launch.calls(*who));
+        }
+    }
+    let row = |name: &str, unit, samples: &mut Vec<f64>| {
+        Row::new("launch", "stockade", format!("step_{name}"), unit, samples)
+    };
+    let names = STEPS.iter().map(|(name, ..)| name);
+    let mut rows: Vec<_> = names
+        .zip(&mut steps)
+        .map(|(name, samples)| row(name, "µs", samples))
+        .collect();
+    let names = MAKERS.iter().map(|(name, _)| name);
+    rows.extend(
+        names
+            .zip(&mut calls)
+            .map(|(name, samples)| row(name, "", samples)),
+    );
+    Ok(rows)
+}
+
+fn threads(process: u32) -> Result<BTreeSet<u32>> {
+    let mut all = BTreeSet::new();
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        all.extend(
+            thread?
+                .file_name()
+                .to_str()
+                .and_then(|id| id.parse::<u32>().ok()),
+        );
+    }
+    Ok(all)
+}
+
+/// The template: the only child of the agent's only child.
+fn template(agent: u32) -> Result<u32> {
+    let mut process = agent;
+    for _ in 0..2 {
+        let mut children = String::new();
+        for thread in threads(process)? {
+            children += &fs::read_to_string(format!("/proc/{process}/task/{thread}/children"))?;
+        }
+        let mut words = children.split_whitespace();
+        process = words
+            .next()
+            .context("no launcher, or no template")?
+            .parse()?;
+        ensure!(words.next().is_none(), "more than one: {children}");
+    }
+    Ok(process)
+}
+
+/// One launch in a trace.
+struct Launch<'trace> {
+    events: &'trace [Event],
+    threads: &'trace BTreeSet<u32>,
+    template: u32,
+    init: u32,
+    worker: u32,
+}
+
+impl<'trace> Launch<'trace> {
+    fn new(events: &'trace [Event], threads: &'trace BTreeSet<u32>, template: u32) -> Result<Self> {
+        let born = events.iter().filter(|event| {
+            event.edge == Edge::Exit && event.number == SYS_clone3 && event.result == 0
+        });
+        let born: Vec<_> = born.map(|event| event.pid).collect();
+        let [init, worker] = born.as_slice() else {
+            let (made, events) = (born.len(), events.len());
+            return Err(anyhow!("{made} processes made in {events} events"));
+        };
+        Ok(Self {
+            events,
+            threads,
+            template,
+            init: *init,
+            worker: *worker,
+        })
+    }
+
+    fn is_by(&self, who: Who, event: &Event) -> bool {
+        match who {
+            Who::Agent => self.threads.contains(&event.pid),
+            Who::Template => event.pid == self.template,
+            Who::Init => event.pid == self.init,
+            Who::Worker => event.pid == self.worker,
+        }
+    }
+
+    /// Microseconds of each step.
+    fn steps(&self, asked: Duration) -> Result<Vec<f64>> {
+        let mut rest = self.events;
+        let mut moment = asked.as_secs_f64() * 1e6;
+        let mut steps = Vec::new();
+        for (name, who, edge, number) in STEPS {
+            let found = rest.iter().position(|event| {
+                self.is_by(*who, event)
+                    && event.edge == *edge
+                    && number.is_none_or(|number| event.number == number)
+                    && (*edge == Edge::Enter || event.result >= 0)
+            });
+            let found = found.with_context(|| format!("step {name} is not in the trace"))?;
+            let next = rest.get(found).map_or(moment, |event| event.microseconds);
+            steps.push(next - moment);
+            moment = next;
+            rest = rest.get(found + 1..).unwrap_or_default();
+        }
+        Ok(steps)
+    }
+
+    /// System calls of a launch, from the request to the time when everything is ready for the next.
+    fn calls(&self, who: Who) -> f64 {
+        let made = self.events.iter();
+        let made = made.filter(|event| event.edge == Edge::Enter && self.is_by(who, event));
+        u32::try_from(made.count()).map_or(f64::NAN, f64::from)
+    }
+}
