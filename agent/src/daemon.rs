@@ -3,6 +3,7 @@
 //!
 //! Nothing below imports this; siblings that must not know each other meet here.
 
+mod broker;
 pub mod control;
 mod error;
 mod explained;
@@ -20,6 +21,7 @@ mod suggest;
 mod table;
 mod tasks;
 
+pub use broker::SwitchError;
 pub use error::{LaunchError, StartError, SuggestError, chain, told};
 pub use explained::explained;
 pub use names::upstream;
@@ -29,7 +31,7 @@ pub use setup::{Ending, PolicySource, Setup, sweep_abandoned};
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -40,6 +42,7 @@ use tokio::{
 
 use crate::{
     audit::Journal,
+    broker::Broker,
     config::Instance,
     kernel::{self, Kernel, cgroup},
     launcher::Launcher,
@@ -56,7 +59,9 @@ pub struct Engine {
     kernel: Kernel,
     attached: kernel::Attached,
     launcher: Launcher,
-    journal: Journal,
+    journal: Arc<Journal>,
+    /// Set before the first call; nothing where no calls are taken.
+    broker: OnceLock<Broker>,
     policies: policies::Policies,
     sessions: table::Table,
     self_tests: selftests::SelfTests,
@@ -135,6 +140,9 @@ impl Engine {
             .values()
             .map(|loaded| loaded.policy.digest)
             .collect();
+        if let Some(broker) = self.broker.get() {
+            broker.follow_policies(|digest| digests.contains(digest));
+        }
         self.launcher.retain(|digest| digests.contains(digest));
         self.self_tests.retain(|digest| digests.contains(digest));
         if self.sweeps.try_send(()).is_err() {

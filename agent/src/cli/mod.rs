@@ -13,6 +13,7 @@ mod sessions;
 mod signals;
 mod status;
 mod terminal;
+mod tool;
 
 use std::{env, process::ExitCode};
 
@@ -58,6 +59,7 @@ enum Verb {
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    Tool(tool::Arguments),
     Doctor(doctor::Arguments),
     /// The worker of `doctor --probe`.
     #[command(name = doctor::WORKER_VERB, hide = true)]
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Tool(arguments) => tool::run(&arguments),
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };

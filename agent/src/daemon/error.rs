@@ -75,6 +75,9 @@ pub enum LaunchError {
         /// The nearest name there is.
         near: Option<String>,
     },
+    /// The policy that the caller was judged by is not in force any more.
+    #[error("tool `{0}`: its policy was changed meanwhile")]
+    Changed(String),
     /// The policy has no command, and none was given.
     #[error("tool `{0}`: no command\nhint: `command = [\"/path/to/worker\"]` under `[worker]`")]
     NoCommand(String),
@@ -161,7 +164,7 @@ impl SuggestError {
     }
 }
 
-fn suggestion(near: Option<&str>) -> String {
+pub(super) fn suggestion(near: Option<&str>) -> String {
     near.map_or_else(
         || "\nhint: `stockade status` lists the tools".to_owned(),
         |name| format!("\nhint: `{name}`?"),
@@ -211,6 +214,7 @@ impl LaunchError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NoPolicy { .. }
+            | Self::Changed(_)
             | Self::NoCommand(_)
             | Self::Stopping
             | Self::TooMany { .. }

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     audit::Journal,
-    config::{DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    config::{self, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -57,6 +57,8 @@ pub struct Setup {
     pub kernel_log: KernelLog,
     /// The journal.
     pub journal: PathBuf,
+    /// How calls are taken; nothing where none are.
+    pub broker: Option<config::Broker>,
     /// What becomes of the hooks at the end.
     pub ending: Ending,
 }
@@ -103,6 +105,7 @@ impl Engine {
             dns,
             kernel_log,
             journal,
+            broker,
             ending,
         } = setup;
         let (journal, opened) = Journal::open(&journal)?;
@@ -136,7 +139,8 @@ impl Engine {
             kernel,
             attached,
             launcher,
-            journal,
+            journal: Arc::new(journal),
+            broker: OnceLock::new(),
             policies,
             sessions: Table::default(),
             self_tests: SelfTests::default(),
@@ -166,6 +170,13 @@ impl Engine {
             tasks.abort_all();
             return Err(error);
         }
+        if let Some(settings) = broker
+            && let Err(error) = engine.take_calls(&settings)
+        {
+            let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.abort_all();
+            return Err(error);
+        }
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
         tokio::spawn(Arc::clone(&engine).prove_one());
         Ok(engine)
@@ -174,6 +185,9 @@ impl Engine {
     /// Ends every session, then the engine. What stays is told by its [`Ending`].
     pub async fn close(self: Arc<Self>) {
         self.stop.now();
+        if let Some(broker) = self.broker.get() {
+            broker.close();
+        }
         self.sessions.end(Why::AgentStopped, |_| true);
         let no_session = || self.sessions.len() == 0;
         if !becomes(STOP_TIME_MAX, no_session).await {

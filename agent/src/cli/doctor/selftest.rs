@@ -42,7 +42,8 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         sessions_max: 1,
         dns: Dns::default(),
         kernel_log: KernelLog::Off,
-        ending: Ending::Remove,
+        broker: None,
+            ending: Ending::Remove,
     };
     let engine = match Engine::start(setup) {
         Ok(engine) => engine,

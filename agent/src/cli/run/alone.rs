@@ -80,6 +80,7 @@ pub(super) fn run(
         command,
         stdio,
         caller: this_process(),
+        under: None,
     };
     let learned = |engine: &Engine| suggest.then(|| engine.suggest(&tool, None, None));
     let (finished, proposal) = in_own_engine(policy, journal, dns, order, outlets, learned)?;
@@ -132,6 +133,7 @@ fn in_own_engine<T>(
             sessions_max: 1,
             dns,
             kernel_log: KernelLog::Off,
+            broker: None,
             ending: Ending::Remove,
         })?;
         let flowing = outlets.flow(output)?;

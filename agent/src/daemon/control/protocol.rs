@@ -33,6 +33,13 @@ pub enum Request {
     },
     /// Read the policies again.
     Reload {},
+    /// The kill switch of a tool.
+    Switch {
+        /// The tool.
+        tool: String,
+        /// Whether its calls are taken again.
+        on: bool,
+    },
     /// What the sessions of a tool hold by names.
     Grants {
         /// The tool.
@@ -88,6 +95,11 @@ pub enum Reply {
     Reloaded {
         /// How many.
         policies: usize,
+    },
+    /// The kill switch stands as asked.
+    Switched {
+        /// Whether it stood otherwise before.
+        changed: bool,
     },
     /// Grants that have not ended.
     Grants {
@@ -228,6 +240,8 @@ pub struct Status {
     pub events_suppressed: u64,
     /// The resolver.
     pub resolver: ResolverStatus,
+    /// Tools that the kill switch holds off.
+    pub tools_off: Vec<String>,
     /// What is right as configured, and weaker than it could be.
     pub warnings: Vec<String>,
     /// What is wrong.
@@ -353,7 +367,7 @@ mod tests {
         check(
             r#"{"request":"shutdown"}"#,
             &expect![
-                "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload`, `grants`, `suggest` at line 1 column 21"
+                "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload`, `switch`, `grants`, `suggest` at line 1 column 21"
             ],
         );
         check(
