@@ -5,6 +5,7 @@
 //! start a session. All doors lead into [`Broker::call`]; no other way leads to a worker.
 
 pub mod call;
+pub mod door;
 pub mod idempotency;
 pub mod issuer;
 pub mod limit;
