@@ -5,4 +5,9 @@
 //! start a session. All doors lead into [`call`]; no other way leads to a worker.
 
 pub mod call;
+pub mod issuer;
+pub mod jose;
+mod private_file;
+pub mod proof;
 pub mod reason;
+pub mod token;
