@@ -17,11 +17,7 @@ pub mod switch;
 pub mod token;
 pub mod worker;
 
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io, sync::Arc, time::Duration};
 
 use call::{
     Credentials, Door, Listed, Received, Reply,
@@ -81,10 +77,14 @@ pub struct Parts {
     pub host: Arc<dyn Host>,
     /// The record.
     pub journal: Arc<Journal>,
-    /// Whose tokens count.
-    pub verifier: token::Verifier,
+    /// Whose keys count.
+    pub issuers: Arc<issuer::Issuers>,
+    /// What was revoked.
+    pub revoked: Arc<issuer::Revoked>,
+    /// Checks tokens by the two.
+    pub verifier: Arc<token::Verifier>,
     /// Proofs of possession.
-    pub proofs: proof::Proofs,
+    pub proofs: Arc<proof::Proofs>,
     /// Rates and quotas.
     pub limiter: limit::Limiter,
     /// What was called before.
@@ -113,8 +113,10 @@ pub struct Broker(Arc<Inner>);
 pub(in crate::broker) struct Inner {
     host: Arc<dyn Host>,
     journal: Arc<Journal>,
-    verifier: token::Verifier,
-    proofs: proof::Proofs,
+    issuers: Arc<issuer::Issuers>,
+    revoked: Arc<issuer::Revoked>,
+    verifier: Arc<token::Verifier>,
+    proofs: Arc<proof::Proofs>,
     limiter: limit::Limiter,
     store: idempotency::Store,
     switches: switch::Switches,
@@ -133,6 +135,8 @@ impl Broker {
         let Parts {
             host,
             journal,
+            issuers,
+            revoked,
             verifier,
             proofs,
             limiter,
@@ -148,6 +152,8 @@ impl Broker {
         let inner = Arc::new(Inner {
             host,
             journal,
+            issuers,
+            revoked,
             verifier,
             proofs,
             limiter,
@@ -169,6 +175,7 @@ impl Broker {
     pub async fn call(&self, received: Received) -> Reply {
         let inner = Arc::clone(&self.0);
         let lost = Trail::of_call(&received);
+        let _runs = inner.calls.runs();
         let carried = tokio::spawn(async move { carry_out(&inner, received).await }).await;
         match carried {
             Ok(reply) => reply,
@@ -206,7 +213,7 @@ impl Broker {
     /// The nonce that the next proof of a caller must carry (RFC 9449, 8).
     #[must_use]
     pub fn nonce(&self) -> String {
-        self.0.proofs.nonce(SystemTime::now())
+        self.0.proofs.nonce()
     }
 
     /// Bounds of a message.
@@ -233,6 +240,33 @@ impl Broker {
     /// Lets go the warm workers of policies that are not in force any more.
     pub fn follow_policies(&self, in_force: impl Fn(&Digest) -> bool) {
         self.0.pool.retain(in_force);
+    }
+
+    /// What tokens and proofs must be for: an absolute URI.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        self.0.verifier.audience()
+    }
+
+    /// Records what was turned away at a door, before there was a call.
+    pub fn turned_away(&self, peer: Caller, refused: &Refused) {
+        let (inner, refused) = (Arc::clone(&self.0), refused.clone());
+        tokio::spawn(async move {
+            let trail = Trail::new(Door::Lines, peer);
+            trail.over(&inner.calls, refused.reason.code());
+            if let Err(error) = inner.refused(trail.record(), &refused).await {
+                tracing::error!(%error, "refused message not recorded");
+            }
+        });
+    }
+
+    /// Entries of each store.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("proofs", self.0.proofs.remembered() as u64),
+            ("revocations", self.0.revoked.len() as u64),
+        ]
     }
 
     /// Workers that wait for a call.
@@ -303,7 +337,7 @@ impl Inner {
     ) -> Reply {
         let fresh = refused.reason.fault() == reason::Fault::Unauthenticated;
         Reply::Refused {
-            nonce: fresh.then(|| self.proofs.nonce(SystemTime::now())),
+            nonce: fresh.then(|| self.proofs.nonce()),
             refused,
             places,
             record,

@@ -78,7 +78,6 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         log_format: _,
         sessions_max,
         dns,
-        broker,
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let engine = Engine::start(Setup {
@@ -88,7 +87,6 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         sessions_max,
         dns,
         kernel_log,
-        broker: broker.enabled.then(|| broker.clone()),
         ending,
     })?;
     let opened = open(&engine, metrics, &control_group).await;

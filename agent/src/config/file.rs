@@ -13,7 +13,6 @@ use common::limits;
 use serde::Deserialize;
 
 use super::{
-    broker::{Broker, RawBroker},
     dns::{Dns, RawDns},
     instance::{Instance, InstanceNameError},
 };
@@ -53,8 +52,6 @@ pub struct Config {
     pub sessions_max: u32,
     /// How names are resolved.
     pub dns: Dns,
-    /// How calls are taken.
-    pub broker: Broker,
 }
 
 /// Where metrics are served.
@@ -147,8 +144,6 @@ struct RawConfig {
     sessions: RawSessions,
     #[serde(default)]
     dns: RawDns,
-    #[serde(default)]
-    broker: RawBroker,
 }
 
 #[derive(Default, Deserialize)]
@@ -179,7 +174,6 @@ impl Default for Config {
             log_format: LogFormat::Auto,
             sessions_max: SESSIONS_DEFAULT,
             dns: Dns::default(),
-            broker: Broker::default(),
         }
     }
 }
@@ -221,7 +215,6 @@ impl Config {
                 },
             sessions: RawSessions { max },
             dns,
-            broker,
         } = raw;
         let place = Place { path, text };
         let default = Self::default();
@@ -237,7 +230,6 @@ impl Config {
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
             dns: dns.check(&place)?,
-            broker: broker.check(&place)?,
         })
     }
 }

@@ -8,13 +8,16 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    CommandLine, Engine, LaunchError, Order, Session, StartError,
+    CommandLine, Engine, LaunchError, Order, Session, StartError, Tokens,
     error::{chain, suggestion},
 };
 use crate::{
     audit::End,
     broker::{
-        Broker, Host, Parts,
+        Broker, FrameLimits, Host, Parts,
+        idempotency::Store,
+        limit::Limiter,
+        switch::Switches,
         worker::{self, Ended, Fenced, NotStarted, Starting},
     },
     config,
@@ -24,11 +27,14 @@ use crate::{
     sandbox::uids,
 };
 
+/// Why the broker can not be made; any part of it may say so.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
 /// The kill switch was not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
     /// No calls are taken at all.
-    #[error("broker: off\nhint: `enabled = true` under `[broker]` in stockade.toml")]
+    #[error("broker: off\nhint: `enabled = true` under `[broker.calls]` in stockade.toml")]
     NoBroker,
     /// No policy names the tool.
     #[error("tool `{tool}`: no policy names it{}", suggestion(near.as_deref()))]
@@ -162,11 +168,45 @@ impl Engine {
         self.broker.get()
     }
 
-    /// Makes the broker.
-    pub(super) fn take_calls(self: &Arc<Self>, settings: &config::Broker) -> Result<(), StartError> {
-        let host = EngineHost(Arc::downgrade(self));
+    /// Makes the broker. The state folder is there: the tokens' files lie in it.
+    pub(super) fn take_calls(self: &Arc<Self>, settings: &config::Calls) -> Result<(), StartError> {
+        let Some(tokens) = &self.tokens else {
+            return Ok(());
+        };
+        let made = self.broker_of(tokens, settings);
+        let broker = made.map_err(StartError::Broker)?;
+        // Nobody else sets it.
+        drop(self.broker.set(broker));
+        Ok(())
+    }
+
+    fn broker_of(
+        self: &Arc<Self>,
+        tokens: &Tokens,
+        settings: &config::Calls,
+    ) -> Result<Broker, Fault> {
         let state = self.instance.state_folder();
-        todo!()
+        Ok(Broker::new(Parts {
+            host: Arc::new(EngineHost(Arc::downgrade(self))),
+            journal: Arc::clone(&self.journal),
+            issuers: Arc::clone(tokens.issuers()),
+            revoked: Arc::clone(tokens.revoked()),
+            verifier: Arc::clone(tokens.verifier()),
+            proofs: Arc::clone(tokens.proofs()),
+            limiter: Limiter::open(&state.join("quotas.json"))?,
+            store: Store::open(&state.join("calls.redb"))?,
+            switches: Switches::open(&state.join("off.json"))?,
+            calls: self.metrics.calls(),
+            limits: FrameLimits {
+                bytes_in: settings.bytes_in as usize,
+                bytes_out: settings.bytes_out as usize,
+                depth: settings.depth as usize,
+            },
+            call_time: settings.time,
+            warm_time: settings.warm_time,
+            warm_max: settings.warm as usize,
+            stopping: self.stopping.clone(),
+        }))
     }
 
     /// Moves the kill switch of a tool; tells whether it stood otherwise. A tool without a policy can

@@ -51,6 +51,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The broker can not be made.
+    #[error("broker: can not be made")]
+    Broker(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The agent's signals can not be taken over.
     #[error("signals: can not be taken over")]
     Signals(#[source] io::Error),
@@ -181,6 +184,7 @@ impl StartError {
             Self::Lock(lock::Error::Io { .. })
             | Self::Journal(_)
             | Self::Socket { .. }
+            | Self::Broker(_)
             | Self::Remove { .. } => Code::CanNotCreate,
             Self::Kernel(_) | Self::Launcher(_) | Self::Names(_) => Code::Unavailable,
             Self::Policies(error) => error.code(),

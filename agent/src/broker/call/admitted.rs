@@ -6,7 +6,7 @@ use super::{trail::Trail, validated::Validated};
 use crate::{
     broker::{
         Inner,
-        idempotency::{Claim, Claimed, StoredReply},
+        idempotency::{self, Claim, Claimed, StoredReply},
         limit::{Permit, Who},
         reason::Refused,
     },
@@ -111,7 +111,7 @@ impl Held {
             self.permit.succeeded();
         }
         if let Some(claim) = self.claim {
-            claim.done(reply).await;
+            kept(claim.done(reply).await);
         }
     }
 
@@ -119,7 +119,7 @@ impl Held {
     pub(in crate::broker) async fn untouched(self) {
         drop(self.permit);
         if let Some(claim) = self.claim {
-            claim.forget().await;
+            kept(claim.forget().await);
         }
     }
 
@@ -129,8 +129,15 @@ impl Held {
             self.permit.failed();
         }
         if let Some(claim) = self.claim {
-            claim.unknown().await;
+            kept(claim.unknown().await);
         }
+    }
+}
+
+/// What can not be kept is *unknown* to the next call with the key: nothing runs twice for it.
+fn kept(kept: Result<(), idempotency::Error>) {
+    if let Err(error) = kept {
+        tracing::error!(%error, "end of a call not kept for its idempotency key");
     }
 }
 

@@ -52,6 +52,8 @@ impl Validated {
             return Err(Refused::from(Reason::UnknownOrForbidden).into());
         };
         trail.verb(&policy, &verb);
+        let leeway = inner.issuers.leeway(&claims.issuer);
+        inner.revoked.check_tool(claims, &received.tool, leeway)?;
         if inner.switches.is_off(&received.tool) {
             return Err(Refused::from(Reason::Killed).into());
         }
@@ -118,7 +120,7 @@ pub(in crate::broker) fn find<'a>(
     claims: &Claims,
 ) -> Option<&'a Verb> {
     let named = policy.verb(name);
-    named.filter(|verb| claims.scopes.contains(&verb.scope))
+    named.filter(|verb| claims.covers(&verb.scope))
 }
 
 /// Whether the token is for this tool, or for any.

@@ -42,8 +42,7 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         sessions_max: 1,
         dns: Dns::default(),
         kernel_log: KernelLog::Off,
-        broker: None,
-            ending: Ending::Remove,
+        ending: Ending::Remove,
     };
     let engine = match Engine::start(setup) {
         Ok(engine) => engine,

@@ -133,7 +133,6 @@ fn in_own_engine<T>(
             sessions_max: 1,
             dns,
             kernel_log: KernelLog::Off,
-            broker: None,
             ending: Ending::Remove,
         })?;
         let flowing = outlets.flow(output)?;
