@@ -49,11 +49,12 @@ impl Admitted {
         let received = validated.authenticated().received();
         let claims = validated.authenticated().claims();
         let who = Who {
-            user: principal(&[&claims.issuer, &claims.subject]),
-            client: claims.client.clone(),
-            tool: received.tool.clone(),
-            verb: received.verb.clone(),
-            session: claims.session_hash.clone(),
+            issuer: &claims.issuer,
+            subject: &claims.subject,
+            client: &claims.client,
+            session: claims.session_hash.as_deref(),
+            tool: &received.tool,
+            verb: &received.verb,
         };
         let verb = validated.verb();
         let digest = validated.digest();
@@ -105,11 +106,8 @@ impl Admitted {
 impl Held {
     /// The worker answered: the answer is kept for the same key.
     pub(in crate::broker) async fn answered(self, reply: StoredReply) {
-        if reply.is_error {
-            self.permit.failed();
-        } else {
-            self.permit.succeeded();
-        }
+        // A tool that says no has done its part.
+        self.permit.succeeded();
         if let Some(claim) = self.claim {
             kept(claim.done(reply).await);
         }
