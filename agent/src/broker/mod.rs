@@ -5,4 +5,5 @@
 //! start a session. All doors lead into [`call`]; no other way leads to a worker.
 
 pub mod call;
+pub mod limit;
 pub mod reason;
