@@ -192,6 +192,11 @@ pub fn read_without_lock(path: &Path) -> Result<CompiledPolicy, StoreError> {
     )?)
 }
 
+/// The bytes of a schema file that a person names, or why not.
+pub fn read_schema(path: &Path) -> Result<Vec<u8>, String> {
+    schema_file::read_alone(path)
+}
+
 /// Where the lock file of a policy file lies: `web.lock.toml` beside `web.toml`.
 #[must_use]
 pub fn lock_path(policy: &Path) -> PathBuf {

@@ -1,9 +1,11 @@
 //! Calls that ask for a place, and how many get one.
 
+mod breaker;
+mod daily;
+
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    os::unix::fs::PermissionsExt as _,
     sync::{
         Arc, Barrier,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -16,7 +18,7 @@ use governor::{Quota, RateLimiter, clock::FakeRelativeClock};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Limiter, Permit, QuotaError, Who, gcra::Window};
+use super::{Limiter, Permit, Who, gcra::Window};
 use crate::{
     broker::reason::{Reason, Refused},
     policy::{compile_with, compiled::Verb},
@@ -213,56 +215,6 @@ fn equal_calls_in_a_row_are_a_loop_until_another_call_or_a_minute() {
         .succeeded();
 }
 
-fn fail(limiter: &Limiter, verb: &Verb, subject: &str, now: Instant) {
-    limiter
-        .admit(&who(subject), verb, fresh(), now)
-        .unwrap()
-        .failed_at(now);
-}
-
-#[test]
-fn a_tool_that_fails_rests_and_one_call_tries() {
-    let folder = folder();
-    let limiter = limiter(&folder);
-    let verb = verb("");
-    let now = Instant::now();
-    let admit = |now| limiter.admit(&who("a"), &verb, fresh(), now);
-    (0..5).for_each(|_| fail(&limiter, &verb, "a", now));
-    let (why, wait) = reason(admit(now));
-    assert_eq!((why, wait), (Reason::BreakerOpen, Duration::from_secs(10)));
-    let now = now + Duration::from_secs(10);
-    let trial = admit(now).unwrap();
-    assert_eq!(reason(admit(now)).0, Reason::BreakerOpen);
-    trial.failed_at(now);
-    let (_, wait) = reason(admit(now));
-    assert_eq!(wait, Duration::from_secs(20));
-    let now = now + Duration::from_secs(20);
-    drop(admit(now).unwrap());
-    admit(now).unwrap().succeeded();
-    let both = (admit(now).unwrap(), admit(now).unwrap());
-    drop(both);
-}
-
-#[test]
-fn one_user_can_not_close_a_tool_to_others() {
-    let folder = folder();
-    let limiter = limiter(&folder);
-    let verb = verb("");
-    let now = Instant::now();
-    (0..5).for_each(|_| fail(&limiter, &verb, "a", now));
-    assert!(limiter.admit(&who("a"), &verb, fresh(), now).is_err());
-    fail(&limiter, &verb, "b", now);
-    drop(limiter.admit(&who("b"), &verb, fresh(), now).unwrap());
-    // Several users: the tool itself fails.
-    ["c", "d", "e"]
-        .iter()
-        .for_each(|user| fail(&limiter, &verb, user, now));
-    assert_eq!(
-        reason(limiter.admit(&who("f"), &verb, fresh(), now)).0,
-        Reason::BreakerOpen
-    );
-}
-
 #[test]
 fn a_full_table_refuses_and_forgets_nobody() {
     let folder = folder();
@@ -290,80 +242,6 @@ fn a_full_table_refuses_and_forgets_nobody() {
         .unwrap()
         .succeeded();
     assert_eq!(limiter.sizes().rates, 1);
-}
-
-#[test]
-fn a_daily_quota_survives_a_restart_and_ends_with_the_day() {
-    static DAYS: AtomicU64 = AtomicU64::new(20_000);
-    fn wall() -> SystemTime {
-        let days = DAYS.load(Ordering::Relaxed);
-        SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400 + 86_000)
-    }
-    let folder = folder();
-    let file = folder.path().join("quotas");
-    let verb = verb("per_day = [\"2 per user\", \"3 per verb\"]");
-    let admit = |subject| {
-        let limiter = Limiter::with_clock(&file, wall).unwrap();
-        limiter
-            .admit(&who(subject), &verb, fresh(), Instant::now())
-            .map(drop)
-    };
-    admit("a").unwrap();
-    admit("a").unwrap();
-    let refused = admit("a").unwrap_err();
-    assert_eq!(refused.reason, Reason::QuotaSpent);
-    assert_eq!(refused.retry_after, Some(Duration::from_secs(400)));
-    admit("b").unwrap();
-    assert_eq!(admit("b").unwrap_err().reason, Reason::QuotaSpent);
-    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    // A clock that is set back gives nothing back.
-    DAYS.store(19_000, Ordering::Relaxed);
-    assert_eq!(admit("a").unwrap_err().reason, Reason::QuotaSpent);
-    DAYS.store(20_001, Ordering::Relaxed);
-    admit("a").unwrap();
-}
-
-#[test]
-fn a_torn_line_is_no_charge_and_a_damaged_one_is_no_guess() {
-    let folder = folder();
-    let file = folder.path().join("quotas");
-    let verb = verb("per_day = \"9 per user\"");
-    for _ in 0..3 {
-        let limiter = Limiter::open(&file).unwrap();
-        limiter
-            .admit(&who("a"), &verb, fresh(), Instant::now())
-            .unwrap()
-            .succeeded();
-    }
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(text.lines().count(), 3, "{text}");
-    for cut in text.len() - 50..text.len() {
-        std::fs::write(&file, &text[..cut]).unwrap();
-        Limiter::open(&file).unwrap();
-    }
-    let first = text.find('\n').unwrap() + 1;
-    for at in first..text.len() - 1 {
-        let mut bytes = text.clone().into_bytes();
-        bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
-        std::fs::write(&file, &bytes).unwrap();
-        let opened = Limiter::open(&file);
-        assert!(
-            matches!(opened, Err(QuotaError::Damaged { .. })),
-            "byte {at}"
-        );
-    }
-    std::fs::write(&file, "something else\n").unwrap();
-    assert!(matches!(
-        Limiter::open(&file),
-        Err(QuotaError::Damaged { line: 1, .. })
-    ));
-}
-
-#[test]
-fn a_quota_that_can_not_be_kept_refuses() {
-    let folder = folder();
-    assert!(Limiter::open(&folder.path().join("none/quotas")).is_err());
 }
 
 #[test]

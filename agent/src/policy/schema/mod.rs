@@ -7,6 +7,7 @@ mod build;
 mod draft;
 mod lint;
 mod pointer;
+mod rule;
 mod shape;
 pub mod tighten;
 
@@ -19,7 +20,7 @@ use crate::json;
 
 pub use self::{
     draft::Draft,
-    lint::{Issue, Rule},
+    rule::{Issue, Rule},
 };
 
 /// Bytes of a schema file.

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{
     draft::{Draft, Holds},
-    lint::{Issue, Rule},
     pointer::join,
+    rule::{Issue, Rule},
 };
 
 /// Schemas that one value may meet, references written out: beyond it a small file is slow to apply.

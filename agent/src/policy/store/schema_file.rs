@@ -24,7 +24,15 @@ const FLAGS: OFlag = OFlag::O_RDONLY
 /// The bytes of a schema file, or why not. A relative name never leads out of the policy's folder, not
 /// by a link either.
 pub(super) fn read(policy: &Path, name: &str) -> Result<Vec<u8>, String> {
-    let opened = open(policy, Path::new(name));
+    bytes(open(policy, Path::new(name)))
+}
+
+/// The bytes of a schema file that no policy names, or why not.
+pub(super) fn read_alone(path: &Path) -> Result<Vec<u8>, String> {
+    bytes(openat2(AT_FDCWD, path, OpenHow::new().flags(FLAGS)))
+}
+
+fn bytes(opened: nix::Result<OwnedFd>) -> Result<Vec<u8>, String> {
     let file = File::from(opened.map_err(|errno| match errno {
         nix::Error::EXDEV => "it lies outside the policy's folder".to_owned(),
         other => format!("can not be read: {}", other.desc()),
