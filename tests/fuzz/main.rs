@@ -11,3 +11,4 @@ mod hello;
 mod launcher;
 mod mutator;
 mod policy;
+mod schema;

@@ -9,6 +9,7 @@ pub mod policy;
 mod reload;
 mod report;
 mod run;
+mod schema;
 mod sessions;
 mod signals;
 mod status;
@@ -55,6 +56,9 @@ enum Verb {
     /// Looks at policies: check, show, explain, compare.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Looks at the JSON Schemas of verbs: check, tighten.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     Status(status::Arguments),
     Sessions(sessions::Arguments),
     Events(events::Arguments),
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Agent(arguments) => agent::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
         Verb::Policy(command) => command.run().map(Into::into).map_err(Failure::from),
+        Verb::Schema(command) => command.run().map(Into::into).map_err(Failure::from),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
