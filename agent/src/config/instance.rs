@@ -102,6 +102,12 @@ impl Instance {
         self.run_folder().join("control.sock")
     }
 
+    /// The socket on which the broker takes calls.
+    #[must_use]
+    pub fn broker_socket(&self) -> PathBuf {
+        self.run_folder().join("broker.sock")
+    }
+
     /// Folder name of the cgroup that is the parent of all session cgroups, where no service
     /// manager made one.
     #[must_use]

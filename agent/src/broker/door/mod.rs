@@ -17,6 +17,7 @@ mod plain;
 pub mod rpc;
 mod running;
 mod seats;
+mod streamable;
 mod turned;
 
 use std::{io, ops::Range, sync::Arc, time::Duration};
@@ -105,7 +106,7 @@ struct House {
     broker: Arc<Broker>,
     settings: Settings,
     /// Calls that came by HTTP and run.
-    running: Arc<Running<http::Key>>,
+    running: Arc<Running<streamable::Key>>,
     stopping: Stopping,
 }
 
