@@ -14,6 +14,7 @@ mod sessions;
 mod signals;
 mod status;
 mod terminal;
+mod token;
 mod tool;
 
 use std::{env, process::ExitCode};
@@ -63,6 +64,9 @@ enum Verb {
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    /// Access tokens: issue, rotate, revoke; proof keys.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     Tool(tool::Arguments),
     Doctor(doctor::Arguments),
     /// The worker of `doctor --probe`.
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Token(command) => command.run(),
         Verb::Tool(arguments) => tool::run(&arguments),
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),

@@ -2,9 +2,11 @@
 
 use std::{
     io,
+    os::unix::net::UnixListener,
     sync::{Arc, Weak},
 };
 
+use nix::unistd::Group;
 use tokio::sync::oneshot;
 
 use super::{
@@ -14,7 +16,7 @@ use super::{
 use crate::{
     audit::End,
     broker::{
-        Broker, FrameLimits, Host, Parts,
+        Broker, FrameLimits, Host, Parts, door,
         idempotency::Store,
         limit::Limiter,
         switch::Switches,
@@ -161,6 +163,14 @@ async fn follow(
     drop(tell.send(ended));
 }
 
+fn gid(name: &str) -> Result<Option<u32>, StartError> {
+    let found = Group::from_name(name).map_err(|errno| StartError::Group {
+        name: name.to_owned(),
+        source: errno.into(),
+    })?;
+    Ok(found.map(|group| group.gid.as_raw()))
+}
+
 impl Engine {
     /// The broker, where calls are taken.
     #[must_use]
@@ -207,6 +217,29 @@ impl Engine {
             warm_max: settings.warm as usize,
             stopping: self.stopping.clone(),
         }))
+    }
+
+    /// Opens the broker's socket, for root and the members of `group` where that group exists, or takes
+    /// over the one that the service manager made. Wants a runtime.
+    pub fn open_broker(
+        &self,
+        handed_over: Option<UnixListener>,
+        group: &str,
+    ) -> Result<(), StartError> {
+        let Some(broker) = self.broker.get() else {
+            return Ok(());
+        };
+        let unusable = StartError::Inherited;
+        let listener = match handed_over {
+            Some(listener) => listener,
+            None => door::bind(&self.instance.broker_socket(), gid(group)?)?,
+        };
+        listener.set_nonblocking(true).map_err(unusable)?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;
+        let settings = door::Settings::new(uids::of_any_instance());
+        let broker = Arc::new(broker.clone());
+        tokio::spawn(door::serve(listener, broker, settings, self.stopping()));
+        Ok(())
     }
 
     /// Moves the kill switch of a tool; tells whether it stood otherwise. A tool without a policy can

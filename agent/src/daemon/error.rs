@@ -3,9 +3,10 @@
 
 use std::{io, path::PathBuf};
 
-use super::{lock, policies};
+use super::{lock, policies, tokens::TokenError};
 use crate::{
     audit,
+    broker::door,
     config::Instance,
     dns,
     exit::Code,
@@ -34,6 +35,9 @@ pub enum StartError {
     /// The resolver can not be bound or started.
     #[error(transparent)]
     Names(#[from] dns::Error),
+    /// Keys or revocations of tokens can not be had.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// The launcher does not start.
     #[error(transparent)]
     Launcher(#[from] launcher::LaunchError),
@@ -54,6 +58,20 @@ pub enum StartError {
     /// The broker can not be made.
     #[error("broker: can not be made")]
     Broker(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The broker's socket can not be made.
+    #[error(transparent)]
+    Door(#[from] door::BindError),
+    /// The sockets of the service manager can not be taken over.
+    #[error("sockets of the service manager: can not be taken over")]
+    Inherited(#[source] io::Error),
+    /// A group can not be looked up.
+    #[error("group `{name}`: can not be looked up")]
+    Group {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The agent's signals can not be taken over.
     #[error("signals: can not be taken over")]
     Signals(#[source] io::Error),
@@ -185,9 +203,13 @@ impl StartError {
             | Self::Journal(_)
             | Self::Socket { .. }
             | Self::Broker(_)
+            | Self::Door(_)
+            | Self::Inherited(_)
+            | Self::Group { .. }
             | Self::Remove { .. } => Code::CanNotCreate,
             Self::Kernel(_) | Self::Launcher(_) | Self::Names(_) => Code::Unavailable,
             Self::Policies(error) => error.code(),
+            Self::Tokens(error) => error.code(),
             Self::Address(_) => Code::Configuration,
             Self::Metrics(_) | Self::Signals(_) => Code::Software,
         }

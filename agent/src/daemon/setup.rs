@@ -23,10 +23,11 @@ use super::{
     selftests::SelfTests,
     table::{Table, Why},
     tasks,
+    tokens::Tokens,
 };
 use crate::{
     audit::Journal,
-    config::{self, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    config::{Broker, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -53,12 +54,12 @@ pub struct Setup {
     pub sessions_max: u32,
     /// How names are resolved.
     pub dns: Dns,
+    /// How calls are checked; none for an engine that takes no calls.
+    pub broker: Option<Broker>,
     /// What the kernel programs log of themselves.
     pub kernel_log: KernelLog,
     /// The journal.
     pub journal: PathBuf,
-    /// How calls are taken; nothing where none are.
-    pub broker: Option<config::Broker>,
     /// What becomes of the hooks at the end.
     pub ending: Ending,
 }
@@ -103,9 +104,9 @@ impl Engine {
             policies: source,
             sessions_max,
             dns,
+            broker,
             kernel_log,
             journal,
-            broker,
             ending,
         } = setup;
         let (journal, opened) = Journal::open(&journal)?;
@@ -116,6 +117,11 @@ impl Engine {
                 "journal ended in a record that was cut"
             );
         }
+        let broker = broker.filter(|settings| settings.calls.enabled);
+        let calls = broker.as_ref().map(|settings| settings.calls.clone());
+        let tokens = broker
+            .map(|settings| Tokens::open(settings, &instance))
+            .transpose()?;
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
@@ -132,6 +138,7 @@ impl Engine {
         let (stop, stopping) = shutdown::pair();
         let engine = Arc::new(Self {
             names: Names::new(dns, sockets.port(), &kernel),
+            tokens: tokens.map(Arc::new),
             instance,
             ending,
             _lock: lock,
@@ -170,8 +177,8 @@ impl Engine {
             tasks.abort_all();
             return Err(error);
         }
-        if let Some(settings) = broker
-            && let Err(error) = engine.take_calls(&settings)
+        if let Some(calls) = calls
+            && let Err(error) = engine.take_calls(&calls)
         {
             let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             tasks.abort_all();

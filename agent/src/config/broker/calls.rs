@@ -118,7 +118,7 @@ fn duration(
     let unit = [("s", 1_u64), ("m", 60), ("h", 3_600)]
         .into_iter()
         .find_map(|(unit, seconds)| Some((said.strip_suffix(unit)?, seconds)));
-    let seconds = unit.and_then(|(count, seconds)| count.parse::<u64>().ok()?.checked_mul(seconds));
+    let seconds = unit.and_then(|(count, seconds)| digits(count)?.checked_mul(seconds));
     let time = seconds.map(Duration::from_secs);
     time.filter(|time| !time.is_zero() && *time <= TIME_MAX)
         .ok_or_else(|| {
@@ -128,4 +128,10 @@ fn duration(
             );
             place.value(text, key, message)
         })
+}
+
+/// `u64::from_str` takes a sign too.
+fn digits(text: &str) -> Option<u64> {
+    let all = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| all)
 }
