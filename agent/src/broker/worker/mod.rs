@@ -6,7 +6,7 @@
 mod answer;
 mod client;
 mod errors;
-mod json;
+pub(in crate::broker) mod json;
 mod lines;
 mod message;
 mod pin;
