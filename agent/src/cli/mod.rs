@@ -2,6 +2,7 @@
 //! anything of its own.
 
 mod agent;
+mod audit;
 mod doctor;
 mod events;
 mod failure;
@@ -58,6 +59,9 @@ enum Verb {
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    /// Looks at the journal: verify, query.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     Doctor(doctor::Arguments),
     /// The worker of `doctor --probe`.
     #[command(name = doctor::WORKER_VERB, hide = true)]
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Audit(command) => command.run(),
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };

@@ -15,7 +15,9 @@ use prometheus::{
 };
 
 pub use process::resident_bytes;
-pub use sample::{Applied, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount};
+pub use sample::{
+    Applied, AuditNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount,
+};
 
 /// One row of the table.
 struct Row {
@@ -107,6 +109,14 @@ table! {
         "Addresses that names have opened, of all sessions.";
     GRANTS_REFUSED = "stockade_grants_refused_total" []
         "Grants for which there was no room.";
+    AUDIT_UP = "stockade_audit_up" []
+        "1 while records are written, synced and signed, 0 while that fails; launches and calls are refused then.";
+    AUDIT_RECORDS = "stockade_audit_records_total" []
+        "Records of the journal, over all restarts.";
+    AUDIT_LAG = "stockade_audit_lag_seconds" []
+        "Age of the oldest record that is not on the disk.";
+    AUDIT_OPEN = "stockade_audit_open" []
+        "Sessions and calls whose beginning is recorded and whose end is not.";
 }
 
 /// Buckets of the launch duration, seconds.

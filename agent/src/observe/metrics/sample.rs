@@ -10,11 +10,12 @@ use common::{
 use prometheus::proto::MetricFamily;
 
 use super::{
-    COUNTERS_FULL, DESTROY_LOST, DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS,
-    DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM,
-    DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED,
-    MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO,
-    POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, VERDICTS,
+    AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, COUNTERS_FULL, DESTROY_LOST, DNS_CACHE_BYTES,
+    DNS_CACHE_ENTRIES, DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN,
+    DNS_UP, DNS_UPSTREAM, DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED,
+    GRANTS, GRANTS_REFUSED, MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY, POLICY_GENERATION,
+    POLICY_INFO, POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING,
+    VERDICTS,
 };
 use crate::observe::event::protocol_label;
 
@@ -39,6 +40,21 @@ pub struct Sample {
     pub applied: Applied,
     /// The resolver and what it granted.
     pub names: NameNumbers,
+    /// The journal.
+    pub audit: AuditNumbers,
+}
+
+/// How the journal does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AuditNumbers {
+    /// Whether records are written, synced and signed.
+    pub up: bool,
+    /// Number of the last record.
+    pub records: u64,
+    /// Age of the oldest record that is not on the disk.
+    pub lag: Duration,
+    /// What has begun and not ended.
+    pub open: u64,
 }
 
 /// The resolver and what it granted. Queries are counted by tool where they are answered
@@ -150,6 +166,7 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
         reload_successful,
         applied,
         names,
+        audit,
     } = sample;
     let observed = policies.iter().filter(|p| p.mode == Mode::Observe);
     let alone = |value| [(Vec::new(), value)];
@@ -181,6 +198,10 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
             (vec!["flip"], applied.flip),
         ])?,
         OBSERVED.gauge(alone(observed.count() as u64))?,
+        AUDIT_UP.gauge(alone(u64::from(audit.up)))?,
+        AUDIT_RECORDS.counter(alone(audit.records))?,
+        AUDIT_LAG.seconds([(Vec::new(), audit.lag)])?,
+        AUDIT_OPEN.gauge(alone(audit.open))?,
     ];
     let families = families.into_iter().flatten();
     Ok(families.chain(name_families(names)?).collect())
