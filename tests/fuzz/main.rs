@@ -12,3 +12,4 @@ mod hello;
 mod launcher;
 mod mutator;
 mod policy;
+mod schema;

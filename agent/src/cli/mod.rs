@@ -12,10 +12,13 @@ pub mod policy;
 mod reload;
 mod report;
 mod run;
+mod schema;
 mod sessions;
 mod signals;
 mod status;
 mod terminal;
+mod token;
+mod tool;
 
 use std::{env, process::ExitCode};
 
@@ -59,10 +62,17 @@ enum Verb {
     /// Looks at policies: check, show, explain, compare.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Looks at the JSON Schemas of verbs: check, tighten.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     Status(status::Arguments),
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    /// Access tokens: issue, rotate, revoke; proof keys.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    Tool(tool::Arguments),
     Doctor(doctor::Arguments),
     /// The worker of `doctor --probe`.
     #[command(name = doctor::WORKER_VERB, hide = true)]
@@ -103,10 +113,13 @@ pub fn main() -> ExitCode {
         Verb::Call(arguments) => call::run(*arguments),
         Verb::Mcp(arguments) => mcp::run(*arguments),
         Verb::Policy(command) => command.run().map(Into::into).map_err(Failure::from),
+        Verb::Schema(command) => command.run().map(Into::into).map_err(Failure::from),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Token(command) => command.run(),
+        Verb::Tool(arguments) => tool::run(&arguments),
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };

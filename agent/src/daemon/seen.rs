@@ -115,6 +115,7 @@ impl Engine {
             reload_successful: self.policies.last_error().is_none(),
             applied: set.applied,
             names: self.names.numbers(),
+            broker: self.broker_numbers(),
         })
     }
 

@@ -23,7 +23,7 @@ use crate::{
         metrics::Launch,
         refused::{Refusal, Refusals},
     },
-    policy::compiled::CompiledPolicy,
+    policy::compiled::{CompiledPolicy, Digest},
     sandbox::Enforced,
     timestamp::Timestamp,
 };
@@ -45,6 +45,8 @@ pub struct Order {
     pub stdio: Stdio,
     /// Who asks.
     pub caller: Caller,
+    /// The only policy under which it may be launched; any, where nobody has checked one.
+    pub under: Option<Digest>,
 }
 
 /// What the worker executes.
@@ -113,6 +115,9 @@ impl Engine {
             let tool = order.tool;
             return Err(LaunchError::NoPolicy { tool, near });
         };
+        if order.under.is_some_and(|under| under != loaded.policy.digest) {
+            return Err(LaunchError::Changed(order.tool));
+        }
         let slot = self.slot()?;
         let command = order.command.whole(&loaded.policy)?;
         self.prove(loaded).await?;

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,10 +23,11 @@ use super::{
     selftests::SelfTests,
     table::{Table, Why},
     tasks,
+    tokens::Tokens,
 };
 use crate::{
     audit::Journal,
-    config::{DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    config::{Broker, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -53,6 +54,8 @@ pub struct Setup {
     pub sessions_max: u32,
     /// How names are resolved.
     pub dns: Dns,
+    /// How calls are checked; none for an engine that takes no calls.
+    pub broker: Option<Broker>,
     /// What the kernel programs log of themselves.
     pub kernel_log: KernelLog,
     /// The journal.
@@ -101,6 +104,7 @@ impl Engine {
             policies: source,
             sessions_max,
             dns,
+            broker,
             kernel_log,
             journal,
             ending,
@@ -113,6 +117,11 @@ impl Engine {
                 "journal ended in a record that was cut"
             );
         }
+        let broker = broker.filter(|settings| settings.calls.enabled);
+        let calls = broker.as_ref().map(|settings| settings.calls.clone());
+        let tokens = broker
+            .map(|settings| Tokens::open(settings, &instance))
+            .transpose()?;
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
@@ -129,6 +138,7 @@ impl Engine {
         let (stop, stopping) = shutdown::pair();
         let engine = Arc::new(Self {
             names: Names::new(dns, sockets.port(), &kernel),
+            tokens: tokens.map(Arc::new),
             instance,
             ending,
             _lock: lock,
@@ -136,7 +146,8 @@ impl Engine {
             kernel,
             attached,
             launcher,
-            journal,
+            journal: Arc::new(journal),
+            broker: OnceLock::new(),
             policies,
             sessions: Table::default(),
             self_tests: SelfTests::default(),
@@ -166,6 +177,13 @@ impl Engine {
             tasks.abort_all();
             return Err(error);
         }
+        if let Some(calls) = calls
+            && let Err(error) = engine.take_calls(&calls)
+        {
+            let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.abort_all();
+            return Err(error);
+        }
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
         tokio::spawn(Arc::clone(&engine).prove_one());
         Ok(engine)
@@ -174,6 +192,9 @@ impl Engine {
     /// Ends every session, then the engine. What stays is told by its [`Ending`].
     pub async fn close(self: Arc<Self>) {
         self.stop.now();
+        if let Some(broker) = self.broker.get() {
+            broker.close();
+        }
         self.sessions.end(Why::AgentStopped, |_| true);
         let no_session = || self.sessions.len() == 0;
         if !becomes(STOP_TIME_MAX, no_session).await {

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Notes that a peer was turned away at the door.
-pub(super) fn away(_broker: &Broker, peer: Caller, refused: &Refused) {
+pub(super) fn away(broker: &Broker, peer: Caller, refused: &Refused) {
     tracing::warn!(
         caller.uid = peer.uid,
         caller.pid = peer.pid,
@@ -14,4 +14,5 @@ pub(super) fn away(_broker: &Broker, peer: Caller, refused: &Refused) {
         detail = refused.detail,
         "message refused at the door"
     );
+    broker.turned_away(peer, refused);
 }
