@@ -12,7 +12,8 @@ use crate::mutator::fuzz;
 
 const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"invoice.read","arguments":{"id":1.5,"text":"a\u00e9"},"_meta":{"stockade/authorization":"DPoP token","stockade/dpop":"proof","progressToken":"p"}}}"#;
 const LIST: &[u8] = br#"{"jsonrpc":"2.0","id":"a","method":"tools/list","params":{"cursor":"aQ"}}"#;
-const TOLD: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+const TOLD: &[u8] =
+    br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
 const ANSWER: &[u8] = br#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 
 #[test]

@@ -311,10 +311,7 @@ impl Inner {
                         verb: verb.name.clone(),
                         description: verb.description.clone(),
                         arguments: verb.arguments.document().clone(),
-                        result: verb
-                            .result
-                            .as_ref()
-                            .map(|schema| schema.document().clone()),
+                        result: verb.result.as_ref().map(|schema| schema.document().clone()),
                     }),
             );
         }
@@ -329,12 +326,7 @@ impl Inner {
         self.journal.refused(record, refusal).await
     }
 
-    fn reply(
-        &self,
-        refused: Refused,
-        places: Vec<(String, String)>,
-        record: Option<u64>,
-    ) -> Reply {
+    fn reply(&self, refused: Refused, places: Vec<(String, String)>, record: Option<u64>) -> Reply {
         let fresh = refused.reason.fault() == reason::Fault::Unauthenticated;
         Reply::Refused {
             nonce: fresh.then(|| self.proofs.nonce()),

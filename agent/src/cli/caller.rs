@@ -234,3 +234,6 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,9 +16,7 @@ use crate::{
 /// Off is in force at once, over restarts too; calls that run are ended. `stockade status` shows what
 /// is off.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  stockade tool off invoice\n  stockade tool on invoice"
-)]
+#[command(after_help = "Example:\n  stockade tool off invoice\n  stockade tool on invoice")]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,

@@ -108,7 +108,10 @@ impl Host for EngineHost {
                 caller,
                 under: Some(policy.digest),
             };
-            let session = engine.launch(order).await.map_err(|error| not_started(&error))?;
+            let session = engine
+                .launch(order)
+                .await
+                .map_err(|error| not_started(&error))?;
             let (stop, stopped) = oneshot::channel();
             let (tell, ended) = oneshot::channel();
             let id = session.id().0;
@@ -247,8 +250,8 @@ impl Engine {
     pub fn switch(&self, tool: &str, on: bool) -> Result<bool, SwitchError> {
         let broker = self.broker.get().ok_or(SwitchError::NoBroker)?;
         let set = self.policies.current();
-        let known = set.by_tool.contains_key(tool)
-            || broker.switched_off().iter().any(|off| off == tool);
+        let known =
+            set.by_tool.contains_key(tool) || broker.switched_off().iter().any(|off| off == tool);
         if !known {
             return Err(SwitchError::NoPolicy {
                 tool: tool.to_owned(),
@@ -263,7 +266,9 @@ impl Engine {
 
     /// Tools that the kill switch holds off.
     pub(super) fn tools_off(&self) -> Vec<String> {
-        self.broker.get().map_or_else(Vec::new, Broker::switched_off)
+        self.broker
+            .get()
+            .map_or_else(Vec::new, Broker::switched_off)
     }
 
     pub(super) fn broker_numbers(&self) -> Option<BrokerNumbers> {

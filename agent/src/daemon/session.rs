@@ -115,7 +115,10 @@ impl Engine {
             let tool = order.tool;
             return Err(LaunchError::NoPolicy { tool, near });
         };
-        if order.under.is_some_and(|under| under != loaded.policy.digest) {
+        if order
+            .under
+            .is_some_and(|under| under != loaded.policy.digest)
+        {
             return Err(LaunchError::Changed(order.tool));
         }
         let slot = self.slot()?;

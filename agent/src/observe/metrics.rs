@@ -17,7 +17,9 @@ use prometheus::{
 
 pub use calls::{Calls, Runs};
 pub use process::resident_bytes;
-pub use sample::{Applied, BrokerNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount};
+pub use sample::{
+    Applied, BrokerNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount,
+};
 
 /// One row of the table.
 struct Row {

@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use crate::{audit::Caller, broker::{
-    Inner,
-    call::{Credentials, Received, trail::Trail},
-    proof::Spent,
-    reason::{Reason, Refused},
-    token::Claims,
-}};
+use crate::{
+    audit::Caller,
+    broker::{
+        Inner,
+        call::{Credentials, Received, trail::Trail},
+        proof::Spent,
+        reason::{Reason, Refused},
+        token::Claims,
+    },
+};
 
 /// A call whose caller is known. Only [`Authenticated::check`] makes one.
 #[must_use]

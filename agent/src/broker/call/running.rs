@@ -96,7 +96,12 @@ impl Running {
             .await;
         match outcome {
             Ok(answer) => Ok(Finished::new(recorded, answer, session, began.elapsed())),
-            Err(failure) => Err(Broken::recorded(recorded, failure, Some(session), began.elapsed())),
+            Err(failure) => Err(Broken::recorded(
+                recorded,
+                failure,
+                Some(session),
+                began.elapsed(),
+            )),
         }
     }
 }
@@ -112,9 +117,7 @@ impl Worker {
             WorkerProtocol::Mcp => {
                 let key = key(call);
                 let warm = key.as_ref().and_then(|key| inner.pool.take(key));
-                inner
-                    .calls
-                    .worker(policy.tool.as_str(), warm.is_some());
+                inner.calls.worker(policy.tool.as_str(), warm.is_some());
                 let client = match warm {
                     Some(client) => client,
                     None => Client::open(start().await?, bounds).await?,

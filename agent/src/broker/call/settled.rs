@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Reply,
-    admitted::Held,
-    recorded::Recorded,
-    trail::Trail,
-    validated::Invalid,
-};
+use super::{Reply, admitted::Held, recorded::Recorded, trail::Trail, validated::Invalid};
 use crate::{
     audit::{CallOutcome, CallReceipt},
     broker::{

@@ -137,5 +137,9 @@ impl Trail {
 fn plain(text: &str) -> String {
     const BYTES_MAX: usize = 128;
     let shaped = text.len() <= BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if shaped { text.to_owned() } else { String::new() }
+    if shaped {
+        text.to_owned()
+    } else {
+        String::new()
+    }
 }

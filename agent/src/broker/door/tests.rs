@@ -1,8 +1,10 @@
 //! The doors, seen from outside: real sockets, and whatever a caller may send.
 
+pub(crate) mod behind;
 mod http;
 mod lines;
 mod mcp;
+mod shown;
 mod socket;
 
 use std::{
@@ -17,11 +19,9 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::behind::Behind;
 use super::{Settings, Times, serve};
-use crate::{
-    broker::{Broker, FrameLimits},
-    shutdown,
-};
+use crate::{broker::FrameLimits, shutdown};
 
 /// Longest message of the doors under test, bytes.
 const BYTES_IN: usize = 64 * 1_024;
@@ -29,8 +29,9 @@ const BYTES_IN: usize = 64 * 1_024;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A door that is open, with no worker behind it.
-struct Door {
+pub(crate) struct Door {
     folder: TempDir,
+    pub(crate) behind: Behind,
     _runtime: tokio::runtime::Runtime,
     _stop: shutdown::Stop,
 }
@@ -49,7 +50,7 @@ fn quick() -> Times {
 }
 
 impl Door {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self::with(Settings::new(nobody()))
     }
 
@@ -62,24 +63,27 @@ impl Door {
             .expect("a runtime");
         let (stop, stopping) = shutdown::pair();
         let path = folder.path().join("broker.sock");
-        runtime.block_on(async {
+        let behind = runtime.block_on(async {
             let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
             let limits = FrameLimits {
                 bytes_in: BYTES_IN,
                 bytes_out: 1 << 20,
                 depth: 64,
             };
-            let broker = Arc::new(Broker::closed(limits));
+            let behind = Behind::new(folder.path(), limits, stopping.clone());
+            let broker = Arc::clone(&behind.broker);
             tokio::spawn(serve(listener, broker, settings, stopping));
+            behind
         });
         Self {
             folder,
+            behind,
             _runtime: runtime,
             _stop: stop,
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("broker.sock")
     }
 
@@ -141,7 +145,10 @@ fn read_line(stream: &mut UnixStream) -> Value {
 /// Status, head and JSON body of a response.
 fn parts(text: &str) -> (u16, String, Value) {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status = status.unwrap_or_else(|| panic!("no response: {text:?}"));
     let body = serde_json::from_str(body).unwrap_or_default();
     (status, head.to_ascii_lowercase(), body)

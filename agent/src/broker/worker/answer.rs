@@ -61,8 +61,13 @@ pub(super) fn read(result: Value) -> Result<Answer, Failure> {
         Some(Value::Array(blocks)) if blocks.len() <= BLOCKS_MAX => blocks
             .into_iter()
             .map(block)
-            .collect::<Result<Vec<_>, _>>()?,
-        Some(_) => return Err(malformed("`content` is no list of blocks, or too long a one")),
+            .collect::<Result<Vec<_>, _>>(
+        )?,
+        Some(_) => {
+            return Err(malformed(
+                "`content` is no list of blocks, or too long a one",
+            ));
+        }
     };
     if content.is_empty() && structured.is_none() {
         return Err(malformed("neither `content` nor `structuredContent`"));

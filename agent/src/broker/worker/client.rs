@@ -87,7 +87,11 @@ impl Client {
     }
 
     /// Whether a tool is the one that its policy pins.
-    pub(in crate::broker) fn check(&self, name: &str, pin: Option<[u8; 32]>) -> Result<(), Refused> {
+    pub(in crate::broker) fn check(
+        &self,
+        name: &str,
+        pin: Option<[u8; 32]>,
+    ) -> Result<(), Refused> {
         self.tools.check(name, pin)
     }
 

@@ -2,12 +2,7 @@
 
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::unix::pipe,
-    sync::oneshot,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt as _, net::unix::pipe, sync::oneshot, time::timeout};
 
 use super::{Bounds, Ended, Failure, Fenced, Order, errors, lines::Lines};
 use crate::{

@@ -101,8 +101,20 @@ impl RawCalls {
             time: span(time, "broker.calls.time", default.time)?,
             warm_time: span(warm_time, "broker.calls.warm_time", default.warm_time)?,
             warm: number(warm, "broker.calls.warm", default.warm, 0, WARM_MAX)?,
-            bytes_in: number(bytes_in, "broker.calls.bytes_in", default.bytes_in, 1_024, BYTES_MAX)?,
-            bytes_out: number(bytes_out, "broker.calls.bytes_out", default.bytes_out, 1_024, BYTES_MAX)?,
+            bytes_in: number(
+                bytes_in,
+                "broker.calls.bytes_in",
+                default.bytes_in,
+                1_024,
+                BYTES_MAX,
+            )?,
+            bytes_out: number(
+                bytes_out,
+                "broker.calls.bytes_out",
+                default.bytes_out,
+                1_024,
+                BYTES_MAX,
+            )?,
             depth: number(depth, "broker.calls.depth", default.depth, 8, DEPTH_MAX)?,
         })
     }

@@ -194,7 +194,13 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
 fn switch(engine: &Engine, caller: Caller, tool: &str, on: bool) -> Reply {
     match engine.switch(tool, on) {
         Ok(changed) => {
-            tracing::warn!(caller.uid = caller.uid, tool, on, changed, "kill switch used");
+            tracing::warn!(
+                caller.uid = caller.uid,
+                tool,
+                on,
+                changed,
+                "kill switch used"
+            );
             Reply::Switched { changed }
         }
         Err(error) => refused(error.code() as u8, &error),

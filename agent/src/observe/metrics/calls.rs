@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, core::Collector};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, core::Collector,
+};
 
-use super::{CALLS, CALLS_RUNNING, CALL_STAGE_SECONDS, CALL_WORKERS};
+use super::{CALL_STAGE_SECONDS, CALL_WORKERS, CALLS, CALLS_RUNNING};
 
 /// Buckets of the time of a stage, seconds: from a look at a table to a worker's patience.
 const STAGE_BUCKETS: &[f64] = &[

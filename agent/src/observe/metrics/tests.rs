@@ -13,7 +13,8 @@ use common::{
 };
 
 use super::{
-    Applied, BrokerNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
+    Applied, BrokerNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo, Sample, TABLE,
+    VerdictCount,
 };
 
 fn page() -> String {

@@ -13,14 +13,24 @@ const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 fn methods_paths_and_kinds() {
     let door = Door::open();
     let ask = |head: &str| {
-        parts(&door.all(format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()))
+        parts(
+            &door.all(format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()),
+        )
     };
     for method in ["GET", "DELETE", "PUT"] {
         let (status, head, _) = ask(&format!("{method} /mcp HTTP/1.1"));
         assert_eq!(status, 405, "{method}");
         assert!(head.contains("allow: post"), "{head}");
     }
-    for path in ["/", "/mcp/", "/mcp/..", "/mcp/a/b", "/mcp/Invoice", "/v1", "//mcp"] {
+    for path in [
+        "/",
+        "/mcp/",
+        "/mcp/..",
+        "/mcp/a/b",
+        "/mcp/Invoice",
+        "/v1",
+        "//mcp",
+    ] {
         assert_eq!(ask(&format!("POST {path} HTTP/1.1")).0, 404, "{path}");
     }
     assert_eq!(ask("POST /mcp HTTP/1.1").0, 415, "no content type");
@@ -63,7 +73,8 @@ fn head_and_body_must_come_in_time() {
     let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     // It ends: that is what is asked.
     door.all(head.as_bytes());
-    let (status, _, answer) = parts(&door.all(format!("{head}Content-Length: 40\r\n\r\n{{").as_bytes()));
+    let (status, _, answer) =
+        parts(&door.all(format!("{head}Content-Length: 40\r\n\r\n{{").as_bytes()));
     assert_eq!((status, reason(&answer)), (408, "frame_too_slow"));
 }
 
@@ -121,7 +132,10 @@ fn the_newer_revision_must_say_the_same_in_head_and_body() {
     let head = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: server/discover\r\n";
     let (status, _, answer) = door.post("/mcp", head, &discover.to_string());
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(answer.pointer("/result/resultType"), Some(&json!("complete")));
+    assert_eq!(
+        answer.pointer("/result/resultType"),
+        Some(&json!("complete"))
+    );
     for head in [
         "",
         "MCP-Protocol-Version: 2026-07-28\r\n",
@@ -148,7 +162,10 @@ fn versions_that_are_not_spoken_are_refused_with_those_that_are() {
     let door = Door::open();
     let (status, _, answer) = door.post("/mcp", "MCP-Protocol-Version: 1999-01-01\r\n", PING);
     assert_eq!((status, code(&answer)), (400, -32_022));
-    assert_eq!(answer.pointer("/error/data/supported/0"), Some(&json!("2026-07-28")));
+    assert_eq!(
+        answer.pointer("/error/data/supported/0"),
+        Some(&json!("2026-07-28"))
+    );
     // The newer revision without what it must have is no older one.
     let (status, _, answer) = door.post("/mcp", "MCP-Protocol-Version: 2026-07-28\r\n", PING);
     assert_eq!((status, code(&answer)), (400, -32_602));
@@ -165,7 +182,11 @@ fn what_is_shown_twice_is_not_shown() {
     ] {
         let (status, _, answer) = door.post("/v1/calls", headers, call);
         let why = answer.get("reason");
-        assert_eq!((status, why), (400, Some(&json!("request_malformed"))), "{headers}");
+        assert_eq!(
+            (status, why),
+            (400, Some(&json!("request_malformed"))),
+            "{headers}"
+        );
     }
     let listed = json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/list",
@@ -196,7 +217,11 @@ fn the_plain_face_takes_one_shape() {
     }
     let key = "Idempotency-Key: a\r\n";
     let other = r#"{"tool":"a","verb":"b","idempotencyKey":"b"}"#;
-    assert_eq!(door.post("/v1/calls", key, other).0, 400, "header against body");
+    assert_eq!(
+        door.post("/v1/calls", key, other).0,
+        400,
+        "header against body"
+    );
 }
 
 #[test]

@@ -44,11 +44,31 @@ fn what_is_no_message_is_refused_by_what_is_wrong() {
         ("{\"a\":1,\"a\":2}", -32_700, "json_duplicate_key"),
         ("{\"a\":1e999}", -32_700, "json_number"),
         ("{\"a\":\"\u{0}\"}", -32_700, "json_malformed"),
-        ("{\"id\":1,\"method\":\"ping\"}", -32_602, "request_malformed"),
-        ("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}", -32_602, "request_malformed"),
-        ("{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"ping\"}", -32_602, "request_malformed"),
-        ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"x\":1}", -32_602, "request_malformed"),
-        ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":[]}", -32_602, "request_malformed"),
+        (
+            "{\"id\":1,\"method\":\"ping\"}",
+            -32_602,
+            "request_malformed",
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}",
+            -32_602,
+            "request_malformed",
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"ping\"}",
+            -32_602,
+            "request_malformed",
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"x\":1}",
+            -32_602,
+            "request_malformed",
+        ),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":[]}",
+            -32_602,
+            "request_malformed",
+        ),
     ] {
         let answer = door.line(line);
         assert_eq!((code(&answer), reason(&answer)), (expected, why), "{line}");
@@ -90,7 +110,11 @@ fn a_line_that_drips_is_cut_off() {
         }
         sleep(Duration::from_millis(20));
     }
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
     assert!(rest(&mut stream).contains("frame_too_slow"));
 }
 

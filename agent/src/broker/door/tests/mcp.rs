@@ -49,11 +49,18 @@ fn pages_hold_every_tool_once() {
                 None => break,
             }
         }
-        let expected: Vec<Value> = (0..600).map(|n| json!(format!("invoice.v{n:04}"))).collect();
+        let expected: Vec<Value> = (0..600)
+            .map(|n| json!(format!("invoice.v{n:04}")))
+            .collect();
         assert_eq!(names, expected, "pages of {bytes_max} bytes");
     }
     for cursor in [json!(7), json!("!"), json!("_w"), json!("x".repeat(1_000))] {
-        let asked = read("tools/list", object(json!({ "cursor": cursor })), Era::Legacy, None);
+        let asked = read(
+            "tools/list",
+            object(json!({ "cursor": cursor })),
+            Era::Legacy,
+            None,
+        );
         assert!(asked.is_err(), "{cursor}");
     }
 }
@@ -65,7 +72,10 @@ fn a_scope_names_verbs_by_their_own_names() {
     assert!(page.pointer("/tools/0/outputSchema").is_some());
     assert_eq!(page.get("cacheScope"), Some(&json!("private")));
     let page = listed(verbs(1), Era::Legacy, Some("invoice"), None, 1 << 20);
-    assert!(page.pointer("/tools/0/outputSchema").is_none(), "no object in the older ones");
+    assert!(
+        page.pointer("/tools/0/outputSchema").is_none(),
+        "no object in the older ones"
+    );
     let call = |name: &str, scope| {
         let params = object(json!({ "name": name }));
         match read("tools/call", params, Era::Legacy, scope) {
@@ -77,7 +87,10 @@ fn a_scope_names_verbs_by_their_own_names() {
     assert_eq!(call("invoice.read", None), named("invoice", "read"));
     assert_eq!(call("read", Some("invoice")), named("invoice", "read"));
     // A dot does not lead out of the tool that the address names.
-    assert_eq!(call("web.get", Some("invoice")), named("invoice", "web.get"));
+    assert_eq!(
+        call("web.get", Some("invoice")),
+        named("invoice", "web.get")
+    );
     assert_eq!(call("read", None), named("", "read"));
 }
 
@@ -89,11 +102,21 @@ fn credentials_are_taken_out_before_anything_else_sees_them() {
     let shown = rpc::take_credentials(&mut message).expect("well shaped");
     assert_eq!(shown.token.as_deref(), Some("token"));
     assert_eq!(shown.proof.as_deref(), Some("proof"));
-    assert_eq!(message, json!({ "params": { "_meta": { "progressToken": 1 } } }));
+    assert_eq!(
+        message,
+        json!({ "params": { "_meta": { "progressToken": 1 } } })
+    );
     let mut bearer = json!({ "params": { "_meta": { "stockade/authorization": "Bearer x" } } });
     let refused = rpc::take_credentials(&mut bearer).map(|_| ());
-    assert_eq!(refused.map_err(|refused| refused.reason), Err(Reason::TokenMissing));
-    assert_eq!(bearer, json!({ "params": { "_meta": {} } }), "taken out even so");
+    assert_eq!(
+        refused.map_err(|refused| refused.reason),
+        Err(Reason::TokenMissing)
+    );
+    assert_eq!(
+        bearer,
+        json!({ "params": { "_meta": {} } }),
+        "taken out even so"
+    );
 }
 
 fn refused(reason: Reason) -> Refusal {
@@ -127,11 +150,21 @@ fn no_detail_reaches_a_caller() {
 fn what_the_model_can_mend_is_a_result_that_says_so() {
     let told = refused(Reason::ArgumentsRefused).answer(&Id::Number(1), Era::Legacy);
     assert_eq!(told.pointer("/result/isError"), Some(&json!(true)));
-    let text = told.pointer("/result/content/0/text").and_then(Value::as_str);
-    assert!(text.is_some_and(|text| text.contains("/amount: maximum")), "{told}");
+    let text = told
+        .pointer("/result/content/0/text")
+        .and_then(Value::as_str);
+    assert!(
+        text.is_some_and(|text| text.contains("/amount: maximum")),
+        "{told}"
+    );
     let told = refused(Reason::RateLimited).answer(&Id::Number(1), Era::Legacy);
-    let text = told.pointer("/result/content/0/text").and_then(Value::as_str);
-    assert!(text.is_some_and(|text| text.contains("again in 2 s")), "{told}");
+    let text = told
+        .pointer("/result/content/0/text")
+        .and_then(Value::as_str);
+    assert!(
+        text.is_some_and(|text| text.contains("again in 2 s")),
+        "{told}"
+    );
     let told = refused(Reason::TokenExpired).answer(&Id::Number(1), Era::Legacy);
     assert!(told.get("result").is_none(), "{told}");
 }
@@ -148,11 +181,17 @@ fn a_result_is_whole_in_both_eras() {
     };
     let told = answer::done(&Id::Number(1), Era::Legacy, done(json!([1])), None);
     assert_eq!(told.pointer("/result/content/0/text"), Some(&json!("[1]")));
-    assert!(told.pointer("/result/structuredContent").is_none(), "{told}");
+    assert!(
+        told.pointer("/result/structuredContent").is_none(),
+        "{told}"
+    );
     let told = answer::done(&Id::Number(1), Era::Modern, done(json!([1])), None);
     assert_eq!(told.pointer("/result/structuredContent"), Some(&json!([1])));
     assert_eq!(told.pointer("/result/resultType"), Some(&json!("complete")));
-    assert_eq!(told.pointer("/result/_meta/stockade~1replayed"), Some(&json!(true)));
+    assert_eq!(
+        told.pointer("/result/_meta/stockade~1replayed"),
+        Some(&json!(true))
+    );
 }
 
 #[test]
@@ -163,5 +202,8 @@ fn of_progress_only_numbers_pass() {
         told.get("params"),
         Some(&json!({ "progressToken": "mine", "progress": 1, "total": 2 }))
     );
-    assert_eq!(answer::progress(&json!(1), &json!({ "progress": "x" })), None);
+    assert_eq!(
+        answer::progress(&json!(1), &json!({ "progress": "x" })),
+        None
+    );
 }

@@ -16,7 +16,10 @@ fn a_workers_uid_gets_no_word() {
     let door = Door::with(Settings::new(own..own + 1));
     assert_eq!(door.all(PING), "");
     let door = Door::with(Settings::new(own + 1..own + 2));
-    assert!(door.line("{}").get("error").is_some(), "another uid's range");
+    assert!(
+        door.line("{}").get("error").is_some(),
+        "another uid's range"
+    );
 }
 
 #[test]
@@ -31,7 +34,9 @@ fn a_uid_has_so_many_connections_and_gets_them_back() {
         std::thread::sleep(std::time::Duration::from_millis(10));
         let mut stream = door.connect();
         std::io::Write::write_all(&mut stream, PING).is_ok() && {
-            stream.shutdown(std::net::Shutdown::Write).is_ok_and(|()| rest(&mut stream).contains("result"))
+            stream
+                .shutdown(std::net::Shutdown::Write)
+                .is_ok_and(|()| rest(&mut stream).contains("result"))
         }
     });
     assert!(again, "a seat is not given back");

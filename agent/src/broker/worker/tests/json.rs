@@ -112,7 +112,8 @@ async fn one_that_does_not_read_may_answer() {
 
 #[tokio::test]
 async fn errors_are_read_without_end_so_that_no_worker_waits() {
-    let script = "import sys; sys.stderr.write('\\x1b[2J' + 'e' * 1000000); print('{\"result\": {}}')";
+    let script =
+        "import sys; sys.stderr.write('\\x1b[2J' + 'e' * 1000000); print('{\"result\": {}}')";
     let host = children(script);
     let mut process = process(&host).await;
     let arguments = json!({});

@@ -34,7 +34,10 @@ for line in sys.stdin:
 "#;
 
 fn server(methods: &str) -> String {
-    let methods: String = methods.lines().map(|line| format!("    {line}\n")).collect();
+    let methods: String = methods
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect();
     SERVER.replace("{methods}\n", &methods)
 }
 
@@ -84,7 +87,10 @@ elif p["_meta"]["io.modelcontextprotocol/protocolVersion"] != "2026-07-28": erro
 elif m == "server/discover": result(i, {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
 elif m == "tools/call": result(i, {"resultType": "complete", "content": [], "structuredContent": {"ok": True}})"#;
     check(stateless, expect![[r#"done [] {"ok":true}"#]]).await;
-    let asks_back = stateless.replace("\"resultType\": \"complete\", \"content\"", "\"resultType\": \"input_required\", \"content\"");
+    let asks_back = stateless.replace(
+        "\"resultType\": \"complete\", \"content\"",
+        "\"resultType\": \"input_required\", \"content\"",
+    );
     check(
         &asks_back,
         expect!["begun worker_malformed (the worker asks back, which nobody can answer)"],
@@ -104,15 +110,33 @@ async fn only_the_envelope_that_the_protocol_defines_is_kept() {
         ("{}", "neither `content` nor `structuredContent`"),
         (r#"{"content": {}}"#, "`content` is no list of blocks"),
         (r#"{"content": ["x"]}"#, "a block is no object"),
-        (r#"{"content": [{"type": "html", "text": ""}]}"#, "a block of an unknown kind"),
-        (r#"{"content": [{"type": "text", "text": 1}]}"#, "a block lacks a text"),
-        (r#"{"content": [{"type": "resource", "resource": {}}]}"#, "without a resource"),
-        (r#"{"content": [], "isError": "no"}"#, "`isError` is no boolean"),
-        (r#"{"content": [], "structuredContent": []}"#, "`structuredContent` is no object"),
+        (
+            r#"{"content": [{"type": "html", "text": ""}]}"#,
+            "a block of an unknown kind",
+        ),
+        (
+            r#"{"content": [{"type": "text", "text": 1}]}"#,
+            "a block lacks a text",
+        ),
+        (
+            r#"{"content": [{"type": "resource", "resource": {}}]}"#,
+            "without a resource",
+        ),
+        (
+            r#"{"content": [], "isError": "no"}"#,
+            "`isError` is no boolean",
+        ),
+        (
+            r#"{"content": [], "structuredContent": []}"#,
+            "`structuredContent` is no object",
+        ),
     ] {
         let methods = format!("elif m == \"tools/call\": result(i, {result})");
         let said = call(&server(&methods)).await;
-        assert!(said.starts_with("begun worker_malformed"), "{result}: {said}");
+        assert!(
+            said.starts_with("begun worker_malformed"),
+            "{result}: {said}"
+        );
         assert!(said.contains(why), "{result}: {said}");
     }
 }
@@ -298,7 +322,10 @@ async fn a_warm_worker_serves_its_own_principal_only() {
     pool.put(alice.clone(), "t", client, hour);
     let mut client = pool.take(&alice).expect("again");
     let second = said(soon(client.call(&asked(&arguments))).await);
-    assert!(first.contains("{} 1") && second.contains("{} 2"), "{first} {second}");
+    assert!(
+        first.contains("{} 1") && second.contains("{} 2"),
+        "{first} {second}"
+    );
 }
 
 #[tokio::test]
@@ -306,13 +333,21 @@ async fn the_pool_lets_go_what_is_idle_unfit_removed_or_too_much() {
     let pool = Pool::new(2);
     let hour = Duration::from_secs(3600);
     let (a, b, c) = (key("a", None, 1), key("b", None, 1), key("c", None, 2));
-    pool.put(a.clone(), "t", open(&server("")).await.unwrap(), Duration::ZERO);
+    pool.put(
+        a.clone(),
+        "t",
+        open(&server("")).await.unwrap(),
+        Duration::ZERO,
+    );
     assert!(pool.take(&a).is_none(), "its time is over");
     pool.put(a.clone(), "t", open(&server("")).await.unwrap(), hour);
     pool.put(b.clone(), "t", open(&server("")).await.unwrap(), hour);
     pool.put(c.clone(), "u", open(&server("")).await.unwrap(), hour);
     assert_eq!(pool.len(), 2);
-    assert!(pool.take(&a).is_none(), "the one that waited longest has gone");
+    assert!(
+        pool.take(&a).is_none(),
+        "the one that waited longest has gone"
+    );
     pool.retain(|digest| *digest == Digest([2; 32]));
     assert!(pool.take(&b).is_none(), "its policy has gone");
     pool.drain("t");
@@ -325,7 +360,9 @@ async fn the_pool_lets_go_what_is_idle_unfit_removed_or_too_much() {
     assert!(soon(client.call(&asked(&arguments))).await.is_ok());
     pool.put(a.clone(), "t", client, hour);
     assert!(pool.is_empty(), "it offers something else now");
-    let mut dead = open(&server("elif m == \"tools/call\": sys.exit(0)")).await.unwrap();
+    let mut dead = open(&server("elif m == \"tools/call\": sys.exit(0)"))
+        .await
+        .unwrap();
     assert!(soon(dead.call(&asked(&arguments))).await.is_err());
     pool.put(a, "t", dead, hour);
     assert!(pool.is_empty(), "it has ended");
