@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod dns;
 mod event;
+mod frame;
 mod hello;
 mod launcher;
 mod mutator;

@@ -3,9 +3,12 @@
 
 mod agent;
 mod audit;
+mod call;
+mod caller;
 mod doctor;
 mod events;
 mod failure;
+mod mcp;
 pub mod policy;
 mod reload;
 mod report;
@@ -55,6 +58,8 @@ Exit codes: 0 done; 1 the answer is no; 2 usage; 65 bad policy; 69 this host lac
 enum Verb {
     Agent(agent::Arguments),
     Run(run::Arguments),
+    Call(Box<call::Arguments>),
+    Mcp(Box<mcp::Arguments>),
     /// Looks at policies: check, show, explain, compare.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -109,6 +114,8 @@ pub fn main() -> ExitCode {
     let done = match line.verb {
         Verb::Agent(arguments) => agent::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Call(arguments) => call::run(*arguments),
+        Verb::Mcp(arguments) => mcp::run(*arguments),
         Verb::Policy(command) => command.run().map(Into::into).map_err(Failure::from),
         Verb::Schema(command) => command.run().map(Into::into).map_err(Failure::from),
         Verb::Status(arguments) => status::run(&arguments),

@@ -201,4 +201,4 @@ async fn connection(house: &Arc<House>, peer: Caller, mut stream: UnixStream) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -42,6 +42,8 @@ pub struct Sample {
     pub names: NameNumbers,
     /// The broker, where there is one.
     pub broker: Option<BrokerNumbers>,
+    /// The journal.
+    pub audit: AuditNumbers,
 }
 
 /// The broker. Calls are counted by tool where they end ([`super::Calls`]).

@@ -67,6 +67,7 @@ fn page() -> String {
             off: 1,
             entries: vec![("proofs", 7)],
         }),
+        ..Sample::default()
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
 }

@@ -1,0 +1,240 @@
+//! `stockade mcp`: MCP over stdin and stdout for hosts that can only start servers. Each message goes
+//! to the broker's HTTP door as it came, with token and proof; what comes back goes to stdout.
+//!
+//! No policy in it: nothing is allowed, refused or changed here.
+
+mod message;
+
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use clap::Args;
+use http_body_util::BodyExt as _;
+use hyper::{Response, body::Bytes, body::Incoming, header};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+
+use self::message::{Message, failed};
+use super::{
+    Failure,
+    caller::{ANSWER_BYTES_MAX, Caller, Post, Shown, whole},
+    runtime,
+};
+use crate::exit::Code;
+
+/// Longest line that is taken from the host, bytes: more than any broker takes.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+/// Answers that wait for the host to read.
+const ANSWERS_MAX: usize = 16;
+
+/// Speaks MCP on stdin and stdout, and hands every message to the broker with a proof.
+///
+/// Without TOOL, every operation that the token covers is a tool named `tool.operation`; with it, those
+/// of this tool, by their own names.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stockade mcp invoice --key proof.pem --token-file /run/user/1000/token
+  stockade mcp --key proof.pem --token-command 'fetch-token --audience stockade'")]
+pub(super) struct Arguments {
+    /// The one tool to show.
+    tool: Option<String>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// Everything that a message needs.
+struct Shim {
+    caller: Caller,
+    path: String,
+    answers: mpsc::Sender<Bytes>,
+    /// What runs, by the id that the host gave it.
+    running: Mutex<HashMap<String, AbortHandle>>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { tool, shown } = arguments;
+    let path = tool.map_or_else(|| "/mcp".to_owned(), |tool| format!("/mcp/{tool}"));
+    let caller = Caller::of(shown)?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(caller, path));
+    // A read of stdin may still wait in its thread; nothing waits for it.
+    runtime.shutdown_background();
+    served?;
+    Ok(Code::Ok.into())
+}
+
+async fn serve(caller: Caller, path: String) -> Result<(), Failure> {
+    let (answers, to_write) = mpsc::channel(ANSWERS_MAX);
+    let shim = Arc::new(Shim {
+        caller,
+        path,
+        answers,
+        running: Mutex::default(),
+    });
+    let mut writing = tokio::spawn(write(to_write));
+    let mut tasks = JoinSet::new();
+    let read = tokio::select! {
+        read = read(&shim, &mut tasks) => read,
+        // Nobody reads any more.
+        _ = &mut writing => return Ok(()),
+    };
+    while tasks.join_next().await.is_some() {}
+    drop(shim);
+    drop(writing.await);
+    read
+}
+
+async fn write(mut answers: mpsc::Receiver<Bytes>) {
+    let mut stdout = tokio::io::stdout();
+    while let Some(answer) = answers.recv().await {
+        let written = async {
+            stdout.write_all(&answer).await?;
+            stdout.write_all(b"\n").await?;
+            stdout.flush().await
+        };
+        if written.await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(shim: &Arc<Shim>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut stdin).take(LINE_BYTES_MAX);
+        let bytes = bounded.read_until(b'\n', &mut line).await;
+        match bytes {
+            Ok(0) => return Ok(()),
+            Ok(_) if line.last() != Some(&b'\n') && line.len() as u64 >= LINE_BYTES_MAX => {
+                let message = format!("mcp: a line of more than {LINE_BYTES_MAX} bytes");
+                return Err(Failure::said(Code::Usage, message));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Err(Failure::said(
+                    Code::Unavailable,
+                    format!("mcp: stdin: {error}"),
+                ));
+            }
+        }
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let message = Message::of(line);
+        if let Some(id) = &message.cancels {
+            shim.cancel(id);
+        }
+        // The door keeps no state: a notification has nothing to tell it.
+        if !message.wants_answer {
+            continue;
+        }
+        // Those that are over leave the set.
+        while tasks.try_join_next().is_some() {}
+        let body = Bytes::copy_from_slice(line);
+        let name = message.id.as_ref().map(Value::to_string);
+        let task = tasks.spawn(Arc::clone(shim).carry(message, body));
+        if let Some(name) = name {
+            shim.running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name, task);
+        }
+    }
+}
+
+impl Shim {
+    /// Ends what runs: its connection closes, which the broker takes as the cancellation.
+    fn cancel(&self, id: &Value) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = running.remove(&id.to_string()) {
+            task.abort();
+        }
+    }
+
+    /// Carries one message there and its answer back.
+    async fn carry(self: Arc<Self>, message: Message, body: Bytes) {
+        if let Err(failure) = self.exchange(&message, body).await {
+            let told = failed(message.id.as_ref(), &failure.to_string());
+            self.tell(Bytes::from(told.to_string())).await;
+        }
+        if let Some(id) = &message.id {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.remove(&id.to_string());
+        }
+    }
+
+    async fn exchange(&self, message: &Message, body: Bytes) -> Result<(), Failure> {
+        let post = Post {
+            path: &self.path,
+            headers: message.headers(),
+            body,
+        };
+        let response = self.caller.send(&post).await?;
+        if is_stream(&response) {
+            return self.events(response).await;
+        }
+        let status = response.status();
+        let body = whole(response).await?;
+        match serde_json::from_slice::<Value>(&body) {
+            // On one line, whatever came.
+            Ok(value) => self.tell(Bytes::from(value.to_string())).await,
+            Err(_) => {
+                let message = format!("broker: answered with HTTP {status}");
+                return Err(Failure::said(Code::Unavailable, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on the messages of a stream as they come (Server-Sent Events).
+    async fn events(&self, response: Response<Incoming>) -> Result<(), Failure> {
+        let mut body = response.into_body();
+        let mut kept: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let broken = |error| {
+                Failure::said(
+                    Code::TryAgain,
+                    format!("broker: the answer broke off: {error}"),
+                )
+            };
+            let Ok(data) = frame.map_err(broken)?.into_data() else {
+                continue;
+            };
+            kept.extend_from_slice(&data);
+            while let Some(end) = kept.iter().position(|byte| *byte == b'\n') {
+                let rest = kept.split_off(end.saturating_add(1));
+                let line = std::mem::replace(&mut kept, rest);
+                if let Some(data) = line.trim_ascii().strip_prefix(b"data:") {
+                    self.tell(Bytes::copy_from_slice(data.trim_ascii())).await;
+                }
+            }
+            if kept.len() > ANSWER_BYTES_MAX {
+                return Err(Failure::said(
+                    Code::Unavailable,
+                    "broker: an event without end",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, answer: Bytes) {
+        // Where the writer is gone the host is, too.
+        drop(self.answers.send(answer).await);
+    }
+}
+
+fn is_stream(response: &Response<Incoming>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
