@@ -105,13 +105,17 @@ impl Builder<'_, '_> {
         let arguments = self.schema(Which::Arguments, arguments, &unbounded);
         let result = match result {
             Field::Absent => None,
-            given => Some(self.schema(Which::Result, given, &unbounded)?),
+            given => Some(self.schema(Which::Result, given, &unbounded)),
         };
         self.unused(&unbounded, result.is_some());
         let conditions = self.conditions(risk.given().map(|field| field.value));
         let limits = self.limits(limits.given().map(|field| field.value));
         let pin = self.pin(pin);
         let (name, scope, arguments) = (name?, scope?, arguments?);
+        let result = match result {
+            None => None,
+            Some(read) => Some(read?),
+        };
         let mut unbounded: Vec<Unbounded> = unbounded.into_iter().map(|open| open.place).collect();
         unbounded.sort();
         let quarantine = [Some(&arguments), result.as_ref()]
