@@ -28,7 +28,14 @@ fn a_call_from_the_command_line_to_the_record() {
         .expect("it runs");
     assert!(made.status.success(), "{}", text(&made.stderr));
     let who = ["--subject", "alice", "--client", "orchestrator"];
-    let what = ["--tool", "invoice", "--scope", "invoice:create", "--key", key];
+    let what = [
+        "--tool",
+        "invoice",
+        "--scope",
+        "invoice:create",
+        "--key",
+        key,
+    ];
     let issued = scene.said(["token", "issue"], &[who.as_slice(), &what].concat());
     fs::write(token, issued.trim()).expect("a file");
     let arguments = invoice().to_string();
@@ -64,7 +71,10 @@ fn a_call_from_the_command_line_to_the_record() {
     }
     let journal = fs::read_to_string(scene.agent.journal()).expect("the journal");
     assert!(!journal.contains("swordfish"), "payloads are not recorded");
-    assert!(!journal.contains("Example Ltd"), "payloads are not recorded");
+    assert!(
+        !journal.contains("Example Ltd"),
+        "payloads are not recorded"
+    );
     scene.end();
 }
 
@@ -95,7 +105,10 @@ fn who_may_not_is_refused_and_recorded() {
     assert!(found.is_done(), "{found:?}\n{}", scene.agent.log());
     assert_eq!(found.structured()["state"], "open");
     let absent = alice.call("invoice", "read", json!({"id": "INV-00000000"}));
-    assert_eq!((absent.status, &absent.body["isError"]), (200, &json!(true)));
+    assert_eq!(
+        (absent.status, &absent.body["isError"]),
+        (200, &json!(true))
+    );
 
     // Unknown and forbidden look alike.
     let forbidden = alice.call("invoice", "create", invoice());
@@ -106,7 +119,9 @@ fn who_may_not_is_refused_and_recorded() {
         assert_eq!(answer.status, 403);
     }
     // A token that is another's does not go with this key.
-    let mallory = scene.caller("mallory", &["invoice:read"]).with_token_of(&alice);
+    let mallory = scene
+        .caller("mallory", &["invoice:read"])
+        .with_token_of(&alice);
     let stolen = mallory.call("invoice", "read", json!({"id": "INV-0A1B2C3D"}));
     assert_eq!((stolen.status, stolen.reason()), (401, "proof_key"));
     // A proof is for one body, once.
@@ -142,7 +157,12 @@ fn who_may_not_is_refused_and_recorded() {
     let unknown = ["tool=\"unknown\"", "outcome=\"unknown_or_forbidden\""];
     assert!((count(&unknown) - 3.0).abs() < 0.1, "{page}");
     assert!(!page.contains("nothing"), "no label is a caller's word");
-    for code in ["proof_key", "proof_replayed", "token_tool", "approval_required"] {
+    for code in [
+        "proof_key",
+        "proof_replayed",
+        "token_tool",
+        "approval_required",
+    ] {
         assert!(!scene.records(&["--outcome", code]).is_empty(), "{code}");
     }
     scene.end();

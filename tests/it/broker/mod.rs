@@ -40,9 +40,8 @@ impl Scene {
 
     /// The `invoice` examples as they are, but for their place.
     fn invoice() -> Self {
-        let read = |name: &str| {
-            fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example")
-        };
+        let read =
+            |name: &str| fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example");
         let place = |text: String| {
             text.replace("/opt/tools/invoice", "{scratch}/tools")
                 .replace("schemas/invoice/", "{scratch}/schemas/")
@@ -94,7 +93,15 @@ impl Scene {
     fn caller_of(&self, subject: &str, scopes: &[&str], more: &[&str]) -> Caller {
         let signer = caller::signer();
         let jkt = signer.jkt();
-        let mut options = vec!["--subject", subject, "--client", "it", "--jkt", &jkt, "--json"];
+        let mut options = vec![
+            "--subject",
+            subject,
+            "--client",
+            "it",
+            "--jkt",
+            &jkt,
+            "--json",
+        ];
         for scope in scopes {
             options.extend(["--scope", scope]);
         }

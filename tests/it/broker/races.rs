@@ -85,7 +85,9 @@ fn all_at_once(call: impl Fn(u32) -> Answer + Sync) -> Vec<Answer> {
                 })
             })
             .collect();
-        let answers = threads.into_iter().map(|thread| thread.join().expect("no panic"));
+        let answers = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
         answers.flatten().collect()
     })
 }

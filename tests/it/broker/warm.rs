@@ -91,7 +91,10 @@ fn a_warm_worker_is_for_one_session_of_one_caller() {
     assert_eq!(next(&scene, &alice), 4);
     // A change of the policy lets them all go.
     let changed = POLICY.replace("2m", "3m");
-    scene.agent.write_policy("count", &changed).expect("it is written");
+    scene
+        .agent
+        .write_policy("count", &changed)
+        .expect("it is written");
     scene.agent.reload().expect("the agent reloads");
     assert_eq!(next(&scene, &alice), 1, "another policy");
     scene.end();
