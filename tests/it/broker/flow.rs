@@ -156,7 +156,10 @@ fn who_may_not_is_refused_and_recorded() {
     assert!((count(&done) - 2.0).abs() < 0.1, "{page}");
     let unknown = ["tool=\"unknown\"", "outcome=\"unknown_or_forbidden\""];
     assert!((count(&unknown) - 3.0).abs() < 0.1, "{page}");
-    assert!(!page.contains("=\"nothing\""), "no label is a caller's word");
+    assert!(
+        !page.contains("=\"nothing\""),
+        "no label is a caller's word"
+    );
     for code in [
         "proof_key",
         "proof_replayed",
