@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bypass;
 #[cfg(test)]
+mod calling;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod control;
