@@ -5,6 +5,8 @@ mod broker;
 #[cfg(test)]
 mod bypass;
 #[cfg(test)]
+mod calling;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod control;

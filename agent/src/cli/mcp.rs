@@ -86,8 +86,13 @@ async fn serve(caller: Caller, path: String) -> Result<(), Failure> {
         // Nobody reads any more.
         _ = &mut writing => return Ok(()),
     };
-    while tasks.join_next().await.is_some() {}
+    let answered = async { while tasks.join_next().await.is_some() {} };
+    tokio::select! {
+        () = answered => {}
+        _ = &mut writing => return read,
+    }
     drop(shim);
+    // What was told is written before the process ends.
     drop(writing.await);
     read
 }

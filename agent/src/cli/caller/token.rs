@@ -25,7 +25,7 @@ const LIFE_LEFT: Duration = Duration::from_secs(10);
 
 /// Where the token comes from; one of them.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
+#[group(id = "token_source", multiple = false)]
 pub(in crate::cli) struct Arguments {
     /// Read the token from this descriptor, once.
     #[arg(long, value_name = "NUMBER")]
