@@ -113,14 +113,11 @@ impl Schema {
 
     /// Whether a value fits; else the first places where it does not, at most [`PLACES_MAX`].
     pub fn check(&self, value: &Value) -> Result<(), Vec<Place>> {
-        let validator = match &self.validator {
-            Ok(validator) => validator,
-            Err(_) => {
-                return Err(vec![Place {
-                    pointer: String::new(),
-                    rule: "the schema can not be applied".to_owned(),
-                }]);
-            }
+        let Ok(validator) = &self.validator else {
+            return Err(vec![Place {
+                pointer: String::new(),
+                rule: "the schema can not be applied".to_owned(),
+            }]);
         };
         if validator.is_valid(value) {
             return Ok(());

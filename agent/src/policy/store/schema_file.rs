@@ -33,9 +33,12 @@ pub(super) fn read_alone(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn bytes(opened: nix::Result<OwnedFd>) -> Result<Vec<u8>, String> {
-    let file = File::from(opened.map_err(|errno| match errno {
-        nix::Error::EXDEV => "it lies outside the policy's folder".to_owned(),
-        other => format!("can not be read: {}", other.desc()),
+    let file = File::from(opened.map_err(|errno| {
+        if errno == nix::Error::EXDEV {
+            "it lies outside the policy's folder".to_owned()
+        } else {
+            format!("can not be read: {}", errno.desc())
+        }
     })?);
     let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     if !regular {
