@@ -13,3 +13,4 @@ mod launcher;
 mod mutator;
 mod policy;
 mod schema;
+mod worker;

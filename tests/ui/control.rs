@@ -1,11 +1,39 @@
 //! The control: what the forgeries use is there and public, so they fail for the reason they should.
 
-use agent::audit::Receipt;
+use agent::{
+    audit::Receipt,
+    broker::{
+        Broker,
+        call::{
+            Admitted, Approved, Assessed, Authenticated, Finished, Received, Recorded, Released, Reply,
+            Running, Validated,
+        },
+    },
+};
 
 fn sequence(receipt: &Receipt) -> u64 {
     receipt.sequence()
 }
 
+/// The one way for a call, and the stages that only it makes.
+async fn call(broker: &Broker, received: Received) -> Reply {
+    broker.call(received).await
+}
+
+fn stages(
+    _: &Authenticated,
+    _: &Validated,
+    _: &Admitted,
+    _: &Assessed,
+    _: &Approved,
+    _: &Recorded,
+    _: &Running,
+    _: &Finished,
+    _: &Released,
+) {
+}
+
 fn main() {
+    let _ = (call, stages);
     let _ = sequence;
 }

@@ -241,6 +241,11 @@ impl Journal {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     fn append<E: Serialize>(&self, entry: &Entry<'_, E>) -> Result<u64, Error> {
         self.shared.append(entry, Urgency::Session)
     }

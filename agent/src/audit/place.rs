@@ -129,13 +129,14 @@ impl Place {
     }
 }
 
-/// Reads a small file; nothing where there is none.
+/// Reads a small file; nothing where there is none. What is no text becomes text that fits nothing.
 pub(super) fn read_small(path: &Path) -> Result<Option<String>, Error> {
     let read = || -> io::Result<String> {
-        let mut text = String::new();
-        let file = File::open(path)?;
-        file.take(SMALL_BYTES_MAX).read_to_string(&mut text)?;
-        Ok(text)
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(SMALL_BYTES_MAX)
+            .read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     match read() {
         Ok(text) => Ok(Some(text)),

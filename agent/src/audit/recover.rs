@@ -4,22 +4,23 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    io::{self, BufReader, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
-use aws_lc_rs::digest::{Context, SHA256};
+use zeroize::Zeroizing;
 
 use super::{
-    chain::{Hash, Head, Link, NOTHING},
+    chain::{Head, Link, NOTHING},
     checkpoint::{self, Checkpoint},
     error::Error,
-    journal::RECORD_BYTES_MAX,
     key::Key,
     place::{self, Closed, FILE_MODE, Place},
+    plain::{self, Plain},
+    segment::begin_segment,
     walk::{Lines, Walk},
-    writer::{Start, Tail, begin_segment},
+    writer::{Start, Tail},
 };
 
 /// The key file may be read by others: it is what checks.
@@ -27,16 +28,6 @@ const PUBLIC_MODE: u32 = 0o644;
 
 /// Records that a journal begins with, before its first checkpoint: `adopted`, `opened`.
 const FIRST_RECORDS: u64 = 2;
-
-/// An older file without a chain, put aside: the new one begins with its hash.
-pub(super) struct Plain {
-    /// Its name now.
-    pub(super) name: String,
-    /// Its size.
-    pub(super) bytes: u64,
-    /// Its hash.
-    pub(super) sha256: Hash,
-}
 
 /// What the files hold.
 pub(super) struct Recovered {
@@ -54,12 +45,12 @@ pub(super) fn key(place: &Place) -> Result<(Key, File, bool), Error> {
         path: path.clone(),
         why,
     };
-    let key = match text {
-        Some(text) if !made => Key::read(&text).map_err(bad)?,
+    let (key, text) = match text.map(Zeroizing::new) {
+        Some(text) if !made => (Key::read(&text).map_err(bad)?, text),
         _ => {
             let (key, text) = Key::generate().map_err(bad)?;
             place::replace(&path, text.as_bytes(), FILE_MODE)?;
-            key
+            (key, text)
         }
     };
     let public = place.public_key();
@@ -72,6 +63,15 @@ pub(super) fn key(place: &Place) -> Result<(Key, File, bool), Error> {
     };
     let lock = File::open(&path).map_err(open)?;
     match lock.try_lock() {
+        // Another one that begins at the same moment may have put its own key here.
+        Ok(())
+            if lock.metadata().map_err(open)?.ino() != fs::metadata(&path).map_err(open)?.ino() =>
+        {
+            Err(Error::Busy(place.active()))
+        }
+        Ok(()) if place::read_small(&path)?.as_deref() != Some(text.as_str()) => {
+            Err(Error::Busy(place.active()))
+        }
         Ok(()) => Ok((key, lock, made)),
         Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(place.active())),
         Err(fs::TryLockError::Error(source)) => Err(open(source)),
@@ -97,7 +97,7 @@ pub(super) fn recover(place: &Place, key: &Key, key_is_new: bool) -> Result<Reco
                 // An older file in the place of a newer one.
                 return Err(Error::Damaged(active));
             }
-            adopt(place, &active, link.sequence)
+            plain::adopt(place, &active, link.sequence)
         }
         // A killed agent had closed a file and not begun the next, or begun nothing at all.
         (_, 0, Some(last)) => after(place, key, last, checkpoint, key_is_new),
@@ -108,12 +108,13 @@ pub(super) fn recover(place: &Place, key: &Key, key_is_new: bool) -> Result<Reco
                 sequence,
             }),
         },
-        _ if key_is_new => Err(Error::NoKey(place.key())),
+        (Some(_), _, _) if key_is_new => Err(Error::NoKey(place.key())),
         _ => go_on(file, &active, key, checkpoint),
     }
 }
 
-fn fresh(file: File) -> Recovered {
+/// Before the first record.
+pub(super) fn fresh(file: File) -> Recovered {
     Recovered {
         start: Start {
             file,
@@ -127,7 +128,8 @@ fn fresh(file: File) -> Recovered {
     }
 }
 
-fn open_active(path: &Path) -> Result<File, Error> {
+/// Opens or makes the active file, which is a regular one.
+pub(super) fn open_active(path: &Path) -> Result<File, Error> {
     let open = |source| Error::Open {
         path: path.to_owned(),
         source,
@@ -137,8 +139,7 @@ fn open_active(path: &Path) -> Result<File, Error> {
     // A pipe without a reader would wait for one.
     options.custom_flags(nix::libc::O_NONBLOCK);
     let file = options.open(path).map_err(open)?;
-    let kind = file.metadata().map_err(open)?.file_type();
-    if kind.is_fifo() || !kind.is_file() {
+    if !file.metadata().map_err(open)?.is_file() {
         return Err(Error::NoFile(path.to_owned()));
     }
     Ok(file)
@@ -179,10 +180,14 @@ fn go_on(
     if checkpoint.is_none() && walk.records() > FIRST_RECORDS {
         return Err(Error::NoCheckpoint(path.to_owned()));
     }
+    let records = walk.records();
     let fragment = walk.end().map(|fragment| Tail {
         bytes: fragment.bytes,
         ended: fragment.ended,
     });
+    if records == 0 && fragment.as_ref().is_some_and(|tail| tail.ended) {
+        return Err(Error::Damaged(path.to_owned()));
+    }
     let write = |source| Error::Write {
         path: path.to_owned(),
         source,
@@ -295,7 +300,7 @@ fn after(
     if let Some(link) = first.as_deref().and_then(Link::read)
         && !link.is_chained()
     {
-        return take_over(place, &last.path, checkpoint);
+        return plain::take_over(place, &last.path, checkpoint);
     }
     if key_is_new {
         return Err(Error::NoKey(place.key()));
@@ -343,77 +348,4 @@ fn advance(walk: &mut Walk, mut line: Vec<u8>) {
     };
     // It follows the head that it was made for.
     drop(walk.take(&line));
-}
-
-/// Puts a file without a chain aside.
-fn adopt(place: &Place, active: &Path, first: u64) -> Result<Recovered, Error> {
-    let aside = place.closed(first);
-    fs::rename(active, &aside).map_err(|source| Error::Write {
-        path: active.to_owned(),
-        source,
-    })?;
-    take_over(place, &aside, None)
-}
-
-/// Begins a chain after a file that has none.
-fn take_over(
-    place: &Place,
-    aside: &Path,
-    checkpoint: Option<Checkpoint>,
-) -> Result<Recovered, Error> {
-    if let Some(Checkpoint { sequence, .. }) = checkpoint {
-        let path = place.active();
-        return Err(Error::Cut { path, sequence });
-    }
-    let read = |source| Error::Read {
-        path: aside.to_owned(),
-        source,
-    };
-    let last = last_number(aside).map_err(read)?;
-    let sequence = last.ok_or_else(|| Error::Damaged(aside.to_owned()))?;
-    let (bytes, sha256) = sum(aside).map_err(read)?;
-    let name = aside.file_name().unwrap_or_default();
-    let mut recovered = fresh(open_active(&place.active())?);
-    recovered.start.head.sequence = sequence;
-    recovered.start.first = recovered.start.head.next();
-    recovered.plain = Some(Plain {
-        name: name.to_string_lossy().into_owned(),
-        bytes,
-        sha256,
-    });
-    Ok(recovered)
-}
-
-/// Size and hash of a file.
-pub(super) fn sum(path: &Path) -> io::Result<(u64, Hash)> {
-    let mut reader = BufReader::new(File::open(path)?);
-    let mut context = Context::new(&SHA256);
-    let mut chunk = vec![0; 1 << 16];
-    let mut bytes = 0_u64;
-    loop {
-        let count = reader.read(&mut chunk)?;
-        let Some(read) = chunk.get(..count).filter(|read| !read.is_empty()) else {
-            break;
-        };
-        context.update(read);
-        bytes = bytes.saturating_add(count as u64);
-    }
-    let mut sha256 = NOTHING;
-    sha256.copy_from_slice(context.finish().as_ref());
-    Ok((bytes, sha256))
-}
-
-/// Number of the last record of a file without a chain.
-pub(super) fn last_number(path: &Path) -> io::Result<Option<u64>> {
-    // Room for a whole record before one that was cut.
-    let wanted = 2 * RECORD_BYTES_MAX as u64;
-    let mut file = File::open(path)?;
-    let size = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(size.saturating_sub(wanted)))?;
-    let mut tail = Vec::new();
-    file.take(wanted).read_to_end(&mut tail)?;
-    let last = tail
-        .rsplit(|byte| *byte == b'\n')
-        .find_map(|line| Link::read(line).map(|link| link.sequence));
-    Ok(last)
 }

@@ -14,7 +14,7 @@ use super::{
 /// Longest line, bytes: a `segment` record holds a number for each thing that runs.
 const LINE_BYTES_MAX: usize = 8 << 20;
 /// Most bytes between two records that were never finished.
-pub(super) const FRAGMENT_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
+const FRAGMENT_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
 
 /// One line of a file.
 #[derive(Debug)]

@@ -6,9 +6,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::{self, File},
+    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,16 +16,15 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    chain::{Head, Link, Step, hash, hex},
-    checkpoint,
+    chain::{Head, Step, hash, hex},
     error::Error,
     journal::RECORD_BYTES_MAX,
     key::Key,
-    place::{FILE_MODE, Place},
-    record::{Entry, Plain, Record},
-    walk::FRAGMENT_BYTES_MAX,
+    place::Place,
+    record::{Entry, Plain},
+    segment::{begin_segment, line, write_all},
+    walk::{Line, Walk},
 };
-use crate::timestamp::Timestamp;
 
 /// Size from which on a file is closed, bytes. The agent reads the last file when it starts.
 pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
@@ -67,6 +65,9 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     pub(super) kept: watch::Sender<Kept>,
     segment_bytes_max: u64,
+    /// Bytes that the disk still takes, for tests.
+    #[cfg(test)]
+    room: std::sync::atomic::AtomicUsize,
 }
 
 /// The end of the journal.
@@ -149,7 +150,41 @@ impl Shared {
             wake: Condvar::new(),
             kept: watch::Sender::new(Kept::Upto(0)),
             segment_bytes_max,
+            #[cfg(test)]
+            room: usize::MAX.into(),
         }
+    }
+
+    /// Makes the disk full after so many bytes.
+    #[cfg(test)]
+    pub(super) fn leave_room(&self, bytes: usize) {
+        self.room.store(bytes, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// As when a sync has failed.
+    #[cfg(test)]
+    pub(super) fn lose(&self) {
+        self.lock().lost = true;
+        self.kept.send_replace(Kept::Unknown);
+    }
+
+    #[cfg(test)]
+    fn write_all(&self, file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
+        use std::sync::atomic::Ordering::SeqCst;
+        let room = self.room.load(SeqCst);
+        let fits = bytes.len().min(room);
+        self.room.store(room - fits, SeqCst);
+        let (written, result) = write_all(file, &bytes[..fits]);
+        if fits < bytes.len() {
+            return (written, Err(io::ErrorKind::StorageFull.into()));
+        }
+        (written, result)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "the tests' disk has a size")]
+    fn write_all(&self, file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
+        write_all(file, bytes)
     }
 
     /// Writes one record; its number.
@@ -206,26 +241,34 @@ impl Shared {
         let Some(Tail { bytes, ended }) = end.fragment.clone() else {
             return Ok(());
         };
-        if bytes.len() > FRAGMENT_BYTES_MAX {
-            return Err(Error::Damaged(self.place.active()));
-        }
-        let link = Link::read(&bytes).filter(|link| link.follows(end.head).is_ok());
         if !ended {
             self.write(end, b"\n")?;
-            end.fragment = Some(Tail {
-                bytes: bytes.clone(),
+        }
+        // A line that lacked nothing but its end is a record now, so it has to count as one.
+        let damaged = |_| Error::Damaged(self.place.active());
+        let mut walk = Walk::new(end.head, std::mem::take(&mut end.open));
+        for (bytes, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
+            let line = Line {
+                bytes: bytes.to_vec(),
                 ended: true,
-            });
+                number,
+                offset: 0,
+            };
+            walk.take(&line).map_err(damaged)?;
         }
-        if let Some(link) = link {
-            // Nothing but its end was missing.
-            end.fragment = None;
-            advance(end, link.step(), &bytes);
+        end.head = walk.head();
+        let rest = walk.end();
+        end.open = walk.into_open();
+        end.fragment = rest.map(|fragment| Tail {
+            bytes: fragment.bytes,
+            ended: true,
+        });
+        let Some(Tail { bytes, .. }) = &end.fragment else {
             return Ok(());
-        }
+        };
         let entry = Plain::Torn {
             bytes: bytes.len() as u64,
-            sha256: &hex(&hash(&bytes)),
+            sha256: &hex(&hash(bytes)),
         };
         let line = line(end.head, &entry)?;
         // On failure the tail that this leaves is known: `write` has noted it.
@@ -246,7 +289,7 @@ impl Shared {
 
     /// Writes all of it, or notes what part of it is in the file now.
     fn write(&self, end: &mut End, bytes: &[u8]) -> Result<(), Error> {
-        let (written, result) = write_all(&end.file, bytes);
+        let (written, result) = self.write_all(&end.file, bytes);
         end.size = end.size.saturating_add(written as u64);
         end.failing = result.is_err();
         let Err(source) = result else {
@@ -314,49 +357,6 @@ impl Shared {
     }
 }
 
-/// Makes the file of the next segment under its passing name, with its first line, which it returns.
-pub(super) fn begin_segment(
-    place: &Place,
-    key: &Key,
-    head: Head,
-    open: &BTreeSet<u64>,
-) -> Result<(File, Vec<u8>), Error> {
-    let open: Vec<u64> = open.iter().copied().collect();
-    let entry = Plain::Segment {
-        checkpoint: &checkpoint::sign(key, head),
-        open: &open,
-    };
-    let line = line(head, &entry)?;
-    let path = place.coming();
-    let make = || {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(FILE_MODE);
-        let file = options.open(&path)?;
-        // An earlier attempt may have left a part.
-        file.set_len(0)?;
-        write_all(&file, &line).1.map(|()| file)
-    };
-    let file = make().map_err(|source| Error::Write {
-        path: path.clone(),
-        source,
-    })?;
-    Ok((file, line))
-}
-
-/// The line of a record that follows `head`, with its end.
-fn line<E: Serialize>(head: Head, entry: &Entry<'_, E>) -> Result<Vec<u8>, Error> {
-    let record = Record {
-        sequence: head.next(),
-        previous: &hex(&head.hash),
-        time: Timestamp::now(),
-        entry,
-    };
-    let mut line = Vec::with_capacity(512);
-    serde_json_canonicalizer::to_writer(&record, &mut line).map_err(Error::Encode)?;
-    line.push(b'\n');
-    Ok(line)
-}
-
 /// The record is written: the chain ends with it.
 fn advance(end: &mut End, step: Step, line: &[u8]) -> u64 {
     let sequence = end.head.next();
@@ -370,18 +370,4 @@ fn advance(end: &mut End, step: Step, line: &[u8]) -> u64 {
         Step::Tells => {}
     }
     sequence
-}
-
-/// Writes; how many bytes are in the file, and whether that is all.
-fn write_all(mut file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut written = 0;
-    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        match file.write(rest) {
-            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
-            Ok(count) => written = written.saturating_add(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (written, Err(error)),
-        }
-    }
-    (written, Ok(()))
 }

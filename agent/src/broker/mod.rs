@@ -21,7 +21,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use call::{
     Credentials, Door, Listed, Received, Reply,
-    authenticated::caller,
+    authenticated::Shown,
     chain::carry_out,
     trail::Trail,
     validated::{covers_tool, find},
@@ -200,7 +200,12 @@ impl Broker {
     ) -> Result<Vec<Listed>, Refused> {
         let inner = &*self.0;
         let mut trail = Trail::new(Door::Http, peer);
-        let listed = inner.list(peer, &credentials, &body_digest, tool, &mut trail);
+        let shown = Shown {
+            peer,
+            credentials,
+            body: body_digest,
+        };
+        let listed = inner.list(&shown, tool, &mut trail);
         if let Err(refused) = &listed {
             trail.over(&inner.calls, refused.reason.code());
             if let Err(error) = inner.refused(trail.record(), refused).await {
@@ -284,13 +289,11 @@ impl Broker {
 impl Inner {
     fn list(
         &self,
-        peer: Caller,
-        shown: &Credentials,
-        body: &[u8; 32],
+        shown: &Shown,
         tool: Option<&str>,
         trail: &mut Trail,
     ) -> Result<Vec<Listed>, Refused> {
-        let (claims, _spent) = caller(self, peer, shown, body, false, trail)?;
+        let (claims, _spent) = shown.check(self, |_| false, trail)?;
         if let Some(tool) = tool {
             covers_tool(&claims, tool)?;
         }

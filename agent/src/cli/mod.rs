@@ -2,6 +2,7 @@
 //! anything of its own.
 
 mod agent;
+mod audit;
 mod call;
 mod caller;
 mod doctor;
@@ -73,6 +74,9 @@ enum Verb {
     #[command(subcommand)]
     Token(token::TokenCommand),
     Tool(tool::Arguments),
+    /// Looks at the journal: verify, query.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     Doctor(doctor::Arguments),
     /// The worker of `doctor --probe`.
     #[command(name = doctor::WORKER_VERB, hide = true)]
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(arguments) => reload::run(&arguments),
         Verb::Token(command) => command.run(),
         Verb::Tool(arguments) => tool::run(&arguments),
+        Verb::Audit(command) => command.run(),
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };

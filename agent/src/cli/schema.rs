@@ -19,7 +19,7 @@ use crate::{
 
 /// What to do with schemas.
 #[derive(Subcommand, Debug)]
-pub enum SchemaCommand {
+pub(super) enum SchemaCommand {
     /// Say where a schema is open or without an end, and whether it can be applied
     #[command(
         after_help = "Exit codes: 0 all good, 1 something is wrong.\n\nExample:\n  \
@@ -37,7 +37,7 @@ pub enum SchemaCommand {
 
 /// Which schemas to check.
 #[derive(Args, Debug)]
-pub struct CheckArguments {
+pub(super) struct CheckArguments {
     /// Schema files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -48,7 +48,7 @@ pub struct CheckArguments {
 
 /// Which schema to tighten.
 #[derive(Args, Debug)]
-pub struct TightenArguments {
+pub(super) struct TightenArguments {
     /// Schema file
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -59,7 +59,7 @@ pub struct TightenArguments {
 
 impl SchemaCommand {
     /// Runs it. An error is a failure of the host or the command line; a bad schema is an answer.
-    pub fn run(self) -> anyhow::Result<Code> {
+    pub(super) fn run(self) -> anyhow::Result<Code> {
         Ok(self.answer()?.tell()?)
     }
 

@@ -90,6 +90,12 @@ impl Instance {
         self.state_folder().join("journal.jsonl")
     }
 
+    /// The calls that were made with an idempotency key: survives reboots.
+    #[must_use]
+    pub fn calls_file(&self) -> PathBuf {
+        self.state_folder().join("calls.redb")
+    }
+
     /// Journal and last good policy set: survives reboots. `/var/lib/<instance>`.
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {

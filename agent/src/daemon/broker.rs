@@ -273,14 +273,10 @@ impl Engine {
 
     pub(super) fn broker_numbers(&self) -> Option<BrokerNumbers> {
         let broker = self.broker.get()?;
-        let numbers = self.journal.numbers();
         Some(BrokerNumbers {
             warm: broker.warm() as u64,
             off: broker.switched_off().len() as u64,
             entries: broker.entries(),
-            records: numbers.records,
-            lag: numbers.lag,
-            open: numbers.open,
         })
     }
 }

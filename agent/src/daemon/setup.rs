@@ -122,6 +122,15 @@ impl Engine {
         let tokens = broker
             .map(|settings| Tokens::open(settings, &instance))
             .transpose()?;
+        if opened.unfinished > 0 {
+            tracing::warn!(
+                journal.unfinished = opened.unfinished,
+                "the last agent ended unseen; what became of its sessions and calls is not known"
+            );
+        }
+        if opened.adopted {
+            tracing::warn!("journal without a chain put aside; the new one goes on from it");
+        }
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;

@@ -18,7 +18,8 @@ use prometheus::{
 pub use calls::{Calls, Runs};
 pub use process::resident_bytes;
 pub use sample::{
-    Applied, BrokerNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount,
+    Applied, AuditNumbers, BrokerNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample,
+    VerdictCount,
 };
 
 /// One row of the table.
@@ -125,12 +126,14 @@ table! {
         "Tools that the kill switch holds off.";
     BROKER_ENTRIES = "stockade_broker_entries" ["store"]
         "Entries of a store of the broker; full means refused.";
+    AUDIT_UP = "stockade_audit_up" []
+        "1 while records are written, synced and signed, 0 while that fails; launches and calls are refused then.";
     AUDIT_RECORDS = "stockade_audit_records_total" []
-        "Records written since the agent's start.";
+        "Records of the journal, over all restarts.";
     AUDIT_LAG = "stockade_audit_lag_seconds" []
-        "Age of the oldest record that is written but not yet on the disk.";
-    AUDIT_OPEN = "stockade_audit_open_calls" []
-        "Calls whose intent is recorded and whose outcome is not.";
+        "Age of the oldest record that is not on the disk.";
+    AUDIT_OPEN = "stockade_audit_open" []
+        "Sessions and calls whose beginning is recorded and whose end is not.";
 }
 
 /// Buckets of the launch duration, seconds.

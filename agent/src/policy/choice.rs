@@ -156,7 +156,7 @@ choice! {
         "optional" = Optional,
         /// It must.
         "required" = Required,
-        /// A key is refused: every call is one of its own.
+        /// A key is not looked at: every call is one of its own.
         "none" = None,
     }
 }

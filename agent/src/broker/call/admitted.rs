@@ -92,11 +92,6 @@ impl Admitted {
         &self.validated
     }
 
-    /// The same, for what changes in it.
-    pub(super) fn validated_mut(&mut self) -> &mut Validated {
-        &mut self.validated
-    }
-
     /// Gives up the place; what it holds is settled by whoever takes it.
     pub(super) fn into_held(self) -> Held {
         self.held

@@ -29,11 +29,6 @@ impl Approved {
         &self.admitted
     }
 
-    /// The same, for what changes in it.
-    pub(super) fn admitted_mut(&mut self) -> &mut Admitted {
-        &mut self.admitted
-    }
-
     /// What it holds.
     pub(super) fn into_held(self) -> Held {
         self.admitted.into_held()

@@ -6,11 +6,12 @@ use crate::{
     audit::Caller,
     broker::{
         Inner,
-        call::{Credentials, Received, trail::Trail},
+        call::{Credentials, Received, trail::Trail, validated::find},
         proof::Spent,
         reason::{Reason, Refused},
         token::Claims,
     },
+    policy::compiled::CompiledPolicy,
 };
 
 /// A call whose caller is known. Only [`Authenticated::check`] makes one.
@@ -22,22 +23,25 @@ pub struct Authenticated {
 }
 
 impl Authenticated {
-    /// `body_proof`: whether the proof must be for this very body.
+    /// `policy` is the one of the tool that the call names, as it was when the call began.
     pub(in crate::broker) fn check(
         inner: &Inner,
         mut received: Received,
-        body_proof: bool,
+        policy: Option<&CompiledPolicy>,
         trail: &mut Trail,
     ) -> Result<Self, Refused> {
-        let shown = std::mem::take(&mut received.credentials);
-        let (claims, spent) = caller(
-            inner,
-            received.peer,
-            &shown,
-            &received.body_digest,
-            body_proof,
-            trail,
-        )?;
+        let shown = Shown {
+            peer: received.peer,
+            credentials: std::mem::take(&mut received.credentials),
+            body: received.body_digest,
+        };
+        // Only a verb that the token covers may ask for more: nobody else learns that it is there.
+        let body_proof = |claims: &Claims| {
+            policy
+                .and_then(|policy| find(policy, &received.verb, claims))
+                .is_some_and(|verb| verb.body_proof)
+        };
+        let (claims, spent) = shown.check(inner, body_proof, trail)?;
         Ok(Self {
             received,
             claims,
@@ -54,33 +58,41 @@ impl Authenticated {
     pub(super) fn received(&self) -> &Received {
         &self.received
     }
-
-    /// The request, for what changes in it: whether it is cancelled.
-    pub(super) fn received_mut(&mut self) -> &mut Received {
-        &mut self.received
-    }
 }
 
-/// Peer, token, proof, replay: for calls and for lists.
-pub(in crate::broker) fn caller(
-    inner: &Inner,
-    peer: Caller,
-    shown: &Credentials,
-    body: &[u8; 32],
-    body_proof: bool,
-    trail: &mut Trail,
-) -> Result<(Arc<Claims>, Spent), Refused> {
-    if inner.host.is_worker(peer.uid) {
-        return Err(Refused::because(Reason::PeerRefused, "a worker's user"));
+/// What a request shows of its caller, for calls and for lists.
+pub(in crate::broker) struct Shown {
+    pub(in crate::broker) peer: Caller,
+    pub(in crate::broker) credentials: Credentials,
+    pub(in crate::broker) body: [u8; 32],
+}
+
+impl Shown {
+    /// Peer, token, proof, replay. `body_proof`: whether the proof must be for this very body.
+    pub(in crate::broker) fn check(
+        &self,
+        inner: &Inner,
+        body_proof: impl FnOnce(&Claims) -> bool,
+        trail: &mut Trail,
+    ) -> Result<(Arc<Claims>, Spent), Refused> {
+        let Self {
+            peer,
+            credentials,
+            body,
+        } = self;
+        if inner.host.is_worker(peer.uid) {
+            return Err(Refused::because(Reason::PeerRefused, "a worker's user"));
+        }
+        let now = SystemTime::now();
+        let token = credentials.token.as_deref().ok_or(Reason::TokenMissing)?;
+        let claims = inner.verifier.verify(token, now)?;
+        trail.principal(&claims);
+        let proof = credentials.proof.as_deref().ok_or(Reason::ProofMissing)?;
+        let wanted = body_proof(&claims);
+        let checked = inner
+            .proofs
+            .check(proof, token, &claims, body, wanted, now)?;
+        let spent = inner.proofs.spend(checked)?;
+        Ok((claims, spent))
     }
-    let now = SystemTime::now();
-    let token = shown.token.as_deref().ok_or(Reason::TokenMissing)?;
-    let claims = inner.verifier.verify(token, now)?;
-    trail.principal(&claims);
-    let proof = shown.proof.as_deref().ok_or(Reason::ProofMissing)?;
-    let checked = inner
-        .proofs
-        .check(proof, token, &claims, body, body_proof, now)?;
-    let spent = inner.proofs.spend(checked)?;
-    Ok((claims, spent))
 }

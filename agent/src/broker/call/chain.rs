@@ -48,13 +48,9 @@ async fn stages(
     if inner.stopping.is_now() {
         return Err(Broken::from(crate::broker::Refused::from(Reason::Stopping)));
     }
-    // One snapshot for the whole call. Nobody is told yet whether there is such a tool.
+    // One snapshot for the whole call.
     let policy = inner.host.policy(&received.tool);
-    let named = policy
-        .as_ref()
-        .and_then(|policy| policy.verb(&received.verb));
-    let body_proof = named.is_some_and(|verb| verb.body_proof);
-    let authenticated = Authenticated::check(inner, received, body_proof, trail)?;
+    let authenticated = Authenticated::check(inner, received, policy.as_deref(), trail)?;
     trail.passed(&inner.calls, "authenticate");
     let validated = Validated::check(inner, authenticated, policy, trail)?;
     trail.passed(&inner.calls, "validate");

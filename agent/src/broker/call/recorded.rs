@@ -21,7 +21,7 @@ impl Recorded {
     pub(in crate::broker) async fn record(
         inner: &Inner,
         approved: Approved,
-        trail: &mut Trail,
+        trail: &Trail,
     ) -> Result<Self, (Refused, Held)> {
         let durable = approved.admitted().validated().verb().durable;
         match inner.journal.call(trail.record(), durable).await {
@@ -36,11 +36,6 @@ impl Recorded {
     /// The call.
     pub(super) fn approved(&self) -> &Approved {
         &self.approved
-    }
-
-    /// The same, for what changes in it.
-    pub(super) fn approved_mut(&mut self) -> &mut Approved {
-        &mut self.approved
     }
 
     /// What it holds, and the record that its outcome belongs to.

@@ -16,7 +16,7 @@ use crate::{
         reason::{Reason, Refused},
         worker::{Answer, Asked, Bounds, Client, Failure, Key, Process, json},
     },
-    policy::compiled::{CompiledPolicy, Reuse, WorkerProtocol},
+    policy::compiled::{self, CompiledPolicy, Reuse, WorkerProtocol},
 };
 
 /// A call with the worker that carries it out. Only [`Running::start`] makes one.
@@ -44,11 +44,11 @@ impl Running {
     /// Starts a worker, or takes one that waits for this principal.
     pub(in crate::broker) async fn start(
         inner: &Arc<Inner>,
-        mut recorded: Recorded,
+        recorded: Recorded,
     ) -> Result<Self, Broken> {
         let began = Instant::now();
         let deadline = deadline(inner, validated(&recorded).policy());
-        let mut cancelled = cancelled(&mut recorded).clone();
+        let mut cancelled = cancelled(&recorded);
         let tool = tool(&recorded);
         let outcome = tokio::select! {
             biased;
@@ -68,13 +68,13 @@ impl Running {
     /// Asks the worker and waits for its answer, however it ends.
     pub(in crate::broker) async fn finish(self, inner: &Arc<Inner>) -> Result<Finished, Broken> {
         let Self {
-            mut recorded,
+            recorded,
             mut worker,
             began,
         } = self;
         let session = worker.session();
         let deadline = deadline(inner, validated(&recorded).policy());
-        let mut cancelled = cancelled(&mut recorded).clone();
+        let mut cancelled = cancelled(&recorded);
         let tool = tool(&recorded);
         let outcome = {
             let call = validated(&recorded);
@@ -166,7 +166,7 @@ impl Worker {
         match (failure, key) {
             (None, Some(key)) => {
                 let policy = call.policy();
-                let keep = policy.worker.idle_timeout.min(inner.warm_time);
+                let keep = keep(&policy.worker, inner.warm_time, client.age());
                 inner.pool.put(key, policy.tool.as_str(), client, keep);
             }
             (None, None) => client.leave(),
@@ -184,6 +184,8 @@ impl Worker {
     }
 }
 
+/// How long before its session is idle for too long a worker is let go.
+const LIMIT_MARGIN: Duration = Duration::from_secs(2);
 /// How long a worker has to read that its call was cancelled.
 const CANCEL_TIME_MAX: Duration = Duration::from_millis(100);
 
@@ -230,6 +232,14 @@ async fn cut(
     }
 }
 
+/// How long a worker may wait for its next call: it is let go before its session's own limits end it,
+/// and while it has half of its session's time left.
+fn keep(worker: &compiled::Worker, most: Duration, age: Duration) -> Duration {
+    let idle = worker.idle_timeout.saturating_sub(LIMIT_MARGIN);
+    let left = (worker.wall_timeout / 2).saturating_sub(age);
+    most.min(idle).min(left)
+}
+
 fn deadline(inner: &Inner, policy: &CompiledPolicy) -> tokio::time::Instant {
     let now = tokio::time::Instant::now();
     let most = policy.worker.wall_timeout.min(inner.call_time);
@@ -262,7 +272,7 @@ fn tool(recorded: &Recorded) -> String {
     validated(recorded).policy().tool.to_string()
 }
 
-fn cancelled(recorded: &mut Recorded) -> &mut watch::Receiver<bool> {
-    let validated = recorded.approved_mut().admitted_mut().validated_mut();
-    &mut validated.authenticated_mut().received_mut().cancelled
+fn cancelled(recorded: &Recorded) -> watch::Receiver<bool> {
+    let received = validated(recorded).authenticated().received();
+    received.cancelled.clone()
 }

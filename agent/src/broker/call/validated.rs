@@ -92,11 +92,6 @@ impl Validated {
         &self.authenticated
     }
 
-    /// The same, for what changes in it.
-    pub(super) fn authenticated_mut(&mut self) -> &mut Authenticated {
-        &mut self.authenticated
-    }
-
     /// The policy of this call, from its beginning to its end.
     pub(super) fn policy(&self) -> &Arc<CompiledPolicy> {
         &self.policy

@@ -246,9 +246,11 @@ fn killed_after(store: &Path, round: u32) -> Vec<String> {
         .expect("a child");
     let stdout = child.stdout.take().expect("a pipe");
     let mut said = std::collections::BTreeMap::new();
-    let mut lines = BufReader::new(stdout).lines();
-    let mut killed = false;
-    while let Some(line) = lines.next().transpose().expect("text") {
+    // Read on until the end: a child that waits for its reader is not killed while it writes.
+    let mut child = Some(child);
+    let mut killer = None;
+    for line in BufReader::new(stdout).lines() {
+        let line = line.expect("text");
         let Some((what, key)) = line.split_once(' ') else {
             continue;
         };
@@ -256,14 +258,19 @@ fn killed_after(store: &Path, round: u32) -> Vec<String> {
             continue;
         }
         said.insert(key.to_owned(), what.to_owned());
-        if what == "done" && !killed {
-            std::thread::sleep(Duration::from_millis(u64::from(round) * 7));
-            child.kill().expect("killed");
-            killed = true;
+        if let Some(mut child) = child.take_if(|_| what == "done") {
+            killer = Some(std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(u64::from(round) * 7));
+                child.kill().expect("killed");
+                child.wait().expect("gone")
+            }));
         }
     }
-    child.wait().expect("gone");
-    assert!(killed, "the child ended by itself");
+    let status = killer.expect("a first word").join().expect("killed");
+    assert!(
+        status.code().is_none(),
+        "the child ended by itself: {status}"
+    );
     said.into_iter()
         .map(|(key, what)| format!("{what} {key}"))
         .collect()

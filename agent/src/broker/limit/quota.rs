@@ -72,15 +72,14 @@ impl Quotas {
     /// Reads the file, or makes it, mode 0600.
     pub(super) fn open(path: &Path, today: u32) -> Result<Self, QuotaError> {
         let spent = read(path)?;
-        let mut quotas = Self {
+        let (file, lines) = write_anew(path, &spent, today)?;
+        Ok(Self {
             path: path.to_owned(),
-            file: File::open("/dev/null").map_err(|source| at(path, source))?,
+            file,
             spent,
-            lines: 0,
+            lines,
             broken: false,
-        };
-        quotas.rewrite(today)?;
-        Ok(quotas)
+        })
     }
 
     /// Calls of this day so far.
@@ -107,15 +106,11 @@ impl Quotas {
         if keys.is_empty() {
             return Ok(());
         }
-        if self.broken
-            || self.lines
-                > self
-                    .spent
-                    .len()
-                    .saturating_mul(2)
-                    .saturating_add(SLACK_LINES)
-        {
-            self.rewrite(today)?;
+        let live = self.spent.len();
+        let most = live.saturating_mul(2).saturating_add(SLACK_LINES);
+        if self.broken || self.lines > most {
+            (self.file, self.lines) = write_anew(&self.path, &self.spent, today)?;
+            self.broken = false;
         }
         let mut text = String::new();
         let mut next = Vec::with_capacity(keys.len());
@@ -139,37 +134,30 @@ impl Quotas {
     pub(super) fn len(&self) -> usize {
         self.spent.len()
     }
+}
 
-    /// Writes what counts into a new file that takes the old one's place.
-    fn rewrite(&mut self, today: u32) -> Result<(), QuotaError> {
-        let path = self.path.clone();
-        let error = |source| at(&path, source);
-        let beside = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(error)?;
-        let mut text = HEAD.to_owned();
-        let mut lines = 0_usize;
-        for (key, spent) in self.spent.iter().filter(|(_, spent)| spent.day >= today) {
-            text.push_str(&line(key, *spent));
-            lines = lines.saturating_add(1);
-        }
-        file.write_all(text.as_bytes()).map_err(error)?;
-        file.sync_data().map_err(error)?;
-        std::fs::rename(&beside, &path).map_err(error)?;
-        if let Some(folder) = path.parent() {
-            let folder = File::open(folder).map_err(error)?;
-            folder.sync_all().map_err(error)?;
-        }
-        self.file = file;
-        self.lines = lines;
-        self.broken = false;
-        Ok(())
+/// Writes what counts into a new file that takes the old one's place; the file, and its lines.
+fn write_anew(path: &Path, spent: &Table<Spent>, today: u32) -> Result<(File, usize), QuotaError> {
+    let error = |source| at(path, source);
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(error)?;
+    let live = spent.iter().filter(|(_, spent)| spent.day >= today);
+    let live: Vec<String> = live.map(|(key, spent)| line(key, *spent)).collect();
+    let text = format!("{HEAD}{}", live.concat());
+    file.write_all(text.as_bytes()).map_err(error)?;
+    file.sync_data().map_err(error)?;
+    std::fs::rename(&beside, path).map_err(error)?;
+    if let Some(folder) = path.parent() {
+        let folder = File::open(folder).map_err(error)?;
+        folder.sync_all().map_err(error)?;
     }
+    Ok((file, live.len()))
 }
 
 fn at(path: &Path, source: io::Error) -> QuotaError {

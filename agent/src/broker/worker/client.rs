@@ -4,6 +4,8 @@
 //! First `initialize` (2025-11-25 and older); a worker that does not know it is asked in the
 //! stateless way of 2026-07-28, where each request says its version itself.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -76,6 +78,11 @@ impl Client {
         self.process.session()
     }
 
+    /// How long its session has run.
+    pub(in crate::broker) fn age(&self) -> Duration {
+        self.process.age()
+    }
+
     /// Whether it may be asked again.
     pub(in crate::broker) fn is_fit(&mut self) -> bool {
         self.fit && self.process.is_alive()
@@ -110,8 +117,7 @@ impl Client {
             .await?;
         let answer = match answered {
             Answered::Result(result) => answer::read(result)?,
-            Answered::Error { code, message } => {
-                let mut message = message;
+            Answered::Error { code, mut message } => {
                 message.truncate(message.floor_char_boundary(ERROR_BYTES_MAX));
                 answer::failure(&format!("the worker refused ({code}): {message}"))
             }

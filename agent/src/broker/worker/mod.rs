@@ -6,7 +6,7 @@
 mod answer;
 mod client;
 mod errors;
-mod json;
+pub(in crate::broker) mod json;
 mod lines;
 mod message;
 mod pin;
@@ -15,7 +15,7 @@ mod process;
 
 use std::{os::fd::OwnedFd, pin::Pin, sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 pub use pool::{Key, Pool};
@@ -173,6 +173,29 @@ impl Bounds {
         crate::json::parse(bytes, limits)
             .map_err(|error| Failure::after(Reason::WorkerMalformed, error))
     }
+}
+
+/// What a line of an MCP worker comes to: of an answer that is a result the members of
+/// `CallToolResult` that are kept, of any other message nothing.
+pub fn heard(line: &[u8], limits: FrameLimits) -> Result<Option<Value>, Refused> {
+    let read = || {
+        let message::Message::Result { result, .. } =
+            message::read(Bounds::from(limits).parse(line)?)?
+        else {
+            return Ok(None);
+        };
+        let Answer {
+            content,
+            structured,
+            is_error,
+        } = answer::read(result)?;
+        let mut kept = json!({ "content": content, "isError": is_error });
+        if let (Some(kept), Some(structured)) = (kept.as_object_mut(), structured) {
+            kept.insert("structuredContent".to_owned(), structured);
+        }
+        Ok(Some(kept))
+    };
+    read().map_err(|failure: Failure| failure.refused)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::Failure;
 use crate::{
     broker::reason::{Reason, Refused},
     json,
+    policy::compiled::Digest,
 };
 
 /// Tools that a worker may list.
@@ -64,8 +65,8 @@ impl Tools {
                 format!(
                     "tool `{}` is now {}, pinned as {}",
                     name.escape_debug(),
-                    hex(sum),
-                    hex(&pin)
+                    Digest(*sum),
+                    Digest(pin)
                 ),
             )),
             Some(_) | None => Ok(()),
@@ -77,15 +78,6 @@ impl Tools {
 fn sum(mut tool: Map<String, Value>) -> [u8; 32] {
     tool.retain(|key, _| PINNED.contains(&key.as_str()));
     json::digest(&Value::Object(tool))
-}
-
-fn hex(sum: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
-    sum.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String can not fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
 }
 
 fn malformed(what: &str) -> Failure {

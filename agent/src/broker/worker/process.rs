@@ -1,6 +1,10 @@
 //! A worker's process and its three streams.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{io::AsyncWriteExt as _, net::unix::pipe, sync::oneshot, time::timeout};
 
@@ -17,6 +21,7 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A worker in its fence. Dropping it ends it at once; [`Process::leave`] lets it go by itself.
 pub(in crate::broker) struct Process {
     session: u64,
+    started: Instant,
     input: Option<pipe::Sender>,
     output: Lines,
     stop: oneshot::Sender<()>,
@@ -51,6 +56,7 @@ impl Process {
         tokio::spawn(errors::to_log(session, policy.tool.to_string(), errors));
         Ok(Self {
             session,
+            started: Instant::now(),
             input: Some(input),
             output: Lines::new(output, bounds.bytes),
             stop,
@@ -61,6 +67,11 @@ impl Process {
     /// Its session.
     pub(in crate::broker) fn session(&self) -> u64 {
         self.session
+    }
+
+    /// How long it has run.
+    pub(in crate::broker) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Whether it still runs, as far as is known.
@@ -95,9 +106,10 @@ impl Process {
                 // It may answer without having read everything; the answer decides.
                 tracing::debug!(%error, "worker did not read its request");
             }
+            Ok(())
         };
-        let ((), read) = tokio::join!(write, self.output.rest());
-        read
+        let ((), read) = tokio::try_join!(write, self.output.rest())?;
+        Ok(read)
     }
 
     /// Waits until nothing of it is left.

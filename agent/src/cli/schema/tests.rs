@@ -44,20 +44,81 @@ fn check_says_what_is_open() {
         "check @/good.json @/open.json @/bad.json @/no.json",
         &files,
         Code::Finding,
-        &expect![""],
+        &expect![[r#"
+            ok  @/good.json  2020-12, 52d01b6bf65131eed6cedbc9515d5912bf251ffd9a2e438fdd7d811331e26d5d
+            bad  @/open.json  2020-12
+                #: the object is not closed
+                    hint: add "additionalProperties": false
+                #/properties/a: the string has no `maxLength`
+                    hint: add "maxLength"
+                #/properties/b: any value is taken here: no `type`, `enum` or `const`
+                    hint: say which type it has
+            bad  @/bad.json  2020-12
+                can not be applied: #/pattern: "(?=a)" is not a "regex"
+            bad  @/no.json  json: malformed at line 1, column 1
+        "#]],
     );
-    check("check @/good.json", &files, Code::Ok, &expect![""]);
+    check(
+        "check @/good.json",
+        &files,
+        Code::Ok,
+        &expect![[r"
+        ok  @/good.json  2020-12, 52d01b6bf65131eed6cedbc9515d5912bf251ffd9a2e438fdd7d811331e26d5d
+    "]],
+    );
 }
 
 #[test]
 fn tighten_prints_the_schema_or_the_patch() {
     let files = [("open.json", OPEN)];
-    check("tighten @/open.json", &files, Code::Finding, &expect![""]);
+    check(
+        "tighten @/open.json",
+        &files,
+        Code::Finding,
+        &expect![[r#"
+        {
+          "additionalProperties": false,
+          "properties": {
+            "a": {
+              "maxLength": 4096,
+              "type": "string"
+            },
+            "b": {}
+          },
+          "type": "object"
+        }
+        2 changes
+            /additionalProperties: false
+            /properties/a/maxLength: 4096
+        left to decide:
+            #/properties/b: any value is taken here: no `type`, `enum` or `const`
+                hint: say which type it has
+    "#]],
+    );
     check(
         "tighten --patch @/open.json",
         &files,
         Code::Finding,
-        &expect![""],
+        &expect![[r#"
+            [
+              {
+                "op": "add",
+                "path": "/additionalProperties",
+                "value": false
+              },
+              {
+                "op": "add",
+                "path": "/properties/a/maxLength",
+                "value": 4096
+              }
+            ]
+            2 changes
+                /additionalProperties: false
+                /properties/a/maxLength: 4096
+            left to decide:
+                #/properties/b: any value is taken here: no `type`, `enum` or `const`
+                    hint: say which type it has
+        "#]],
     );
 }
 

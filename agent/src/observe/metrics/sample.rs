@@ -10,7 +10,7 @@ use common::{
 use prometheus::proto::MetricFamily;
 
 use super::{
-    AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, BROKER_ENTRIES, COUNTERS_FULL, DESTROY_LOST,
+    AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES, COUNTERS_FULL, DESTROY_LOST,
     DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST,
     DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM, DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST,
     EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY,
@@ -42,6 +42,8 @@ pub struct Sample {
     pub names: NameNumbers,
     /// The broker, where there is one.
     pub broker: Option<BrokerNumbers>,
+    /// The journal.
+    pub audit: AuditNumbers,
 }
 
 /// The broker. Calls are counted by tool where they end ([`super::Calls`]).
@@ -53,11 +55,18 @@ pub struct BrokerNumbers {
     pub off: u64,
     /// Entries of each store.
     pub entries: Vec<(&'static str, u64)>,
-    /// Records written.
+}
+
+/// How the journal does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AuditNumbers {
+    /// Whether records are written, synced and signed.
+    pub up: bool,
+    /// Number of the last record.
     pub records: u64,
-    /// How long the oldest record waits for the disk.
+    /// Age of the oldest record that is not on the disk.
     pub lag: Duration,
-    /// Calls without an outcome yet.
+    /// What has begun and not ended.
     pub open: u64,
 }
 
@@ -171,6 +180,7 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
         applied,
         names,
         broker,
+        audit,
     } = sample;
     let observed = policies.iter().filter(|p| p.mode == Mode::Observe);
     let alone = |value| [(Vec::new(), value)];
@@ -202,6 +212,10 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
             (vec!["flip"], applied.flip),
         ])?,
         OBSERVED.gauge(alone(observed.count() as u64))?,
+        AUDIT_UP.gauge(alone(u64::from(audit.up)))?,
+        AUDIT_RECORDS.counter(alone(audit.records))?,
+        AUDIT_LAG.seconds([(Vec::new(), audit.lag)])?,
+        AUDIT_OPEN.gauge(alone(audit.open))?,
     ];
     let families = families.into_iter().flatten();
     let mut families: Vec<_> = families.chain(name_families(names)?).collect();
@@ -212,22 +226,12 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
 }
 
 fn broker_families(broker: &BrokerNumbers) -> Result<Vec<MetricFamily>, prometheus::Error> {
-    let BrokerNumbers {
-        warm,
-        off,
-        entries,
-        records,
-        lag,
-        open,
-    } = broker;
+    let BrokerNumbers { warm, off, entries } = broker;
     let alone = |value| [(Vec::new(), value)];
     let families = [
         WARM_WORKERS.gauge(alone(*warm))?,
         TOOLS_OFF.gauge(alone(*off))?,
         BROKER_ENTRIES.gauge(entries.iter().map(|(store, n)| (vec![*store], *n)))?,
-        AUDIT_RECORDS.counter(alone(*records))?,
-        AUDIT_LAG.seconds([(Vec::new(), *lag)])?,
-        AUDIT_OPEN.gauge(alone(*open))?,
     ];
     Ok(families.into_iter().flatten().collect())
 }

@@ -228,7 +228,7 @@ pub enum Idempotency {
     Optional,
     /// Without one the call is refused.
     Required,
-    /// With one the call is refused.
+    /// A key is not looked at: every call is one of its own.
     None,
 }
 

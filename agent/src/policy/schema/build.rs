@@ -24,6 +24,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, SchemaError> {
 
 /// The validator, or why there is none.
 pub(super) fn validator(document: &Value, draft: Draft) -> Result<Validator, String> {
+    // References lead into this document alone; a name could only collide with another's, such as the
+    // dialect's own.
+    let mut document = document.clone();
+    if let Some(root) = document.as_object_mut() {
+        root.remove("$id");
+    }
     jsonschema::options()
         .with_draft(draft.library())
         .should_validate_formats(true)
@@ -33,7 +39,7 @@ pub(super) fn validator(document: &Value, draft: Draft) -> Result<Validator, Str
                 .size_limit(PATTERN_BYTES_MAX)
                 .dfa_size_limit(PATTERN_BYTES_MAX),
         )
-        .build(document)
+        .build(&document)
         .map_err(|error| {
             let place = error.instance_path().as_str();
             let mut text = format!("#{place}: {error}");

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Draft, Issue, Rule,
+    pointer::join,
     shape::{self, Child, children, target},
 };
 
@@ -158,7 +159,7 @@ impl<'a> Walk<'a> {
             }
         }
         if !map.contains_key(rest) && !within {
-            self.issue(pointer, Rule::Untyped);
+            self.issue(&join(pointer, rest), Rule::Untyped);
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Rule {
     Ignored,
     /// A format that is not checked in this dialect.
     Format(Draft),
-    /// `$id` or `$schema` below the root.
+    /// `$id`, `$schema` or an anchor below the root.
     Embedded,
     /// A reference that does not lead to a schema of this document.
     Reference,
@@ -66,11 +66,24 @@ impl Rule {
     }
 
     /// Whether nothing may follow the schema's references.
-    pub(super) const fn is_unsound(&self) -> bool {
-        matches!(
-            self,
-            Self::NoSchema | Self::Reference | Self::Recursion | Self::Size | Self::Embedded
-        )
+    pub(super) fn is_unsound(&self) -> bool {
+        match self {
+            Self::NoSchema | Self::Reference | Self::Recursion | Self::Size | Self::Embedded => {
+                true
+            }
+            // Other ways to refer, which the lint does not follow.
+            Self::Keyword(name, _) => name.starts_with('$'),
+            Self::Open
+            | Self::Properties
+            | Self::Names
+            | Self::Length
+            | Self::Items
+            | Self::Low
+            | Self::High
+            | Self::Untyped
+            | Self::Ignored
+            | Self::Format(_) => false,
+        }
     }
 
     /// What is wrong: to be read after the place.
@@ -95,7 +108,7 @@ impl Rule {
             }
             Self::Ignored => "beside `$ref`, draft-07 ignores this".to_owned(),
             Self::Format(draft) => format!("this format is not checked in {}", draft.name()),
-            Self::Embedded => "only the root names a dialect or an id".to_owned(),
+            Self::Embedded => "only the root has a name or a dialect of its own".to_owned(),
             Self::Reference => "the reference leads to no schema of this document".to_owned(),
             Self::Recursion => "the schema holds itself".to_owned(),
             Self::Size => "too large when its references are written out".to_owned(),

@@ -18,6 +18,16 @@ const EXPANDED_MAX: u64 = 20_000;
 /// Schemas inside schemas, references written out: a walk holds as many frames.
 const HEIGHT_MAX: u32 = 128;
 const REF: &str = "$ref";
+/// What gives a part of a document a name or a dialect of its own.
+const NAMES: &[&str] = &[
+    "$id",
+    "$schema",
+    "$anchor",
+    "$dynamicAnchor",
+    "$recursiveAnchor",
+];
+/// Which of them the root may have.
+const ROOT_NAMES: &[&str] = &["$id", "$schema"];
 
 /// A schema in the document.
 pub(super) struct Child<'a> {
@@ -85,6 +95,7 @@ pub(super) fn check(document: &Value, draft: Draft) -> Vec<Issue> {
         begun: HashSet::new(),
         extents: HashMap::new(),
     };
+    shape.embedded();
     let Extent { schemas, height } = shape.schema("", document, 0);
     if schemas > EXPANDED_MAX || height > HEIGHT_MAX {
         shape.issue("", Rule::Size);
@@ -149,7 +160,7 @@ impl<'a> Shape<'a> {
             self.issue(pointer, Rule::Recursion);
             return Extent::ONE;
         }
-        self.keywords(pointer, map, depth == 0);
+        self.keywords(pointer, map);
         let deeper = depth.saturating_add(1);
         let mut extent = Extent::ONE;
         for child in children(self.draft, pointer, map) {
@@ -165,20 +176,41 @@ impl<'a> Shape<'a> {
         extent
     }
 
-    fn keywords(&mut self, pointer: &str, map: &Map<String, Value>, root: bool) {
+    /// Names that would change what a reference means, wherever they stand: also on a shelf that nothing
+    /// refers to. A property of such a name holds a schema, not a text.
+    fn embedded(&mut self) {
+        let mut rest = vec![(String::new(), self.document)];
+        while let Some((pointer, value)) = rest.pop() {
+            match value {
+                Value::Object(map) => {
+                    for (key, value) in map {
+                        let at = join(&pointer, key);
+                        let root = pointer.is_empty() && ROOT_NAMES.contains(&key.as_str());
+                        if value.is_string() && NAMES.contains(&key.as_str()) && !root {
+                            self.issue(&at, Rule::Embedded);
+                        }
+                        rest.push((at, value));
+                    }
+                }
+                Value::Array(items) => {
+                    let item = |(index, item): (usize, &'a Value)| {
+                        (join(&pointer, &index.to_string()), item)
+                    };
+                    rest.extend(items.iter().enumerate().map(item));
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+    }
+
+    fn keywords(&mut self, pointer: &str, map: &Map<String, Value>) {
         let refers = self.draft == Draft::Old && map.contains_key(REF);
         for (keyword, value) in map {
             let at = join(pointer, keyword);
             match self.draft.keyword(keyword) {
                 None if keyword.starts_with("x-") => {}
                 None => self.issue(&at, Rule::Keyword(keyword.clone(), self.draft)),
-                Some(Holds::Words) => {
-                    // Elsewhere than at the root they change what references mean.
-                    if !root && matches!(keyword.as_str(), "$id" | "$schema") {
-                        self.issue(&at, Rule::Embedded);
-                    }
-                }
-                Some(Holds::Reference | Holds::Shelf) => {}
+                Some(Holds::Words | Holds::Reference | Holds::Shelf) => {}
                 Some(_) if refers => self.issue(&at, Rule::Ignored),
                 Some(_) if keyword == "format" => self.format(&at, value),
                 Some(_) => {}

@@ -76,8 +76,14 @@ fn a_refusal_names_place_and_rule_and_never_the_value() {
     });
     let said = places(&invoice(), &value);
     assert!(!said.to_lowercase().contains("secret"), "{said}");
-    expect![""].assert_eq(&said);
-    expect![""].assert_eq(&places(&invoice(), &json!([])));
+    expect![[r#"
+        /amount: type "number"
+        /due: format "date"
+        /lines/0: maxLength 8
+        /payee: pattern "^[A-Z]"
+        : additionalProperties false"#]]
+    .assert_eq(&said);
+    expect![[r#": type "object""#]].assert_eq(&places(&invoice(), &json!([])));
 }
 
 #[test]
@@ -87,7 +93,7 @@ fn the_name_of_a_free_property_is_not_repeated() {
         "additionalProperties": { "type": "integer", "minimum": 0, "maximum": 9 }
     });
     lints(&document, &expect![""]);
-    expect![""].assert_eq(&places(&document, &json!({ "SECRET": 10 })));
+    expect!["/*: maximum 9"].assert_eq(&places(&document, &json!({ "SECRET": 10 })));
     let long = json!({ "SECRET-SECRET-SECRET-SECRET": 1 });
     assert!(!places(&document, &long).contains("SECRET"));
 }
@@ -126,7 +132,24 @@ fn what_is_open_is_found() {
                 }
             }
         }),
-        &expect![""],
+        &expect![[r"
+            : the object is not closed
+            /properties/any: any value is taken here: no `type`, `enum` or `const`
+            /properties/bag: an object with free names has no `maxProperties`
+            /properties/bag: free names have no greatest length
+            /properties/count: the number has no `maximum`
+            /properties/either/anyOf/1: the string has no `maxLength`
+            /properties/list: the array has no `maxItems`
+            /properties/list/items: the string has no `maxLength`
+            /properties/loose: the object is not closed
+            /properties/narrowed/allOf/1: the string has no `maxLength`
+            /properties/patterned: an object with free names has no `maxProperties`
+            /properties/patterned: free names have no greatest length
+            /properties/text: the string has no `maxLength`
+            /properties/tuple: the array has no `maxItems`
+            /properties/tuple: any value is taken here: no `type`, `enum` or `const`
+            /properties/typed: the string has no `maxLength`
+            /properties/yes: any value is taken here: no `type`, `enum` or `const`"]],
     );
 }
 
@@ -150,7 +173,9 @@ fn an_object_closed_over_its_parts_is_closed() {
     );
     lints(
         &document(json!([{ "additionalProperties": true }, { "$ref": "#/$defs/more" }])),
-        &expect![""],
+        &expect![[r"
+            /$defs/more/properties/b: the string has no `maxLength`
+            /anyOf/0: the object is not closed"]],
     );
 }
 
@@ -170,26 +195,43 @@ fn what_would_be_ignored_is_an_issue() {
             },
             "definitions": { "a": { "type": "string" } }
         }),
-        &expect![""],
+        &expect![[r"
+            /properties/a/maxLength: beside `$ref`, draft-07 ignores this
+            /properties/b/maxLenght: `maxLenght` is no keyword of draft-07
+            /properties/c/format: this format is not checked in draft-07
+            /properties/d/prefixItems: `prefixItems` is no keyword of draft-07
+            /properties/e/$ref: the reference leads to no schema of this document
+            /properties/f/$ref: the reference leads to no schema of this document
+            quarantine the schema was not compiled: its references are not sound"]],
     );
     lints(
         &json!({
             "type": "string", "maxLength": 3, "$dynamicRef": "#x", "unevaluatedItems": false,
             "format": "colour", "x-note": 1
         }),
-        &expect![""],
+        &expect![[r"
+            /$dynamicRef: `$dynamicRef` is no keyword of 2020-12
+            /format: this format is not checked in 2020-12
+            quarantine #: Anchor 'x' does not exist"]],
     );
 }
 
 #[test]
 fn a_schema_inside_itself_or_too_large_is_never_compiled() {
-    lints(&json!({ "$ref": "#" }), &expect![""]);
+    lints(
+        &json!({ "$ref": "#" }),
+        &expect![[r"
+        : the schema holds itself
+        quarantine the schema was not compiled: its references are not sound"]],
+    );
     lints(
         &json!({
             "type": "object", "additionalProperties": false,
             "properties": { "next": { "$ref": "#" } }
         }),
-        &expect![""],
+        &expect![[r"
+            : the schema holds itself
+            quarantine the schema was not compiled: its references are not sound"]],
     );
     let mut doubling = serde_json::Map::new();
     for level in 0..40 {
@@ -200,7 +242,9 @@ fn a_schema_inside_itself_or_too_large_is_never_compiled() {
     doubling.insert("l40".to_owned(), json!({ "const": 1 }));
     lints(
         &json!({ "$ref": "#/$defs/l0", "$defs": doubling }),
-        &expect![""],
+        &expect![[r"
+            : too large when its references are written out
+            quarantine the schema was not compiled: its references are not sound"]],
     );
     let mut chain = serde_json::Map::new();
     for level in 0..4_000 {
@@ -212,7 +256,9 @@ fn a_schema_inside_itself_or_too_large_is_never_compiled() {
     chain.insert("l4000".to_owned(), json!({ "const": 1 }));
     lints(
         &json!({ "$ref": "#/$defs/l0", "$defs": chain }),
-        &expect![""],
+        &expect![[r"
+            : too large when its references are written out
+            quarantine the schema was not compiled: its references are not sound"]],
     );
     // Read from its end, where every step is known already when the next is looked at.
     let mut properties = serde_json::Map::new();
@@ -229,7 +275,12 @@ fn a_schema_inside_itself_or_too_large_is_never_compiled() {
     let document = json!({
         "type": "object", "additionalProperties": false, "properties": properties
     });
-    lints(&document, &expect![""]);
+    lints(
+        &document,
+        &expect![[r"
+        : too large when its references are written out
+        quarantine the schema was not compiled: its references are not sound"]],
+    );
 }
 
 #[test]
@@ -237,7 +288,8 @@ fn a_schema_that_does_not_compile_refuses_everything() {
     let document = json!({ "type": "string", "maxLength": 9, "pattern": "^(?=a)b" });
     let linted = Schema::read(document.to_string().as_bytes()).unwrap();
     assert!(linted.issues.is_empty());
-    expect![""].assert_eq(linted.schema.quarantine().unwrap());
+    expect![[r##"#/pattern: "^(?=a)b" is not a "regex""##]]
+        .assert_eq(linted.schema.quarantine().unwrap());
     assert!(linted.schema.check(&json!("a")).is_err());
     let wrong = json!({ "type": "strnig", "maxLength": 9 });
     let linted = Schema::read(wrong.to_string().as_bytes()).unwrap();
@@ -256,7 +308,14 @@ fn bytes_that_are_no_schema() {
         refused(&vec![b' '; 300_000]),
         refused("[".repeat(100_000).as_bytes()),
     ];
-    expect![""].assert_eq(&said.join("\n"));
+    expect![[r"
+        json: malformed at line 1, column 17
+        json: a key twice in one object, line 1, column 25
+        a schema is an object
+        `$schema` is neither 2020-12 nor draft-07
+        more than 262144 bytes
+        json: nested deeper than 64 at byte 64"]]
+    .assert_eq(&said.join("\n"));
 }
 
 #[test]
@@ -288,7 +347,17 @@ fn a_tightened_schema_is_clean_or_says_what_is_left() {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    expect![""].assert_eq(&lines(&tightened.changes));
+    expect![[r#"
+        {"op":"add","path":"/unevaluatedProperties","value":false}
+        {"op":"add","path":"/properties/count/minimum","value":-9007199254740991}
+        {"op":"add","path":"/properties/count/maximum","value":9007199254740991}
+        {"op":"add","path":"/properties/labels/maxItems","value":256}
+        {"op":"add","path":"/properties/labels/items/maxLength","value":4096}
+        {"op":"add","path":"/properties/meta/maxProperties","value":64}
+        {"op":"add","path":"/properties/meta/propertyNames","value":{"maxLength":128}}
+        {"op":"add","path":"/properties/meta/additionalProperties/maxLength","value":4096}
+        {"op":"add","path":"/properties/title/maxLength","value":4096}"#]]
+    .assert_eq(&lines(&tightened.changes));
     let left: Vec<&str> = tightened
         .left
         .iter()
@@ -297,4 +366,48 @@ fn a_tightened_schema_is_clean_or_says_what_is_left() {
     assert_eq!(left, ["/properties/any"]);
     let again = tighten(&tightened.document).unwrap();
     assert!(again.changes.is_empty());
+}
+
+#[test]
+fn names_and_anchors_that_move_references_are_refused() {
+    lints(
+        &json!({
+            "$id": "https://json-schema.org/draft/2020-12/schema",
+            "$ref": "#/$defs/a",
+            "$defs": {
+                "a": { "type": "string", "maxLength": 3 },
+                "unused": { "$id": "https://elsewhere.example/", "$anchor": "x" }
+            }
+        }),
+        &expect![""],
+    );
+    let named = json!({
+        "$id": "https://json-schema.org/draft/2020-12/schema",
+        "$ref": "#/$defs/a",
+        "$defs": { "a": { "type": "string", "maxLength": 3 } }
+    });
+    lints(&named, &expect![""]);
+    expect![""].assert_eq(&places(&named, &json!("long")));
+    let property = json!({
+        "type": "object", "additionalProperties": false,
+        "properties": { "$id": { "type": "string", "maxLength": 3 }, "$ref": { "type": "null" } }
+    });
+    lints(&property, &expect![""]);
+    let linted = Schema::read(property.to_string().as_bytes()).unwrap();
+    linted
+        .schema
+        .check(&json!({ "$id": "a", "$ref": null }))
+        .unwrap();
+}
+
+/// What a check costs, for the numbers of the docs.
+#[test]
+fn the_cost_of_a_check_is_small() {
+    let linted = Schema::read(invoice().to_string().as_bytes()).unwrap();
+    let value = json!({ "payee": "Acme", "amount": 12, "due": "2026-01-01", "lines": ["a", "b"] });
+    let begin = std::time::Instant::now();
+    for _ in 0..10_000 {
+        linted.schema.check(&value).unwrap();
+    }
+    println!("check: {:?} a call", begin.elapsed() / 10_000);
 }

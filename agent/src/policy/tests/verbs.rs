@@ -84,7 +84,7 @@ fn a_verb_has_what_it_says() {
         rates,
         [(5, second, Subject::Tool), (10, minute, Subject::User)]
     );
-    expect![""].assert_eq(&verb.to_string());
+    expect![[r#"v scope=t:v worker_tool=do.It arguments=cd1a463c46d6 result=6ff6a5e8eaff rate="5/1s per tool" rate="10/60s per user" per_day="7 per client" concurrency=2 repeats=1 idempotency=required durable=true proof_body=true approve_if="arguments.amount > 1" "Does it""#]].assert_eq(&verb.to_string());
     let durable = text.replace("proof_body = true", "durable = false");
     assert!(!compiled(&durable).unwrap().verb("v").unwrap().durable);
 }
@@ -127,7 +127,19 @@ fn the_digest_covers_every_word_of_a_verb() {
 
 #[test]
 fn what_is_open_is_refused_or_has_a_reason() {
-    refused("arguments = \"open.json\"", &expect![""]);
+    refused(
+        "arguments = \"open.json\"",
+        &expect![[r#"
+        t.toml:11:13: error[bad_schema]: schema `open.json` at /properties/list: the array has no `maxItems`
+            11 | arguments = "open.json"
+               |             ^^^^^^^^^^^
+               hint: add "maxItems", or list the path under `unbounded` with a reason
+        t.toml:11:13: error[bad_schema]: schema `open.json` at /properties/note: the string has no `maxLength`
+            11 | arguments = "open.json"
+               |             ^^^^^^^^^^^
+               hint: add "maxLength", or list the path under `unbounded` with a reason
+    "#]],
+    );
     let excused = "arguments = \"open.json\"\nunbounded = [{ path = \"/properties/note\", reason = \"text\" }, \
                    { path = \"/properties/list\", reason = \"short\" }]";
     let policy = compiled(&verb("v", excused)).unwrap();
@@ -135,24 +147,78 @@ fn what_is_open_is_refused_or_has_a_reason() {
         .into_iter()
         .map(|caution| caution.text)
         .collect();
-    expect![""].assert_eq(&texts.join("\n"));
+    expect![[r"
+        anything passes in the arguments at `/properties/list`
+        anything passes in the arguments at `/properties/note`
+        without a schema of its result, what the worker answers is not checked"]]
+    .assert_eq(&texts.join("\n"));
     refused(
         "arguments = \"closed.json\"\nunbounded = [{ path = \"/properties/note\", reason = \"x\" }, \
          { path = \"\", reason = \"x\", schema = \"result\" }]",
-        &expect![""],
+        &expect![[r#"
+            t.toml:12:14: error[conflict]: nothing of the arguments is open at `/properties/note`
+                12 | unbounded = [{ path = "/properties/note", reason = "x" }, { path = "", reason = "x", schema = "result" }]
+                   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+                   hint: drop it; the path is a JSON pointer into the schema file
+            t.toml:12:59: error[conflict]: the verb has no schema of its result
+                12 | unbounded = [{ path = "/properties/note", reason = "x" }, { path = "", reason = "x", schema = "result" }]
+                   |                                                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+                   hint: drop it; the path is a JSON pointer into the schema file
+        "#]],
     );
     refused(
         "arguments = \"open.json\"\nunbounded = [{ path = \"/properties\", reason = \"all of it\" }, \
          { path = \"/properties/note\", reason = \"x\", schema = \"result\" }]",
-        &expect![""],
+        &expect![[r#"
+            t.toml:11:13: error[bad_schema]: schema `open.json` at /properties/list: the array has no `maxItems`
+                11 | arguments = "open.json"
+                   |             ^^^^^^^^^^^
+                   hint: add "maxItems", or list the path under `unbounded` with a reason
+            t.toml:11:13: error[bad_schema]: schema `open.json` at /properties/note: the string has no `maxLength`
+                11 | arguments = "open.json"
+                   |             ^^^^^^^^^^^
+                   hint: add "maxLength", or list the path under `unbounded` with a reason
+            t.toml:12:14: error[conflict]: nothing of the arguments is open at `/properties`
+                12 | unbounded = [{ path = "/properties", reason = "all of it" }, { path = "/properties/note", reason = "x", schema = "result
+                   |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+                   hint: drop it; the path is a JSON pointer into the schema file
+            t.toml:12:62: error[conflict]: the verb has no schema of its result
+                12 | unbounded = [{ path = "/properties", reason = "all of it" }, { path = "/properties/note", reason = "x", schema = "result
+                   |                                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+                   hint: drop it; the path is a JSON pointer into the schema file
+        "#]],
     );
 }
 
 #[test]
 fn a_schema_that_is_none_is_a_mistake_and_one_that_does_not_compile_is_quarantined() {
-    refused("arguments = \"gone.json\"", &expect![""]);
-    refused("arguments = \"twice.json\"", &expect![""]);
-    refused("arguments = \"list.json\"", &expect![""]);
+    refused(
+        "arguments = \"gone.json\"",
+        &expect![[r#"
+        t.toml:11:13: error[bad_schema]: schema `gone.json`: can not be read: No such file or directory
+            11 | arguments = "gone.json"
+               |             ^^^^^^^^^^^
+               hint: `stockade schema check FILE` reads one alone
+    "#]],
+    );
+    refused(
+        "arguments = \"twice.json\"",
+        &expect![[r#"
+        t.toml:11:13: error[bad_schema]: schema `twice.json`: json: a key twice in one object, line 1, column 25
+            11 | arguments = "twice.json"
+               |             ^^^^^^^^^^^^
+               hint: `stockade schema check FILE` reads one alone
+    "#]],
+    );
+    refused(
+        "arguments = \"list.json\"",
+        &expect![[r#"
+        t.toml:11:13: error[bad_schema]: schema `list.json`: arguments are an object
+            11 | arguments = "list.json"
+               |             ^^^^^^^^^^^
+               hint: write "type": "object" at its root
+    "#]],
+    );
     let both = format!(
         "{}{}",
         verb("bad", "arguments = \"pattern.json\""),
@@ -174,10 +240,22 @@ fn a_verb_needs_a_worker_that_answers() {
     let mut documents = |_: &str| Ok(CLOSED.as_bytes().to_vec());
     let text = format!("version = 1\ntool = \"t\"\n{verb}");
     let error = compile_with("t.toml", &text, &mut documents).unwrap_err();
-    expect![""].assert_eq(&error.plain());
+    expect![[r#"
+        t.toml:3:1: error[conflict]: a verb needs a worker that is asked and answers
+             3 | [[verb]]
+               | ^^^^^^^^
+               hint: write `protocol = "mcp"` or `protocol = "json"` under `[worker]`
+    "#]]
+    .assert_eq(&error.plain());
     let text = format!("version = 1\ntool = \"t\"\nworker.protocol = \"json\"\n{verb}");
     let error = compile_with("t.toml", &text, &mut documents).unwrap_err();
-    expect![""].assert_eq(&error.plain());
+    expect![[r#"
+        t.toml:4:1: error[conflict]: a verb needs a worker with a command
+             4 | [[verb]]
+               | ^^^^^^^^
+               hint: add a line like `command = ["/opt/tool/bin/worker"]` under `[worker]`
+    "#]]
+    .assert_eq(&error.plain());
 }
 
 #[test]
@@ -185,7 +263,12 @@ fn too_many_verbs_are_refused() {
     let many: String = (0..129)
         .map(|at| verb(&format!("v{at}"), "arguments = \"closed.json\""))
         .collect();
-    expect![""].assert_eq(&compiled(&many).unwrap_err());
+    expect![[r"
+        t.toml:8:1: error[out_of_bounds]: more than 128 verbs
+             8 | [[verb]]
+               | ^^^^^^^^
+    "]]
+    .assert_eq(&compiled(&many).unwrap_err());
 }
 
 /// A policy beside its schemas, as the store reads them.
@@ -219,14 +302,34 @@ fn the_store_refuses_what_lies_outside_or_is_no_file() {
         fs::write(folder.join("../a.json"), CLOSED).unwrap();
         symlink("../a.json", folder.join("a.json")).unwrap();
     };
-    expect![""].assert_eq(&stored(outside, "a.json").unwrap_err());
-    expect![""].assert_eq(&stored(|_| {}, "../a.json").unwrap_err());
+    expect![[r#"
+        @/t.toml:11:13: error[bad_schema]: schema `a.json`: it lies outside the policy's folder
+            11 | arguments = "a.json"
+               |             ^^^^^^^^
+               hint: `stockade schema check FILE` reads one alone"#]]
+    .assert_eq(&stored(outside, "a.json").unwrap_err());
+    expect![[r#"
+        @/t.toml:11:13: error[bad_path]: `../a.json` is no path of a JSON Schema
+            11 | arguments = "../a.json"
+               |             ^^^^^^^^^^^
+               hint: relative to the policy file or absolute, without `..`, ending in .json"#]]
+    .assert_eq(&stored(|_| {}, "../a.json").unwrap_err());
     let fifo = |folder: &Path| {
         let mode = nix::sys::stat::Mode::S_IRUSR;
         nix::unistd::mkfifo(&folder.join("a.json"), mode).unwrap();
     };
-    expect![""].assert_eq(&stored(fifo, "a.json").unwrap_err());
-    expect![""].assert_eq(
+    expect![[r#"
+        @/t.toml:11:13: error[bad_schema]: schema `a.json`: not a regular file
+            11 | arguments = "a.json"
+               |             ^^^^^^^^
+               hint: `stockade schema check FILE` reads one alone"#]]
+    .assert_eq(&stored(fifo, "a.json").unwrap_err());
+    expect![[r#"
+        @/t.toml:11:13: error[bad_schema]: schema `a.json`: not a regular file
+            11 | arguments = "a.json"
+               |             ^^^^^^^^
+               hint: `stockade schema check FILE` reads one alone"#]]
+    .assert_eq(
         &stored(
             |folder| fs::create_dir(folder.join("a.json")).unwrap(),
             "a.json",
@@ -234,5 +337,10 @@ fn the_store_refuses_what_lies_outside_or_is_no_file() {
         .unwrap_err(),
     );
     let large = |folder: &Path| fs::write(folder.join("a.json"), " ".repeat(300_000)).unwrap();
-    expect![""].assert_eq(&stored(large, "a.json").unwrap_err());
+    expect![[r#"
+        @/t.toml:11:13: error[bad_schema]: schema `a.json`: more than 262144 bytes
+            11 | arguments = "a.json"
+               |             ^^^^^^^^
+               hint: `stockade schema check FILE` reads one alone"#]]
+    .assert_eq(&stored(large, "a.json").unwrap_err());
 }

@@ -74,6 +74,14 @@ fn fits_worker(worker: &Worker, span: Span, findings: &mut Findings) {
     }
 }
 
+fn idempotency(field: Field<RawIdempotency>) -> Idempotency {
+    match field.given().map(|field| field.value) {
+        None | Some(RawIdempotency::Optional) => Idempotency::Optional,
+        Some(RawIdempotency::Required) => Idempotency::Required,
+        Some(RawIdempotency::None) => Idempotency::None,
+    }
+}
+
 struct Builder<'a, 'd> {
     findings: &'a mut Findings,
     schemas: &'a mut Schemas<'d>,
@@ -105,19 +113,22 @@ impl Builder<'_, '_> {
         let arguments = self.schema(Which::Arguments, arguments, &unbounded);
         let result = match result {
             Field::Absent => None,
-            given => Some(self.schema(Which::Result, given, &unbounded)?),
+            given => Some(self.schema(Which::Result, given, &unbounded)),
         };
         self.unused(&unbounded, result.is_some());
         let conditions = self.conditions(risk.given().map(|field| field.value));
         let limits = self.limits(limits.given().map(|field| field.value));
         let pin = self.pin(pin);
         let (name, scope, arguments) = (name?, scope?, arguments?);
+        let result = match result {
+            None => None,
+            Some(read) => Some(read?),
+        };
+        let mut schemas = [Some(&arguments), result.as_ref()].into_iter().flatten();
+        let quarantine = schemas.find_map(|schema| schema.quarantine());
+        let quarantine = quarantine.map(str::to_owned);
         let mut unbounded: Vec<Unbounded> = unbounded.into_iter().map(|open| open.place).collect();
         unbounded.sort();
-        let quarantine = [Some(&arguments), result.as_ref()]
-            .into_iter()
-            .flatten()
-            .find_map(|schema| schema.quarantine().map(str::to_owned));
         Some(Verb {
             worker_tool: worker_tool.unwrap_or_else(|| name.clone()),
             name,
@@ -132,11 +143,7 @@ impl Builder<'_, '_> {
                 .given()
                 .map_or(!conditions.is_empty(), |field| field.value),
             conditions,
-            idempotency: match idempotency.given().map(|field| field.value) {
-                None | Some(RawIdempotency::Optional) => Idempotency::Optional,
-                Some(RawIdempotency::Required) => Idempotency::Required,
-                Some(RawIdempotency::None) => Idempotency::None,
-            },
+            idempotency: self::idempotency(idempotency),
             body_proof: proof_body.given().is_some_and(|field| field.value),
             quarantine,
             pin,
