@@ -7,8 +7,10 @@ mod message;
 
 use std::{
     collections::HashMap,
+    io::{self, BufRead as _, Read as _, Write as _},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
 use clap::Args;
@@ -16,7 +18,6 @@ use http_body_util::BodyExt as _;
 use hyper::{Response, body::Bytes, body::Incoming, header};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     sync::mpsc,
     task::{AbortHandle, JoinSet},
 };
@@ -33,6 +34,8 @@ use crate::exit::Code;
 const LINE_BYTES_MAX: u64 = 16 << 20;
 /// Answers that wait for the host to read.
 const ANSWERS_MAX: usize = 16;
+/// Lines of the host that wait for their turn.
+const LINES_MAX: usize = 16;
 
 /// Speaks MCP on stdin and stdout, and hands every message to the broker with a proof.
 ///
@@ -65,7 +68,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let caller = Caller::of(shown)?;
     let runtime = runtime()?;
     let served = runtime.block_on(serve(caller, path));
-    // A read of stdin may still wait in its thread; nothing waits for it.
+    // A write may still wait for the host; nothing waits for it.
     runtime.shutdown_background();
     served?;
     Ok(Code::Ok.into())
@@ -79,12 +82,23 @@ async fn serve(caller: Caller, path: String) -> Result<(), Failure> {
         answers,
         running: Mutex::default(),
     });
-    let mut writing = tokio::spawn(write(to_write));
+    let (lines, mut arrived) = mpsc::channel(LINES_MAX);
+    thread::spawn(move || read(&lines));
+    let mut writing = tokio::task::spawn_blocking(move || write(to_write));
     let mut tasks = JoinSet::new();
-    let read = tokio::select! {
-        read = read(&shim, &mut tasks) => read,
-        // Nobody reads any more.
-        _ = &mut writing => return Ok(()),
+    let read = loop {
+        let line = tokio::select! {
+            line = arrived.recv() => line,
+            // Those that are over leave the set.
+            Some(_) = tasks.join_next() => continue,
+            // Nobody reads any more: what runs for the host is cancelled.
+            _ = &mut writing => return Ok(()),
+        };
+        match line {
+            Some(Ok(line)) => shim.take(&line, &mut tasks),
+            Some(Err(failure)) => break Err(failure),
+            None => break Ok(()),
+        }
     };
     let answered = async { while tasks.join_next().await.is_some() {} };
     tokio::select! {
@@ -97,67 +111,70 @@ async fn serve(caller: Caller, path: String) -> Result<(), Failure> {
     read
 }
 
-async fn write(mut answers: mpsc::Receiver<Bytes>) {
-    let mut stdout = tokio::io::stdout();
-    while let Some(answer) = answers.recv().await {
-        let written = async {
-            stdout.write_all(&answer).await?;
-            stdout.write_all(b"\n").await?;
-            stdout.flush().await
-        };
-        if written.await.is_err() {
+fn write(mut answers: mpsc::Receiver<Bytes>) {
+    let mut stdout = io::stdout().lock();
+    while let Some(answer) = answers.blocking_recv() {
+        let written = stdout
+            .write_all(&answer)
+            .and_then(|()| stdout.write_all(b"\n"))
+            .and_then(|()| stdout.flush());
+        if written.is_err() {
             return;
         }
     }
 }
 
-async fn read(shim: &Arc<Shim>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
-    let mut stdin = BufReader::new(tokio::io::stdin());
+/// Reads lines until the host closes. In a thread of its own: a read that waits holds up nothing.
+fn read(lines: &mpsc::Sender<Result<Vec<u8>, Failure>>) {
+    let mut stdin = io::stdin().lock();
     loop {
         let mut line = Vec::new();
-        let mut bounded = (&mut stdin).take(LINE_BYTES_MAX);
-        let bytes = bounded.read_until(b'\n', &mut line).await;
-        match bytes {
-            Ok(0) => return Ok(()),
+        let bytes = (&mut stdin)
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line);
+        let line = match bytes {
+            Ok(0) => return,
             Ok(_) if line.last() != Some(&b'\n') && line.len() as u64 >= LINE_BYTES_MAX => {
                 let message = format!("mcp: a line of more than {LINE_BYTES_MAX} bytes");
-                return Err(Failure::said(Code::Usage, message));
+                Err(Failure::said(Code::Usage, message))
             }
-            Ok(_) => {}
+            Ok(_) => Ok(line),
             Err(error) => {
-                return Err(Failure::said(
-                    Code::Unavailable,
-                    format!("mcp: stdin: {error}"),
-                ));
+                let message = format!("mcp: stdin: {error}");
+                Err(Failure::said(Code::Unavailable, message))
             }
-        }
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            continue;
-        }
-        let message = Message::of(line);
-        if let Some(id) = &message.cancels {
-            shim.cancel(id);
-        }
-        // The door keeps no state: a notification has nothing to tell it.
-        if !message.wants_answer {
-            continue;
-        }
-        // Those that are over leave the set.
-        while tasks.try_join_next().is_some() {}
-        let body = Bytes::copy_from_slice(line);
-        let name = message.id.as_ref().map(Value::to_string);
-        let task = tasks.spawn(Arc::clone(shim).carry(message, body));
-        if let Some(name) = name {
-            shim.running
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(name, task);
+        };
+        let is_last = line.is_err();
+        if lines.blocking_send(line).is_err() || is_last {
+            return;
         }
     }
 }
 
 impl Shim {
+    /// Takes one line of the host.
+    fn take(self: &Arc<Self>, line: &[u8], tasks: &mut JoinSet<()>) {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return;
+        }
+        let message = Message::of(line);
+        if let Some(id) = &message.cancels {
+            self.cancel(id);
+        }
+        // The door keeps no state: a notification has nothing to tell it.
+        if !message.wants_answer {
+            return;
+        }
+        let body = Bytes::copy_from_slice(line);
+        let name = message.id.as_ref().map(Value::to_string);
+        let task = tasks.spawn(Arc::clone(self).carry(message, body));
+        if let Some(name) = name {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.insert(name, task);
+        }
+    }
+
     /// Ends what runs: its connection closes, which the broker takes as the cancellation.
     fn cancel(&self, id: &Value) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -124,9 +124,11 @@ impl Builder<'_, '_> {
             None => None,
             Some(read) => Some(read?),
         };
-        let mut schemas = [Some(&arguments), result.as_ref()].into_iter().flatten();
-        let quarantine = schemas.find_map(|schema| schema.quarantine());
-        let quarantine = quarantine.map(str::to_owned);
+        let quarantine = [Some(&arguments), result.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|schema| schema.quarantine())
+            .map(str::to_owned);
         let mut unbounded: Vec<Unbounded> = unbounded.into_iter().map(|open| open.place).collect();
         unbounded.sort();
         Some(Verb {
