@@ -19,6 +19,7 @@ mod status;
 mod suggest;
 mod table;
 mod tasks;
+mod tokens;
 
 pub use error::{LaunchError, StartError, SuggestError, chain, told};
 pub use explained::explained;
@@ -26,6 +27,7 @@ pub use names::upstream;
 pub use policies::ReloadError;
 pub use session::{CommandLine, Finished, Order, Session, Stdio};
 pub use setup::{Ending, PolicySource, Setup, sweep_abandoned};
+pub use tokens::{TokenError, Tokens};
 
 use std::{
     collections::HashSet,
@@ -63,6 +65,7 @@ pub struct Engine {
     slots: Arc<Semaphore>,
     sessions_max: u32,
     names: names::Names,
+    tokens: Option<Arc<tokens::Tokens>>,
     learned: Learned,
     dispatcher: Dispatcher,
     metrics: Metrics,
@@ -99,8 +102,9 @@ impl Engine {
         self.stopping.clone()
     }
 
-    /// Reads the policies again. On an error nothing changes.
+    /// Reads the policies again, and the keys of token issuers. On an error nothing changes.
     pub async fn reload(self: &Arc<Self>) -> Result<usize, ReloadError> {
+        self.reload_issuers().await;
         let engine = Arc::clone(self);
         // Reading, compiling and publishing many rules takes longer than a thread that serves
         // everybody may be held.

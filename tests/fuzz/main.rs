@@ -8,6 +8,8 @@ mod control;
 mod dns;
 mod event;
 mod hello;
+mod json;
 mod launcher;
 mod mutator;
 mod policy;
+mod token;

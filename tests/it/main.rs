@@ -50,3 +50,4 @@ mod rows;
 mod selftest;
 #[cfg(test)]
 mod swap;
+mod tokens;

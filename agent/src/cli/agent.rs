@@ -78,6 +78,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         log_format: _,
         sessions_max,
         dns,
+        broker,
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let engine = Engine::start(Setup {
@@ -86,6 +87,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         policies: PolicySource::Folder(policies),
         sessions_max,
         dns,
+        broker: Some(broker),
         kernel_log,
         ending,
     })?;

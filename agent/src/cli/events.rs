@@ -62,6 +62,7 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
             | Reply::Sessions { .. }
             | Reply::Grants { .. }
             | Reply::Suggested(_)
+            | Reply::Token(_)
             | Reply::Reloaded { .. } => return Err(Failure::odd_answer()),
         }
     }

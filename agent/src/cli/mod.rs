@@ -13,6 +13,7 @@ mod sessions;
 mod signals;
 mod status;
 mod terminal;
+mod token;
 
 use std::{env, process::ExitCode};
 
@@ -58,6 +59,9 @@ enum Verb {
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    /// Access tokens: issue, rotate, revoke; proof keys.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     Doctor(doctor::Arguments),
     /// The worker of `doctor --probe`.
     #[command(name = doctor::WORKER_VERB, hide = true)]
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Token(command) => command.run(),
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };

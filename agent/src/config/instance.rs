@@ -96,6 +96,18 @@ impl Instance {
         Path::new("/var/lib").join(&self.0)
     }
 
+    /// The key of the embedded token issuer: survives reboots, and nobody but the agent reads it.
+    #[must_use]
+    pub fn issuer_file(&self) -> PathBuf {
+        self.state_folder().join("issuer.json")
+    }
+
+    /// What was revoked: survives reboots.
+    #[must_use]
+    pub fn revocations_file(&self) -> PathBuf {
+        self.state_folder().join("revoked.json")
+    }
+
     /// The control socket of the agent.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {

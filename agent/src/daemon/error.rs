@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{lock, policies};
+use super::{lock, policies, tokens::TokenError};
 use crate::{
     audit,
     config::Instance,
@@ -34,6 +34,9 @@ pub enum StartError {
     /// The resolver can not be bound or started.
     #[error(transparent)]
     Names(#[from] dns::Error),
+    /// Keys or revocations of tokens can not be had.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// The launcher does not start.
     #[error(transparent)]
     Launcher(#[from] launcher::LaunchError),
@@ -181,6 +184,7 @@ impl StartError {
             | Self::Remove { .. } => Code::CanNotCreate,
             Self::Kernel(_) | Self::Launcher(_) | Self::Names(_) => Code::Unavailable,
             Self::Policies(error) => error.code(),
+            Self::Tokens(error) => error.code(),
             Self::Address(_) => Code::Configuration,
             Self::Metrics(_) | Self::Signals(_) => Code::Software,
         }

@@ -23,10 +23,11 @@ use super::{
     selftests::SelfTests,
     table::{Table, Why},
     tasks,
+    tokens::Tokens,
 };
 use crate::{
     audit::Journal,
-    config::{DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    config::{Broker, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -53,6 +54,8 @@ pub struct Setup {
     pub sessions_max: u32,
     /// How names are resolved.
     pub dns: Dns,
+    /// How calls are checked; none for an engine that takes no calls.
+    pub broker: Option<Broker>,
     /// What the kernel programs log of themselves.
     pub kernel_log: KernelLog,
     /// The journal.
@@ -101,6 +104,7 @@ impl Engine {
             policies: source,
             sessions_max,
             dns,
+            broker,
             kernel_log,
             journal,
             ending,
@@ -113,6 +117,9 @@ impl Engine {
                 "journal ended in a record that was cut"
             );
         }
+        let tokens = broker
+            .map(|settings| Tokens::open(settings, &instance))
+            .transpose()?;
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
@@ -129,6 +136,7 @@ impl Engine {
         let (stop, stopping) = shutdown::pair();
         let engine = Arc::new(Self {
             names: Names::new(dns, sockets.port(), &kernel),
+            tokens: tokens.map(Arc::new),
             instance,
             ending,
             _lock: lock,

@@ -131,6 +131,7 @@ fn in_own_engine<T>(
             policies: PolicySource::One(policy),
             sessions_max: 1,
             dns,
+            broker: None,
             kernel_log: KernelLog::Off,
             ending: Ending::Remove,
         })?;

@@ -73,6 +73,7 @@ async fn until_end(
                     | Reply::Lost { .. }
                     | Reply::Grants { .. }
                     | Reply::Suggested(_)
+                    | Reply::Token(_)
                     | Reply::Reloaded { .. },
                 ) => return Err(Failure::odd_answer()),
                 None => return Err(Failure::silent_agent()),

@@ -166,6 +166,13 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             let grants = engine.grants_of(&tool);
             channel.send(&Reply::Grants { grants }).await
         }
+        Request::Token { ask } => {
+            let reply = match engine.answer_token(ask, caller).await {
+                Ok(reply) => Reply::Token(reply),
+                Err(error) => refused(error.code() as u8, &error),
+            };
+            channel.send(&reply).await
+        }
         Request::Suggest {
             tool,
             session,
