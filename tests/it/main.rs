@@ -54,3 +54,4 @@ mod rows;
 mod selftest;
 #[cfg(test)]
 mod swap;
+mod tokens;

@@ -8,6 +8,8 @@ use agent::{
             Admitted, Approved, Assessed, Authenticated, Finished, Received, Recorded, Released, Reply,
             Running, Validated,
         },
+        proof::{Checked, Proofs, Spent},
+        reason::Refused,
     },
 };
 
@@ -33,7 +35,10 @@ fn stages(
 ) {
 }
 
+fn spend(proofs: &Proofs, checked: Checked) -> Result<Spent, Refused> {
+    proofs.spend(checked)
+}
+
 fn main() {
-    let _ = (call, stages);
-    let _ = sequence;
+    let _ = (sequence, spend, call, stages);
 }

@@ -116,10 +116,10 @@ impl TokenCommand {
 
 /// Asks the agent something about tokens.
 fn ask_token(target: &Target, ask_for: TokenRequest) -> Result<TokenReply, Failure> {
-    match ask(target, &Request::Token { ask: ask_for })? {
-        Reply::Token(reply) => Ok(reply),
-        _ => Err(Failure::odd_answer()),
-    }
+    let Reply::Token(reply) = ask(target, &Request::Token { ask: ask_for })? else {
+        return Err(Failure::odd_answer());
+    };
+    Ok(reply)
 }
 
 fn rotate(arguments: &Rotate) -> Result<(), Failure> {

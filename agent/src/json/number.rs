@@ -5,11 +5,17 @@ use serde_json::{Number, Value};
 
 /// Largest whole number that every double-based reader holds exactly: 2^53 − 1.
 const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
+/// Digits of which every whole number is below 2^53.
+const DIGITS_SURE: usize = 15;
 /// Digits that the shortest text of a double has at most.
 const DIGITS_MAX: usize = 17;
 
 /// Whether this text, a number of JSON's grammar, is exact. Linear in its length.
 pub(super) fn is_exact(text: &str) -> bool {
+    // Most numbers are small and whole.
+    if text.len() <= DIGITS_SURE && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return true;
+    }
     let Ok(double) = text.parse::<f64>() else {
         return false;
     };

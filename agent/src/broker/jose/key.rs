@@ -20,7 +20,7 @@ const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"]
 
 /// Ed25519 points of small order, in every encoding, without the sign bit: for these anybody can make
 /// signatures. (RFC 8032 does not forbid them; the list is that of "Taming the many `EdDSAs`", 2020.)
-const SMALL_ORDER: [&str; 7] = [
+pub(super) const SMALL_ORDER: [&str; 7] = [
     "0000000000000000000000000000000000000000000000000000000000000000",
     "0100000000000000000000000000000000000000000000000000000000000000",
     "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
@@ -171,9 +171,13 @@ impl PublicKey {
     /// Whether the signature is this key's, by its own algorithm.
     #[must_use]
     pub fn has_signed(&self, signed: &Compact<'_>) -> bool {
-        let input = signed.input.as_bytes();
+        self.has_signed_bytes(signed.input.as_bytes(), signed.signature)
+    }
+
+    /// The same of any bytes. The signature is base64url.
+    pub(super) fn has_signed_bytes(&self, message: &[u8], signature: &str) -> bool {
         let primitive = self.algorithm.primitive();
-        jsonwebtoken::crypto::verify(signed.signature, input, &self.key, primitive).unwrap_or(false)
+        jsonwebtoken::crypto::verify(signature, message, &self.key, primitive).unwrap_or(false)
     }
 }
 

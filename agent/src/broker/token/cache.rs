@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::Signed;
 
 /// Tokens in each half.
-const HALF: usize = 2_048;
+pub(super) const HALF: usize = 2_048;
 
 #[derive(Debug, Default)]
 pub(super) struct Cache {

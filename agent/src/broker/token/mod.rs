@@ -21,14 +21,12 @@ use super::{
     jose::Compact,
     reason::{Reason, Refused},
 };
-use crate::json;
+use crate::{config::TOKEN_LIFETIME_MAX, json};
 
 /// Longest token, bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1_024;
 /// Longest life that a configuration may give tokens.
-pub const LIFETIME_MAX: Duration = Duration::from_mins(15);
-/// Longest life of tokens where the configuration does not say.
-pub const LIFETIME_DEFAULT: Duration = Duration::from_mins(5);
+pub const LIFETIME_MAX: Duration = TOKEN_LIFETIME_MAX;
 
 /// Checks access tokens for one resource.
 #[derive(Debug)]

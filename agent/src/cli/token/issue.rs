@@ -24,7 +24,7 @@ use crate::{
     group = ArgGroup::new("holder").required(true).args(["jkt", "key"]),
     after_help = "Examples:\n  stockade token issue --tool invoice --scope invoice:read --subject alice --client orchestrator --key proof.pem\n  stockade token issue --tool invoice --scope invoice:create --subject alice --client orchestrator --key proof.pem --ttl 1m --arguments call.json"
 )]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     target: Target,
     /// The user.

@@ -23,7 +23,7 @@ use crate::{
 #[command(
     after_help = "Examples:\n  stockade token key ~/.config/stockade/proof.pem\n  stockade token key --show ~/.config/stockade/proof.pem"
 )]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The key's file: PKCS#8, PEM.
     #[arg(value_name = "FILE")]
     file: PathBuf,

@@ -64,18 +64,34 @@ fn bounds_hold_at_their_edge() {
 
 #[test]
 fn errors_name_the_place() {
-    check_error("[broker.token]\nlifetime_max = \"1h\"\n", &expect![""]);
-    check_error("[broker]\nresource = \"host\"\n", &expect![""]);
+    check_error(
+        "[broker.token]\nlifetime_max = \"1h\"\n",
+        &expect![[r#"
+        configuration `stockade.toml`: line 2: `broker.token.lifetime_max`: `1h` is no time within 1s and 15m
+        hint: whole seconds or minutes, like "5m""#]],
+    );
+    check_error(
+        "[broker]\nresource = \"host\"\n",
+        &expect![[r#"
+        configuration `stockade.toml`: line 2: `broker.resource`: `host` is no absolute URI without query and fragment
+        hint: `https://host.example/stockade`"#]],
+    );
     check_error(
         "[[broker.issuer]]\nissuer = \"https://id.example\"\njwks = \"/id.jwks\"\n",
-        &expect![""],
+        &expect![[r#"
+            configuration `stockade.toml`: line 2: `broker.issuer`: `broker.resource` lacks: tokens of this issuer could be meant for another host
+            hint: `resource = "https://…"` under `[broker]`, one for each host"#]],
     );
     check_error(
         "[broker]\nresource = \"https://a\"\n[[broker.issuer]]\nissuer = \"https://b\"\njwks = \"/a\"\n[[broker.issuer]]\nissuer = \"https://b\"\njwks = \"/b\"\n",
-        &expect![""],
+        &expect![
+            "configuration `stockade.toml`: line 7: `broker.issuer`: `https://b` is named twice"
+        ],
     );
     check_error(
         "[broker]\nresource = \"https://a\"\n[[broker.issuer]]\nissuer = \"https://b\"\njwks = \"b\"\n",
-        &expect![""],
+        &expect![
+            "configuration `stockade.toml`: line 5: `broker.issuer.jwks`: not an absolute path"
+        ],
     );
 }
