@@ -131,9 +131,6 @@ impl Engine {
         if opened.adopted {
             tracing::warn!("journal without a chain put aside; the new one goes on from it");
         }
-        let tokens = broker
-            .map(|settings| Tokens::open(settings, &instance))
-            .transpose()?;
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
