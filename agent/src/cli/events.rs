@@ -64,7 +64,6 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
             | Reply::Switched { .. }
             | Reply::Token(_)
             | Reply::Suggested(_)
-            | Reply::Token(_)
             | Reply::Reloaded { .. } => return Err(Failure::odd_answer()),
         }
     }

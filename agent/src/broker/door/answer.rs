@@ -22,10 +22,10 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<u64>,
     /// The nonce of the next proof.
     pub(super) nonce: Option<String>,
-    places: Vec<(String, String)>,
-    record: Option<u64>,
+    pub(super) places: Vec<(String, String)>,
+    pub(super) record: Option<u64>,
     /// What MCP wants beside, for one code: the versions that are spoken.
-    more: Option<Value>,
+    pub(super) more: Option<Value>,
 }
 
 impl From<&Refused> for Refusal {

@@ -75,7 +75,6 @@ async fn until_end(
                     | Reply::Switched { .. }
                     | Reply::Token(_)
                     | Reply::Suggested(_)
-                    | Reply::Token(_)
                     | Reply::Reloaded { .. },
                 ) => return Err(Failure::odd_answer()),
                 None => return Err(Failure::silent_agent()),
