@@ -28,7 +28,7 @@ A moment is the beginning of a time as it stands in the journal (UTC): 2026-11-2
 
 Example:
   stockade audit query --user ann@example.com --tool invoice --since 7d --json")]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     which: Which,
     /// Of this user (the token's subject).

@@ -25,7 +25,7 @@ journal.pub and, now and then, of journal.checkpoint elsewhere.
 
 Example:
   stockade audit verify --key /mnt/kept/journal.pub --checkpoint /mnt/kept/journal.checkpoint")]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     which: Which,
     /// The key that was kept, instead of the one that lies beside the journal.

@@ -13,7 +13,8 @@ use common::{
 };
 
 use super::{
-    Applied, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
+    Applied, AuditNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo, Sample, TABLE,
+    VerdictCount,
 };
 
 fn page() -> String {
@@ -55,6 +56,12 @@ fn page() -> String {
             up: true,
             grants: 12,
             ..NameNumbers::default()
+        },
+        audit: AuditNumbers {
+            up: true,
+            records: 9,
+            lag: Duration::from_millis(5),
+            open: 2,
         },
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
@@ -98,6 +105,10 @@ fn values_are_the_samples() {
         "stockade_policy_self_test_passed{tool=\"web\"} 1",
         "stockade_grants 12",
         "stockade_dns_up 1",
+        "stockade_audit_up 1",
+        "stockade_audit_records_total 9",
+        "stockade_audit_lag_seconds 0.005",
+        "stockade_audit_open 2",
         "stockade_observed_tools 0",
         "stockade_dns_queries_total{result=\"answered\",tool=\"web\"} 1",
         "stockade_dns_query_duration_seconds_bucket{le=\"0.00005\"} 1",
