@@ -333,7 +333,11 @@ impl Shared {
             path: active.clone(),
             source,
         };
-        let (file, line) = begin_segment(&self.place, &self.key, end.head, &end.open)?;
+        let begun = begin_segment(&self.place, &self.key, end.head, &end.open);
+        if begun.is_err() {
+            end.disk = Disk::Failing;
+        }
+        let (file, line) = begun?;
         let closed = self.place.closed(end.first);
         fs::rename(&active, &closed).map_err(failed)?;
         if let Err(source) = fs::rename(&coming, &active) {
