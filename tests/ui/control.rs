@@ -1,13 +1,14 @@
 //! The control: what the forgeries use is there and public, so they fail for the reason they should.
 
 use agent::{
-    audit::Receipt,
+    audit::{CallReceipt, Receipt},
     broker::{
         Broker,
         call::{
             Admitted, Approved, Assessed, Authenticated, Finished, Received, Recorded, Released, Reply,
             Running, Validated,
         },
+        idempotency::Claimed,
         proof::{Checked, Proofs, Spent},
         reason::Refused,
     },
@@ -15,6 +16,14 @@ use agent::{
 
 fn sequence(receipt: &Receipt) -> u64 {
     receipt.sequence()
+}
+
+fn number(receipt: &CallReceipt) -> u64 {
+    receipt.sequence()
+}
+
+fn keep(claimed: Claimed) -> Claimed {
+    claimed
 }
 
 /// The one way for a call, and the stages that only it makes.
@@ -40,5 +49,5 @@ fn spend(proofs: &Proofs, checked: Checked) -> Result<Spent, Refused> {
 }
 
 fn main() {
-    let _ = (sequence, spend, call, stages);
+    let _ = (sequence, number, keep, spend, call, stages);
 }

@@ -164,7 +164,6 @@ fn short<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{kept}… and {} bytes", cut.len()))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn short_str<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
     short(text, serializer)
 }

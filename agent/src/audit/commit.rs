@@ -15,7 +15,7 @@ use super::{
     checkpoint,
     error::Error,
     place::{self, FILE_MODE},
-    writer::{Kept, Shared},
+    writer::{Disk, Kept, Shared},
 };
 
 /// Least time between two checkpoints: under load they would cost as much as the records.
@@ -121,7 +121,7 @@ fn round(shared: &Shared, work: &mut Work, last: bool) -> io::Result<()> {
             // The kernel may have dropped what it could not write: what the disk has is unknown now,
             // whatever a second attempt says.
             tracing::error!(%error, "journal not synced; nothing more is recorded");
-            shared.lock().lost = true;
+            shared.lock().disk = Disk::Lost;
             shared.kept.send_replace(Kept::Unknown);
             return Err(error);
         }

@@ -149,18 +149,16 @@ impl Filter {
     }
 
     fn fits_beginning(&self, begun: &Value) -> bool {
-        let equal = |wanted: &Option<String>, pointer| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| text(begun, pointer) == Some(wanted))
+        let equal = |wanted: Option<&String>, pointer| {
+            wanted.is_none_or(|wanted| text(begun, pointer) == Some(wanted.as_str()))
         };
         // Both are of one form, so that earlier times are smaller texts.
         let time = text(begun, "/time").unwrap_or_default();
-        equal(&self.subject, "/principal/subject")
-            && equal(&self.client, "/principal/client")
-            && equal(&self.tool, "/tool")
-            && equal(&self.verb, "/verb")
-            && equal(&self.token, "/token/id")
+        equal(self.subject.as_ref(), "/principal/subject")
+            && equal(self.client.as_ref(), "/principal/client")
+            && equal(self.tool.as_ref(), "/tool")
+            && equal(self.verb.as_ref(), "/verb")
+            && equal(self.token.as_ref(), "/token/id")
             && self.since.as_deref().is_none_or(|since| time >= since)
             && self.until.as_deref().is_none_or(|until| time < until)
     }

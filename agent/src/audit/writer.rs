@@ -91,13 +91,21 @@ pub(super) struct End {
     pub(super) waiting_since: Option<Instant>,
     /// The same of the sync that runs.
     pub(super) syncing_since: Option<Instant>,
-    /// The last write failed.
-    failing: bool,
-    /// The disk failed: what it holds is not known.
-    pub(super) lost: bool,
+    pub(super) disk: Disk,
     /// The checkpoint can not be written.
     pub(super) unsigned: bool,
     pub(super) stop: bool,
+}
+
+/// How the disk takes records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Disk {
+    /// It took the last one.
+    Well,
+    /// It did not take the last one; it may take the next.
+    Failing,
+    /// What it holds is not known: nothing more is written.
+    Lost,
 }
 
 /// Bytes that are no record.
@@ -142,8 +150,7 @@ impl Shared {
                 due: None,
                 waiting_since: None,
                 syncing_since: None,
-                failing: false,
-                lost: false,
+                disk: Disk::Well,
                 unsigned: false,
                 stop: false,
             }),
@@ -164,7 +171,7 @@ impl Shared {
     /// As when a sync has failed.
     #[cfg(test)]
     pub(super) fn lose(&self) {
-        self.lock().lost = true;
+        self.lock().disk = Disk::Lost;
         self.kept.send_replace(Kept::Unknown);
     }
 
@@ -174,7 +181,7 @@ impl Shared {
         let room = self.room.load(SeqCst);
         let fits = bytes.len().min(room);
         self.room.store(room - fits, SeqCst);
-        let (written, result) = write_all(file, &bytes[..fits]);
+        let (written, result) = write_all(file, bytes.get(..fits).unwrap_or(bytes));
         if fits < bytes.len() {
             return (written, Err(io::ErrorKind::StorageFull.into()));
         }
@@ -194,7 +201,7 @@ impl Shared {
         urgency: Urgency,
     ) -> Result<u64, Error> {
         let mut end = self.lock();
-        if end.lost {
+        if end.disk == Disk::Lost {
             return Err(Error::Disk(self.place.active()));
         }
         self.mend(&mut end)?;
@@ -228,7 +235,7 @@ impl Shared {
 
     pub(super) fn is_whole(&self) -> bool {
         let end = self.lock();
-        !end.failing && !end.lost && !end.unsigned
+        end.disk == Disk::Well && !end.unsigned
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, End> {
@@ -291,10 +298,11 @@ impl Shared {
     fn write(&self, end: &mut End, bytes: &[u8]) -> Result<(), Error> {
         let (written, result) = self.write_all(&end.file, bytes);
         end.size = end.size.saturating_add(written as u64);
-        end.failing = result.is_err();
         let Err(source) = result else {
+            end.disk = Disk::Well;
             return Ok(());
         };
+        end.disk = Disk::Failing;
         if let Some(part) = bytes.get(..written).filter(|part| !part.is_empty()) {
             let tail = end.fragment.take();
             let mut whole = match tail {
@@ -325,12 +333,18 @@ impl Shared {
             path: active.clone(),
             source,
         };
-        let (file, line) = begin_segment(&self.place, &self.key, end.head, &end.open)?;
+        let begun = begin_segment(&self.place, &self.key, end.head, &end.open);
+        if begun.is_err() {
+            end.disk = Disk::Failing;
+        }
+        let (file, line) = begun?;
         let closed = self.place.closed(end.first);
         fs::rename(&active, &closed).map_err(failed)?;
         if let Err(source) = fs::rename(&coming, &active) {
             // Whether or not this works: nothing is written to a file with another name.
-            end.lost = fs::rename(&closed, &active).is_err();
+            if fs::rename(&closed, &active).is_err() {
+                end.disk = Disk::Lost;
+            }
             return Err(failed(source));
         }
         let before = std::mem::replace(&mut end.file, Arc::new(file));

@@ -107,42 +107,39 @@ fn object(found: Found) -> Value {
 /// Time, number, who, what, what came of it, how long it took.
 fn line(found: &Found) -> String {
     let begun = |pointer| text(&found.begun, pointer);
-    let mut line = format!(
-        "{} {} {} ",
-        begun("/time").unwrap_or_default(),
-        begun("/sequence").unwrap_or_default(),
-        begun("/record").unwrap_or_default(),
-    );
-    match (begun("/principal/subject"), begun("/principal/client")) {
-        (Some(subject), Some(client)) => line.push_str(&format!("{subject} by {client}: ")),
-        _ => {
-            let uid = begun("/caller/uid").unwrap_or_else(|| "-".to_owned());
-            line.push_str(&format!("uid {uid}: "));
-        }
-    }
-    line.push_str(&begun("/tool").unwrap_or_default());
-    if let Some(verb) = begun("/verb").filter(|verb| !verb.is_empty()) {
-        line.push(' ');
-        line.push_str(&verb);
-    }
-    line.push_str(" -> ");
-    line.push_str(&harmless(&found.outcome));
     let ended = |pointer| text(found.ended.as_ref()?, pointer);
-    if let Some(seconds) = ended("/seconds") {
-        line.push_str(&format!(" after {seconds} s"));
-    }
+    let mut words: Vec<String> = ["/time", "/sequence", "/record"]
+        .into_iter()
+        .filter_map(begun)
+        .collect();
+    words.push(
+        match (begun("/principal/subject"), begun("/principal/client")) {
+            (Some(subject), Some(client)) => format!("{subject} by {client}:"),
+            _ => {
+                let uid = begun("/caller/uid").unwrap_or_else(|| "-".to_owned());
+                format!("uid {uid}:")
+            }
+        },
+    );
+    let what = ["/tool", "/verb"].into_iter().filter_map(begun);
+    words.extend(what.filter(|word| !word.is_empty()));
+    words.push(format!("-> {}", harmless(&found.outcome)));
+    words.extend(ended("/seconds").map(|seconds| format!("after {seconds} s")));
     let why = ended("/detail").or_else(|| begun("/detail"));
-    if let Some(why) = why.filter(|why| !why.is_empty()) {
-        line.push_str(&format!(" ({why})"));
-    }
-    line
+    let why = why.filter(|why| !why.is_empty());
+    words.extend(why.map(|why| format!("({why})")));
+    words.join(" ")
 }
 
 /// A value for a line; what a caller chose moves no cursor.
 fn text(value: &Value, pointer: &str) -> Option<String> {
     match value.pointer(pointer)? {
         Value::String(text) => Some(harmless(text)),
-        other => Some(other.to_string()),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_)) => Some(other.to_string()),
     }
 }
 

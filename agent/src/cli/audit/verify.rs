@@ -133,27 +133,28 @@ fn text(path: &Path, whole: &Whole) -> String {
         open,
         plain_bytes,
     } = whole;
-    let mut text = format!(
+    let first_line = format!(
         "`{}`: whole: records {first} to {last} in {files} files, signed up to {signed} by {key}\n",
         path.display()
     );
-    let mut tell = |count: u64, what: &str| {
-        if count > 0 {
-            text.push_str(&format!("{count} {what}\n"));
-        }
-    };
-    tell(
-        last.saturating_sub(*signed),
-        "records are chained and not signed yet: a cut among them would not be seen",
-    );
-    tell(
-        *unfinished_bytes,
-        "bytes of a record that is not finished: the agent writes it, or was killed",
-    );
-    tell(*open, "things have begun and not ended");
-    tell(
-        *plain_bytes,
-        "bytes of an older file without a chain, unchanged since this journal goes on from it",
-    );
-    text
+    let unsigned = last.saturating_sub(*signed);
+    let told = [
+        (
+            unsigned,
+            "records are chained and not signed yet: a cut among them would not be seen",
+        ),
+        (
+            *unfinished_bytes,
+            "bytes of a record that is not finished: the agent writes it, or was killed",
+        ),
+        (*open, "things have begun and not ended"),
+        (
+            *plain_bytes,
+            "bytes of an older file without a chain, unchanged since this journal goes on from it",
+        ),
+    ];
+    let told = told.into_iter().filter(|(count, _)| *count > 0);
+    std::iter::once(first_line)
+        .chain(told.map(|(count, what)| format!("{count} {what}\n")))
+        .collect()
 }

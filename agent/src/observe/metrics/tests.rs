@@ -13,8 +13,8 @@ use common::{
 };
 
 use super::{
-    Applied, BrokerNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo, Sample, TABLE,
-    VerdictCount,
+    Applied, AuditNumbers, BrokerNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo,
+    Sample, TABLE, VerdictCount,
 };
 
 fn page() -> String {
@@ -67,7 +67,12 @@ fn page() -> String {
             off: 1,
             entries: vec![("proofs", 7)],
         }),
-        ..Sample::default()
+        audit: AuditNumbers {
+            up: true,
+            records: 9,
+            lag: Duration::from_millis(5),
+            open: 2,
+        },
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
 }
@@ -115,6 +120,10 @@ fn values_are_the_samples() {
         "stockade_warm_workers 2",
         "stockade_broker_entries{store=\"proofs\"} 7",
         "stockade_dns_up 1",
+        "stockade_audit_up 1",
+        "stockade_audit_records_total 9",
+        "stockade_audit_lag_seconds 0.005",
+        "stockade_audit_open 2",
         "stockade_observed_tools 0",
         "stockade_dns_queries_total{result=\"answered\",tool=\"web\"} 1",
         "stockade_dns_query_duration_seconds_bucket{le=\"0.00005\"} 1",
