@@ -63,8 +63,6 @@ pub(super) enum Asked {
 /// A call as MCP words it.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// The name that it was called by.
-    pub(super) name: String,
     pub(super) tool: String,
     pub(super) verb: String,
     pub(super) arguments: Value,
@@ -224,7 +222,6 @@ fn call(mut params: Map<String, Value>, scope: Option<&str>) -> Result<Call, Ref
         progress_token: progress_token(meta.get("progressToken"))?,
         idempotency_key: own("idempotencyKey")?,
         prompt_hash: own("promptHash")?,
-        name,
     })
 }
 

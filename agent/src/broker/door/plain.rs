@@ -9,7 +9,7 @@ use super::{
     House,
     answer::Refusal,
     challenge,
-    http::{Asking, IDEMPOTENCY_KEY, PROMPT_HASH, hints, page, told_with},
+    http::{Asking, IDEMPOTENCY_KEY, NONCE, PROMPT_HASH, hints, page, put, told_with},
     page::Page,
     rpc::{self, Id},
     running::Said,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     broker::{
-        call::{Done, Door, Received},
+        call::{Credentials, Done, Door, Received},
         reason::{Reason, Refused},
     },
     json,
@@ -78,7 +78,7 @@ pub(super) async fn answer(asking: Asking) -> Response<Page> {
     }
 }
 
-fn read(asking: &Asking) -> Result<(RawCall, crate::broker::call::Credentials), Refused> {
+fn read(asking: &Asking) -> Result<(RawCall, Credentials), Refused> {
     let value = rpc::parse(&asking.body, asking.house.broker.frame_limits())?;
     // The parser's words would hold parts of the input.
     let mut call: RawCall = serde_json::from_value(value).map_err(|_words| {
@@ -116,13 +116,7 @@ pub(super) fn problem(house: &House, refusal: &Refusal) -> Response<Page> {
     document.insert("title".to_owned(), refusal.reason.sentence().into());
     document.insert("status".to_owned(), status.as_u16().into());
     let mut response = page(status, PROBLEM_TYPE, Page::json(&Value::Object(document)));
-    let nonce = house.broker.nonce();
-    hints(
-        &mut response,
-        &Refusal {
-            nonce: Some(refusal.nonce.clone().unwrap_or(nonce)),
-            ..refusal.clone()
-        },
-    );
+    put(&mut response, &NONCE, &house.broker.nonce());
+    hints(&mut response, refusal);
     response
 }
