@@ -116,3 +116,28 @@ fn off_ends_a_call_that_runs() {
     assert!(began.elapsed() < lab::patience::scaled(Duration::from_secs(30)));
     scene.end();
 }
+
+#[test]
+fn a_call_in_which_the_agent_died_never_runs_again_by_itself() {
+    let mut scene = scene();
+    let alice = of_session(&scene, "alice", "one");
+    std::thread::scope(|scope| {
+        let hangs = scope.spawn(|| alice.call_once("count", "hang", json!({}), Some("key-1")));
+        std::thread::sleep(Duration::from_secs(2));
+        scene.agent.kill().expect("it dies");
+        assert!(hangs.join().is_err(), "nobody answers");
+    });
+    scene.agent.launch().expect("it starts again");
+    let alice = of_session(&scene, "alice", "one");
+    let again = alice.call_once("count", "hang", json!({}), Some("key-1"));
+    assert_eq!(again.reason(), "outcome_unknown", "{again:?}");
+    let free = alice.call_once("count", "next", json!({}), Some("key-2"));
+    assert!(free.is_done(), "another key is another call: {free:?}");
+    let unknown = scene.records(&["--outcome", "outcome_unknown", "--verb", "hang"]);
+    assert_eq!(
+        unknown.len(),
+        2,
+        "the one that died and the one refused: {unknown:#?}"
+    );
+    scene.end();
+}
