@@ -147,7 +147,7 @@ fn what_is_open_is_found() {
             /properties/patterned: free names have no greatest length
             /properties/text: the string has no `maxLength`
             /properties/tuple: the array has no `maxItems`
-            /properties/tuple: any value is taken here: no `type`, `enum` or `const`
+            /properties/tuple/items: any value is taken here: no `type`, `enum` or `const`
             /properties/typed: the string has no `maxLength`
             /properties/yes: any value is taken here: no `type`, `enum` or `const`"]],
     );
@@ -212,7 +212,7 @@ fn what_would_be_ignored_is_an_issue() {
         &expect![[r"
             /$dynamicRef: `$dynamicRef` is no keyword of 2020-12
             /format: this format is not checked in 2020-12
-            quarantine #: Anchor 'x' does not exist"]],
+            quarantine the schema was not compiled: its references are not sound"]],
     );
 }
 
@@ -379,7 +379,10 @@ fn names_and_anchors_that_move_references_are_refused() {
                 "unused": { "$id": "https://elsewhere.example/", "$anchor": "x" }
             }
         }),
-        &expect![""],
+        &expect![[r"
+            /$defs/unused/$anchor: only the root has a name or a dialect of its own
+            /$defs/unused/$id: only the root has a name or a dialect of its own
+            quarantine the schema was not compiled: its references are not sound"]],
     );
     let named = json!({
         "$id": "https://json-schema.org/draft/2020-12/schema",
@@ -387,7 +390,7 @@ fn names_and_anchors_that_move_references_are_refused() {
         "$defs": { "a": { "type": "string", "maxLength": 3 } }
     });
     lints(&named, &expect![""]);
-    expect![""].assert_eq(&places(&named, &json!("long")));
+    expect![": maxLength 3"].assert_eq(&places(&named, &json!("long")));
     let property = json!({
         "type": "object", "additionalProperties": false,
         "properties": { "$id": { "type": "string", "maxLength": 3 }, "$ref": { "type": "null" } }

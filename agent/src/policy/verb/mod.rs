@@ -124,8 +124,8 @@ impl Builder<'_, '_> {
             None => None,
             Some(read) => Some(read?),
         };
-        let mut schemas = [Some(&arguments), result.as_ref()].into_iter().flatten();
-        let quarantine = schemas.find_map(|schema| schema.quarantine());
+        let quarantine = arguments.quarantine();
+        let quarantine = quarantine.or_else(|| result.as_ref()?.quarantine());
         let quarantine = quarantine.map(str::to_owned);
         let mut unbounded: Vec<Unbounded> = unbounded.into_iter().map(|open| open.place).collect();
         unbounded.sort();
