@@ -113,7 +113,9 @@ impl Builder<'_, '_> {
         let arguments = self.schema(Which::Arguments, arguments, &unbounded);
         let result = match result {
             Field::Absent => None,
-            given => Some(self.schema(Which::Result, given, &unbounded)),
+            given @ (Field::Given(_) | Field::Unreadable) => {
+                Some(self.schema(Which::Result, given, &unbounded))
+            }
         };
         self.unused(&unbounded, result.is_some());
         let conditions = self.conditions(risk.given().map(|field| field.value));
