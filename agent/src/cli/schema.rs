@@ -118,7 +118,8 @@ fn lines(name: &str, read: &Result<Linted, SchemaError>) -> String {
         text.push_str(&line(issue));
     }
     if let Some(why) = schema.quarantine() {
-        text.push_str(&format!("    can not be applied: {}\n", plain(why)));
+        let line = format!("    can not be applied: {}\n", plain(why));
+        text.push_str(&line);
     }
     text
 }
@@ -186,9 +187,8 @@ fn tightened(arguments: &TightenArguments) -> anyhow::Result<Answer> {
             .get("path")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        answer
-            .err
-            .push_str(&format!("    {}: {}\n", plain(path), word("value")));
+        let line = format!("    {}: {}\n", plain(path), word("value"));
+        answer.err.push_str(&line);
     }
     for issue in &proposal.left {
         answer.err.push_str("left to decide:\n");

@@ -157,9 +157,9 @@ impl Policies {
         }
         slots.keep()?;
         let synced = kernel.sync(&wanted)?;
-        wanted
-            .iter()
-            .for_each(|wanted| tell_quarantine(&wanted.policy));
+        for wanted in &wanted {
+            tell_quarantine(&wanted.policy);
+        }
         self.current.store(Arc::new(Set::new(wanted, &synced)));
         Ok(synced)
     }

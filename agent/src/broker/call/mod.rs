@@ -54,7 +54,7 @@ impl Door {
 pub struct Credentials {
     /// The access token, without its scheme.
     pub token: Option<String>,
-    /// The DPoP proof.
+    /// The `DPoP` proof.
     pub proof: Option<String>,
 }
 

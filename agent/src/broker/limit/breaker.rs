@@ -12,9 +12,9 @@ const FAILURES: u32 = 5;
 /// The first rest.
 const REST: Duration = Duration::from_secs(10);
 /// The longest rest: each one after a failed trial is twice the one before.
-const REST_MAX: Duration = Duration::from_secs(300);
+const REST_MAX: Duration = Duration::from_mins(5);
 /// Without a failure for so long, it is forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(600);
+const FORGOTTEN: Duration = Duration::from_mins(10);
 
 /// Failures in a row, and what came of them.
 #[derive(Clone, Copy, Debug, Default)]

@@ -30,7 +30,7 @@ use crate::policy::compiled::{Subject, Verb};
 pub use self::{permit::Permit, quota::QuotaError};
 
 /// Within so long an equal call counts as the same again.
-const REPEAT_WITHIN: Duration = Duration::from_secs(60);
+const REPEAT_WITHIN: Duration = Duration::from_mins(1);
 /// What a refusal for lack of a place says when to ask again: places come free at any time.
 const SOON: Duration = Duration::from_secs(1);
 /// Seconds of a day.

@@ -204,7 +204,7 @@ fn equal_calls_in_a_row_are_a_loop_until_another_call_or_a_minute() {
     admit(one, now).unwrap().succeeded();
     let (why, wait) = reason(admit(one, now + Duration::from_secs(20)));
     assert_eq!((why, wait), (Reason::LoopGuard, Duration::from_secs(40)));
-    admit(one, now + Duration::from_secs(60))
+    admit(one, now + Duration::from_mins(1))
         .unwrap()
         .succeeded();
     admit(other, now + Duration::from_secs(61))

@@ -79,7 +79,7 @@ fn a_verb_has_what_it_says() {
         .iter()
         .map(|rate| (rate.count, rate.per, rate.subject))
         .collect();
-    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
     assert_eq!(
         rates,
         [(5, second, Subject::Tool), (10, minute, Subject::User)]

@@ -113,7 +113,9 @@ impl Builder<'_, '_> {
         let arguments = self.schema(Which::Arguments, arguments, &unbounded);
         let result = match result {
             Field::Absent => None,
-            given => Some(self.schema(Which::Result, given, &unbounded)),
+            given @ (Field::Given(_) | Field::Unreadable) => {
+                Some(self.schema(Which::Result, given, &unbounded))
+            }
         };
         self.unused(&unbounded, result.is_some());
         let conditions = self.conditions(risk.given().map(|field| field.value));
@@ -124,11 +126,9 @@ impl Builder<'_, '_> {
             None => None,
             Some(read) => Some(read?),
         };
-        let quarantine = [Some(&arguments), result.as_ref()]
-            .into_iter()
-            .flatten()
-            .find_map(|schema| schema.quarantine())
-            .map(str::to_owned);
+        let quarantine = arguments.quarantine();
+        let quarantine = quarantine.or_else(|| result.as_ref()?.quarantine());
+        let quarantine = quarantine.map(str::to_owned);
         let mut unbounded: Vec<Unbounded> = unbounded.into_iter().map(|open| open.place).collect();
         unbounded.sort();
         Some(Verb {

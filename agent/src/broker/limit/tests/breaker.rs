@@ -46,9 +46,9 @@ fn one_user_can_not_close_a_tool_to_others() {
     fail(&limiter, &verb, "b", now);
     drop(limiter.admit(&who("b"), &verb, fresh(), now).unwrap());
     // Several users: the tool itself fails.
-    ["c", "d", "e"]
-        .iter()
-        .for_each(|user| fail(&limiter, &verb, user, now));
+    for user in ["c", "d", "e"] {
+        fail(&limiter, &verb, user, now);
+    }
     assert_eq!(
         reason(limiter.admit(&who("f"), &verb, fresh(), now)).0,
         Reason::BreakerOpen
