@@ -14,7 +14,6 @@ use super::{
     Failure, ask,
     caller::{Caller, Post, Shown, Source, load, whole},
     runtime,
-    terminal::harmless,
 };
 use crate::{
     broker::{
@@ -51,8 +50,8 @@ pub(super) struct Arguments {
     /// The operation.
     verb: String,
     /// The arguments: a JSON object, or `-` for stdin.
-    #[arg(long, value_name = "JSON", default_value = "{}")]
-    arguments: String,
+    #[arg(long = "arguments", value_name = "JSON", default_value = "{}")]
+    values: String,
     /// The same key and arguments get the same answer; what ran does not run again.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -70,7 +69,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let values = read(&arguments.arguments)?;
+    let values = read(&arguments.values)?;
     let call = json!({ "tool": arguments.tool, "verb": arguments.verb, "arguments": values });
     let mut headers = HeaderMap::new();
     if let Some(key) = &arguments.idempotency_key {
@@ -164,14 +163,12 @@ fn issued(arguments: Arguments, values: &Value) -> Result<Caller, Failure> {
         session_hash: None,
         arguments_digest: Some(base64url(&json::digest(values))),
     };
-    match ask(&shown.target, &Request::Token { ask: asked })? {
-        Reply::Token(TokenReply::Issued(issued)) => {
-            let source = Source::Given(Secret::new(issued.access_token));
-            let resource = Some(issued.resource);
-            Ok(Caller::new(socket, signer, source, resource))
-        }
-        _ => Err(Failure::odd_answer()),
-    }
+    let reply = ask(&shown.target, &Request::Token { ask: asked })?;
+    let Reply::Token(TokenReply::Issued(issued)) = reply else {
+        return Err(Failure::odd_answer());
+    };
+    let source = Source::Given(Secret::new(issued.access_token));
+    Ok(Caller::new(socket, signer, source, Some(issued.resource)))
 }
 
 /// Who calls: the name of the user, or the number where it has none.
@@ -181,30 +178,39 @@ fn subject() -> String {
     user.map_or_else(|| format!("uid:{uid}"), |user| user.name)
 }
 
-/// Prints what people read: texts, and the structured result where there is no text.
+/// Prints what people read: the structured result, or the texts where there is none.
 fn print(answer: &Value) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let blocks = answer.get("content").and_then(Value::as_array);
-    let mut printed = false;
-    for block in blocks.into_iter().flatten() {
-        let text = block.get("text").and_then(Value::as_str);
-        match text {
-            // A worker's bytes, line by line, without anything that moves a cursor.
-            Some(text) => {
-                for line in text.lines() {
-                    writeln!(stdout, "{}", harmless(line))?;
-                }
-            }
-            None => writeln!(stdout, "{}", harmless(&block.to_string()))?,
-        }
-        printed = true;
+    if let Some(structured) = answer.get("structured").filter(|value| !value.is_null()) {
+        let text = serde_json::to_string_pretty(structured)?;
+        writeln!(stdout, "{}", visible(&text))?;
+        return Ok(());
     }
-    let structured = answer.get("structured").filter(|value| !value.is_null());
-    if let (false, Some(structured)) = (printed, structured) {
-        serde_json::to_writer_pretty(&mut stdout, structured)?;
-        writeln!(stdout)?;
+    let blocks = answer.get("content").and_then(Value::as_array);
+    for block in blocks.into_iter().flatten() {
+        let other = || block.to_string();
+        let text = block.get("text").and_then(Value::as_str);
+        let text = text.map_or_else(other, str::to_owned);
+        writeln!(stdout, "{}", visible(&text))?;
     }
     Ok(())
+}
+
+/// A worker's text without anything that moves a cursor, hides or turns letters around; its lines stay.
+fn visible(text: &str) -> String {
+    let hides = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hides(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// A refusal in words: the sentence, the places, what to do.
@@ -221,7 +227,7 @@ fn refused(status: StatusCode, answer: &Value) -> Failure {
         } else {
             part("at")
         };
-        message = format!("{message}\n  {}: {}", harmless(at), harmless(part("rule")));
+        message = format!("{message}\n  {}: {}", visible(at), visible(part("rule")));
     }
     if let Some(seconds) = facts.get("retryAfter").and_then(Value::as_u64) {
         message = format!("{message}\nhint: ask again in {seconds} s");
@@ -245,5 +251,19 @@ fn code(status: StatusCode, answer: &Value) -> Code {
         }
         status if status.is_client_error() => Code::Usage,
         _ => Code::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn a_text_moves_no_cursor_and_keeps_its_lines() {
+        assert_eq!(visible("{\"a\": 1}\n"), "{\"a\": 1}\n");
+        assert_eq!(
+            visible("a\u{1b}[2J\u{202e}b\r"),
+            "a\\u{1b}[2J\\u{202e}b\\u{d}"
+        );
     }
 }

@@ -221,18 +221,15 @@ fn challenge(response: &Response<Incoming>) -> Option<&str> {
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let socket = socket.display();
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Failure::said(
-            Code::NoPermission,
-            format!("broker socket `{socket}`: not permitted\nhint: be a member of its group"),
-        ),
-        _ => Failure::said(
-            Code::TryAgain,
-            format!(
-                "broker socket `{socket}`: nobody listens: {error}\nhint: `stockade status` tells whether the agent takes calls"
-            ),
-        ),
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        let message =
+            format!("broker socket `{socket}`: not permitted\nhint: be a member of its group");
+        return Failure::said(Code::NoPermission, message);
     }
+    let message = format!(
+        "broker socket `{socket}`: nobody listens: {error}\nhint: `stockade status` tells whether the agent takes calls"
+    );
+    Failure::said(Code::TryAgain, message)
 }
 
 #[cfg(test)]

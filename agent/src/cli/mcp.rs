@@ -207,14 +207,12 @@ impl Shim {
         }
         let status = response.status();
         let body = whole(response).await?;
-        match serde_json::from_slice::<Value>(&body) {
-            // On one line, whatever came.
-            Ok(value) => self.tell(Bytes::from(value.to_string())).await,
-            Err(_) => {
-                let message = format!("broker: answered with HTTP {status}");
-                return Err(Failure::said(Code::Unavailable, message));
-            }
-        }
+        let Ok(value) = serde_json::from_slice::<Value>(&body) else {
+            let message = format!("broker: answered with HTTP {status}");
+            return Err(Failure::said(Code::Unavailable, message));
+        };
+        // On one line, whatever came.
+        self.tell(Bytes::from(value.to_string())).await;
         Ok(())
     }
 

@@ -61,8 +61,8 @@ impl Refusal {
                 nonce,
                 record,
             } => Err(Self {
-                places,
                 nonce,
+                places,
                 record,
                 ..Self::from(&refused)
             }),

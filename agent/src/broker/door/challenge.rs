@@ -51,6 +51,10 @@ fn special(reason: Reason) -> Option<StatusCode> {
 }
 
 /// The JSON-RPC code.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other has its own number"
+)]
 pub(super) fn rpc_code(reason: Reason) -> i64 {
     match reason {
         Reason::JsonMalformed
@@ -61,10 +65,6 @@ pub(super) fn rpc_code(reason: Reason) -> i64 {
             INVALID_PARAMS
         }
         Reason::ProtocolVersion => UNSUPPORTED_VERSION,
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "every other has its own number"
-        )]
         reason => RPC_CODE_BASE.saturating_add(i64::from(reason as u16)),
     }
 }

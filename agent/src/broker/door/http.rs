@@ -136,7 +136,9 @@ async fn answer(house: Arc<House>, peer: Caller, request: Request<Incoming>) -> 
             let refusal = Refusal::from(&refused);
             return match place {
                 Place::Calls => plain::problem(&house, &refusal),
-                _ => refused_with(&house, &refusal, &refusal.error(None)),
+                Place::Mcp(_) | Place::OpenApi | Place::Nothing => {
+                    refused_with(&house, &refusal, &refusal.error(None))
+                }
             };
         }
     };

@@ -37,7 +37,7 @@ use running::Running;
 use seats::{Seat, Seats};
 
 /// Time a caller has for the first byte, and between messages while nothing of it runs.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Time a message has to arrive, from its first byte to its last.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time a caller may take nothing of an answer.

@@ -1,4 +1,4 @@
-//! The OpenAPI document of the plain JSON face. What it says of reasons and statuses comes from the
+//! The `OpenAPI` document of the plain JSON face. What it says of reasons and statuses comes from the
 //! tables that answer; `docs/openapi.json` is the same document.
 
 use std::collections::BTreeMap;

@@ -124,8 +124,8 @@ pub fn read(value: Value) -> Result<Message, Malformed> {
             Err(malformed(name, "no `method`"))
         };
     };
-    let method = match method {
-        Value::String(method) if method.len() <= METHOD_BYTES_MAX => method,
+    let method = match method.as_str() {
+        Some(method) if method.len() <= METHOD_BYTES_MAX => method.to_owned(),
         _ => return Err(malformed(name, "`method` is no text, or too long")),
     };
     if !object.is_empty() {

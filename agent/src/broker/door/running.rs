@@ -27,11 +27,14 @@ use crate::broker::{
 /// Progress that a caller has not taken yet; more is dropped by the broker.
 const PROGRESS_MAX: usize = 16;
 
+/// The number of a call, and what ends it.
+type Ending = (u64, watch::Sender<bool>);
+
 /// Calls by what their caller names them with.
 #[derive(Debug)]
 pub(super) struct Running<K: Eq + Hash> {
     next: AtomicU64,
-    calls: Mutex<HashMap<K, Vec<(u64, watch::Sender<bool>)>>>,
+    calls: Mutex<HashMap<K, Vec<Ending>>>,
 }
 
 impl<K: Eq + Hash> Default for Running<K> {

@@ -26,6 +26,7 @@ const LIFE_LEFT: Duration = Duration::from_secs(10);
 /// Where the token comes from; one of them.
 #[derive(Debug, Args)]
 #[group(id = "token_source", multiple = false)]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
 pub(in crate::cli) struct Arguments {
     /// Read the token from this descriptor, once.
     #[arg(long, value_name = "NUMBER")]
@@ -159,7 +160,7 @@ fn read(path: &Path) -> Result<Secret<String>, Failure> {
     File::open(path)
         .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
         .map_err(|error| unreadable(&path.display().to_string(), &error))?;
-    token(Secret::new(text))
+    token(&Secret::new(text))
 }
 
 async fn run(line: &str) -> Result<Secret<String>, Failure> {
@@ -179,11 +180,11 @@ async fn run(line: &str) -> Result<Secret<String>, Failure> {
         return Err(Failure::said(Code::Unavailable, message));
     }
     let text = String::from_utf8(output.stdout).unwrap_or_default();
-    token(Secret::new(text))
+    token(&Secret::new(text))
 }
 
 /// The token of what was read; neither empty nor more than one line.
-fn token(text: Secret<String>) -> Result<Secret<String>, Failure> {
+fn token(text: &Secret<String>) -> Result<Secret<String>, Failure> {
     let trimmed = text.expose().trim();
     if trimmed.is_empty() || trimmed.contains(char::is_whitespace) {
         let message = "access token: what was read is not one token";
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        let read = |text: &str| token(Secret::new(text.to_owned())).is_ok();
+        let read = |text: &str| token(&Secret::new(text.to_owned())).is_ok();
         assert!(read("a.b.c\n"));
         for bad in ["", "\n", "a b", "a\nb"] {
             assert!(!read(bad), "{bad:?}");

@@ -43,7 +43,7 @@ impl Message {
         let is_notification = method.is_some() && id.is_none();
         let meta = params.and_then(|params| params.get("_meta"));
         Self {
-            wants_answer: !is_notification && !(method.is_none() && is_answer),
+            wants_answer: !is_notification && (method.is_some() || !is_answer),
             cancels: params
                 .and_then(|params| params.get("requestId"))
                 .filter(|_| is_cancel)
