@@ -26,9 +26,6 @@ use super::{
 /// The key file may be read by others: it is what checks.
 const PUBLIC_MODE: u32 = 0o644;
 
-/// Records that a journal begins with, before its first checkpoint: `adopted`, `opened`.
-const FIRST_RECORDS: u64 = 2;
-
 /// What the files hold.
 pub(super) struct Recovered {
     pub(super) start: Start,
@@ -41,6 +38,10 @@ pub(super) fn key(place: &Place) -> Result<(Key, File, bool), Error> {
     let path = place.key();
     let text = place::read_small(&path)?;
     let made = text.as_deref().is_none_or(str::is_empty);
+    if made && place.checkpoint().exists() {
+        // A new key would overwrite the public half of the one that is gone.
+        return Err(Error::NoKey(path));
+    }
     let bad = |why| Error::Key {
         path: path.clone(),
         why,
@@ -175,9 +176,9 @@ fn go_on(
     key: &Key,
     checkpoint: Option<Checkpoint>,
 ) -> Result<Recovered, Error> {
-    let (mut walk, first) = walk_file(path, key, checkpoint)?;
-    // The first checkpoint is written after the first records of all.
-    if checkpoint.is_none() && walk.records() > FIRST_RECORDS {
+    let (mut walk, first, begun) = walk_file(path, key, checkpoint)?;
+    // Only what an agent writes when it begins comes before the first checkpoint.
+    if checkpoint.is_none() && begun {
         return Err(Error::NoCheckpoint(path.to_owned()));
     }
     let records = walk.records();
@@ -222,6 +223,7 @@ fn walk_file(path: &Path, key: &Key, checkpoint: Option<Checkpoint>) -> Result<(
     let mut lines = Lines::new(BufReader::new(File::open(path).map_err(read)?));
     let mut walk = None;
     let mut first = 1;
+    let mut begun = false;
     while let Some(line) = lines.next().map_err(read)? {
         let walk = match &mut walk {
             Some(walk) => walk,
@@ -231,7 +233,9 @@ fn walk_file(path: &Path, key: &Key, checkpoint: Option<Checkpoint>) -> Result<(
                 walk.insert(begun)
             }
         };
-        walk.take(&line).map_err(broken)?;
+        let link = walk.take(&line).map_err(broken)?;
+        begun |=
+            link.is_some_and(|link| !matches!(link.record.as_ref(), "opened" | "adopted" | "torn"));
         let head = walk.head();
         if let Some(Checkpoint { sequence, hash }) = checkpoint
             && sequence == head.sequence
@@ -250,7 +254,7 @@ fn walk_file(path: &Path, key: &Key, checkpoint: Option<Checkpoint>) -> Result<(
             path: path.to_owned(),
             sequence,
         }),
-        _ => Ok((walk, first)),
+        _ => Ok((walk, first, begun)),
     }
 }
 
@@ -305,7 +309,7 @@ fn after(
     if key_is_new {
         return Err(Error::NoKey(place.key()));
     }
-    let (mut walk, _) = walk_file(&last.path, key, checkpoint)?;
+    let (mut walk, _, _) = walk_file(&last.path, key, checkpoint)?;
     if let Some(fragment) = walk.end() {
         return Err(Error::Broken {
             path: last.path.clone(),
