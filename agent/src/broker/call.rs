@@ -24,7 +24,7 @@ pub enum Door {
 pub struct Credentials {
     /// The access token, without its scheme.
     pub token: Option<String>,
-    /// The DPoP proof.
+    /// The `DPoP` proof.
     pub proof: Option<String>,
 }
 

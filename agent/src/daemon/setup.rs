@@ -28,6 +28,7 @@ use super::{
 use crate::{
     audit::Journal,
     config::{Broker, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    dns::Sockets,
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -168,15 +169,20 @@ impl Engine {
         }
         engine.spawn(names::sweep(Arc::clone(&engine)));
         // Before the first session: a worker's first query has an answer.
-        if let Err(error) = engine.answer_names(sockets) {
-            // They hold the engine.
-            let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.abort_all();
-            return Err(error);
-        }
+        engine.answer_or_abort(sockets)?;
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
         tokio::spawn(Arc::clone(&engine).prove_one());
         Ok(engine)
+    }
+
+    fn answer_or_abort(self: &Arc<Self>, sockets: Sockets) -> Result<(), StartError> {
+        let answering = self.answer_names(sockets);
+        if answering.is_err() {
+            // They hold the engine.
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.abort_all();
+        }
+        answering
     }
 
     /// Ends every session, then the engine. What stays is told by its [`Ending`].
