@@ -84,16 +84,16 @@ impl Scene {
         let folder = self.agent.scratch().path();
         let jwks = folder.join("shown.jwks");
         fs::write(&jwks, self.said("keys", &[])).expect("written");
-        let issuer = StaticIssuer {
+        let shown = StaticIssuer {
             issuer: format!("{resource}/issuer"),
             jwks,
         };
-        let issuers = Issuers::new(None, vec![issuer]).map_err(|error| error.to_string())?;
+        let issuers = Issuers::new(None, vec![shown]).map_err(|error| error.to_string())?;
         let revoked = Revoked::open(&folder.join("none.json")).expect("a list");
         let lifetime = Duration::from_mins(5);
         let verifier = Verifier::new(resource, lifetime, Arc::new(issuers), Arc::new(revoked));
-        let verified = verifier.verify(text(issued, "access_token"), SystemTime::now());
-        verified.map_err(|refused| refused.reason.code().to_owned())
+        let outcome = verifier.verify(text(issued, "access_token"), SystemTime::now());
+        outcome.map_err(|refused| refused.reason.code().to_owned())
     }
 
     fn make_key(&self) -> String {

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Issue a token, bound to the key of its holder
-    Issue(issue::Arguments),
+    Issue(issue::Issue),
     /// Make a proof key, or show the thumbprint of one
     Key(key::Arguments),
     /// Give the embedded issuer another key

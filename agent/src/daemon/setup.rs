@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     audit::Journal,
-    config::{Broker, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    config::{Broker, Calls, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    dns::Sockets,
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -180,22 +181,29 @@ impl Engine {
         }
         engine.spawn(names::sweep(Arc::clone(&engine)));
         // Before the first session: a worker's first query has an answer.
-        if let Err(error) = engine.answer_names(sockets) {
-            // They hold the engine.
-            let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.abort_all();
-            return Err(error);
-        }
-        if let Some(calls) = calls
-            && let Err(error) = engine.take_calls(&calls)
-        {
-            let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.abort_all();
-            return Err(error);
-        }
+        engine.open_up(sockets, calls.as_ref())?;
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
         tokio::spawn(Arc::clone(&engine).prove_one());
         Ok(engine)
+    }
+
+    /// Answers names and takes calls; where either fails, nothing goes on.
+    fn open_up(
+        self: &Arc<Self>,
+        sockets: Sockets,
+        calls: Option<&Calls>,
+    ) -> Result<(), StartError> {
+        let opened = self.answer_names(sockets);
+        let opened = opened.and_then(|()| match calls {
+            Some(calls) => self.take_calls(calls),
+            None => Ok(()),
+        });
+        if opened.is_err() {
+            // They hold the engine.
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.abort_all();
+        }
+        opened
     }
 
     /// Ends every session, then the engine. What stays is told by its [`Ending`].

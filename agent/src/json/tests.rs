@@ -218,11 +218,8 @@ fn the_digest_is_of_the_canonical_bytes() {
     assert_eq!(digest(&one), digest(&other));
     assert_ne!(digest(&one), digest(&json!({"amount": 11, "to": "a"})));
     // SHA-256 of `{}`.
-    let hex: String = digest(&json!({}))
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    expect!["44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"].assert_eq(&hex);
+    let first = [0x44, 0x13, 0x6f, 0xa3, 0x55, 0xb3, 0x67, 0x8a];
+    assert_eq!(digest(&json!({})).first_chunk(), Some(&first));
 }
 
 fn values() -> impl Strategy<Value = Value> {

@@ -98,17 +98,16 @@ impl Embedded {
         audience: String,
         now: SystemTime,
     ) -> Result<Self, Error> {
-        let signing = match private_file::read(file, FILE_BYTES_MAX)? {
-            Some(bytes) => Signing::read(&bytes).ok_or_else(|| Error::Damaged {
+        let signing = if let Some(bytes) = private_file::read(file, FILE_BYTES_MAX)? {
+            Signing::read(&bytes).ok_or_else(|| Error::Damaged {
                 path: file.to_owned(),
                 why: "not a state of the embedded issuer",
                 hint: "move it away: the next start makes a new key, and tokens of the old one end",
-            })?,
-            None => {
-                let signing = Signing::first(now)?;
-                signing.write(file)?;
-                signing
-            }
+            })?
+        } else {
+            let signing = Signing::first(now)?;
+            signing.write(file)?;
+            signing
         };
         let public = ArcSwap::from_pointee(signing.public());
         Ok(Self {

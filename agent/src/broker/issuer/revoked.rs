@@ -75,6 +75,9 @@ struct Table {
     keys: HashMap<String, u64>,
 }
 
+/// The names of one kind, and how a name becomes what was revoked.
+type Kind<'a> = (&'a HashMap<String, u64>, fn(String) -> Target);
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
@@ -259,7 +262,7 @@ impl Table {
     }
 
     fn all(&self) -> Vec<Revocation> {
-        let kinds: [(&HashMap<String, u64>, fn(String) -> Target); 5] = [
+        let kinds: [Kind<'_>; 5] = [
             (&self.tokens, Target::Token),
             (&self.subjects, Target::Subject),
             (&self.clients, Target::Client),

@@ -160,9 +160,9 @@ fn orders_are_checked_like_tokens() {
     refuse(&|order| order.session_hash = Some("\u{7}".to_owned()));
     refuse(&|order| order.lifetime = Duration::ZERO);
     refuse(&|order| order.lifetime = LIFETIME_MAX + Duration::from_secs(1));
-    let issued = issuer.issue(&order(), at(NOW)).expect("a token");
-    assert!(!format!("{issued:?}").contains(issued.token.expose().as_str()));
-    let payload = issued.token.expose().split('.').nth(1).expect("a part");
+    let made = issuer.issue(&order(), at(NOW)).expect("a token");
+    assert!(!format!("{made:?}").contains(made.token.expose().as_str()));
+    let payload = made.token.expose().split('.').nth(1).expect("a part");
     let payload: Value =
         serde_json::from_slice(&from_base64url(payload).expect("base64url")).expect("json");
     assert_eq!(payload["exp"], json!(NOW + 300));
@@ -207,7 +207,7 @@ fn key_sets_are_believed_as_a_whole() {
     let twice = br#"{"keys":[],"keys":[]}"#;
     assert!(matches!(Keys::parse(twice), Err(jwks::Error::Json(_))));
     assert!(matches!(
-        Keys::parse(&[b' '; 300_000]),
+        Keys::parse(&vec![b' '; 300_000]),
         Err(jwks::Error::Size)
     ));
     // A key without an id is found by its thumbprint.

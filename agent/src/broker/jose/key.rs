@@ -112,7 +112,7 @@ impl PublicKey {
         }
         let algorithm = pinned(jwk, &[Algorithm::EdDsa])?;
         let x = coordinate(jwk, "x")?;
-        ParsedPublicKey::new(&ED25519, &x).map_err(|_rejected| KeyError::Invalid)?;
+        ParsedPublicKey::new(&ED25519, x).map_err(|_rejected| KeyError::Invalid)?;
         if is_of_small_order(&x) {
             return Err(KeyError::Invalid);
         }
@@ -217,6 +217,11 @@ fn is_of_small_order(point: &[u8; COORDINATE_BYTES]) -> bool {
     if let Some(last) = unsigned.last_mut() {
         *last &= 0x7f;
     }
-    let hex: String = unsigned.iter().map(|byte| format!("{byte:02x}")).collect();
-    SMALL_ORDER.contains(&hex.as_str())
+    SMALL_ORDER.iter().any(|hex| {
+        let mut pairs = hex.as_bytes().chunks(2).zip(unsigned);
+        pairs.all(|(pair, byte)| {
+            let pair = str::from_utf8(pair).ok();
+            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) == Some(byte)
+        })
+    })
 }

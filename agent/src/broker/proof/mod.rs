@@ -1,4 +1,4 @@
-//! Proof of possession (DPoP, RFC 9449): whoever shows a token shows too that they hold its key, for
+//! Proof of possession (`DPoP`, RFC 9449): whoever shows a token shows too that they hold its key, for
 //! this resource, now, once.
 //!
 //! Two steps, each with a value that only it can make: [`Proofs::check`] finds nothing wrong and
@@ -34,7 +34,7 @@ use crate::{clock::BootTime, json};
 /// Longest proof, bytes.
 pub const PROOF_BYTES_MAX: usize = 4 * 1_024;
 /// How far `iat` may be from our clock, either way.
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub const WINDOW: Duration = Duration::from_mins(1);
 /// The method of every request, whatever the door.
 pub const METHOD: &str = "POST";
 /// Claim with the SHA-256 of the request's body.
@@ -133,6 +133,10 @@ impl Proofs {
     }
 
     /// Spends a proof: of equal ones, the first alone.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is spent can not be shown again"
+    )]
     pub fn spend(&self, checked: Checked) -> Result<Spent, Refused> {
         let Checked { mark, holder, slot } = checked;
         let now = nonce::slot((self.clock)());

@@ -24,7 +24,7 @@ use crate::{
     group = ArgGroup::new("holder").required(true).args(["jkt", "key"]),
     after_help = "Examples:\n  stockade token issue --tool invoice --scope invoice:read --subject alice --client orchestrator --key proof.pem\n  stockade token issue --tool invoice --scope invoice:create --subject alice --client orchestrator --key proof.pem --ttl 1m --arguments call.json"
 )]
-pub(in crate::cli) struct Arguments {
+pub(in crate::cli) struct Issue {
     #[command(flatten)]
     target: Target,
     /// The user.
@@ -65,8 +65,8 @@ pub(in crate::cli) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments {
+pub(super) fn run(asked: Issue) -> Result<(), Failure> {
+    let Issue {
         target,
         subject,
         client,
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         arguments,
         arguments_digest,
         json,
-    } = arguments;
+    } = asked;
     let jkt = match (jkt, key) {
         (Some(jkt), _) => jkt,
         (None, Some(file)) => {
@@ -93,7 +93,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(file) => Some(digest_of(&file)?),
         None => arguments_digest,
     };
-    let asked = TokenRequest::Issue {
+    let request = TokenRequest::Issue {
         subject,
         client,
         scopes,
@@ -104,7 +104,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         session_hash,
         arguments_digest,
     };
-    let TokenReply::Issued(issued) = ask_token(&target, asked)? else {
+    let TokenReply::Issued(issued) = ask_token(&target, request)? else {
         return Err(Failure::odd_answer());
     };
     let mut stdout = io::stdout().lock();

@@ -72,9 +72,9 @@ fn errors_name_the_place() {
     );
     check_error(
         "[broker]\nresource = \"host\"\n",
-        &expect![[r#"
+        &expect![[r"
         configuration `stockade.toml`: line 2: `broker.resource`: `host` is no absolute URI without query and fragment
-        hint: `https://host.example/stockade`"#]],
+        hint: `https://host.example/stockade`"]],
     );
     check_error(
         "[[broker.issuer]]\nissuer = \"https://id.example\"\njwks = \"/id.jwks\"\n",

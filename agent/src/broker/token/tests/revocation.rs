@@ -11,9 +11,12 @@ use crate::broker::{
     token::Claims,
 };
 
+/// What is revoked of a token, and whether a later one is good.
+type Case = (fn(&Claims) -> Target, bool);
+
 #[test]
 fn revocation_is_in_force_at_once() {
-    let targets: [(fn(&Claims) -> Target, bool); 5] = [
+    let targets: [Case; 5] = [
         (|claims| Target::Token(claims.token_id.clone()), false),
         (|claims| Target::Subject(claims.subject.clone()), true),
         (|claims| Target::Client(claims.client.clone()), true),

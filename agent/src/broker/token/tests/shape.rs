@@ -5,12 +5,24 @@ use serde_json::{Value, json};
 use super::{NOW, RESOURCE, World};
 use crate::broker::{jose::base64url, reason::Reason};
 
-#[test]
-fn every_claim_has_its_shape() {
+/// A claim and the values that it must not have.
+type Wrong = (&'static str, Vec<Value>);
+
+fn refuse(wrong: Vec<Wrong>) {
     let world = World::new();
+    for (claim, values) in wrong {
+        for value in values {
+            let token = world.foreign(&json!({ claim: value }));
+            let reason = world.verify(&token, NOW).err();
+            assert_eq!(reason, Some(Reason::TokenClaims), "{claim}: {value}");
+        }
+    }
+}
+
+#[test]
+fn names_and_times_have_their_shape() {
     let long = "a".repeat(257);
-    let many = vec!["a"; 65].join(" ");
-    let claims: Vec<(&str, Vec<Value>)> = vec![
+    refuse(vec![
         (
             "sub",
             vec![
@@ -43,6 +55,14 @@ fn every_claim_has_its_shape() {
             ],
         ),
         ("nbf", vec![json!("0"), json!(0.5), json!([])]),
+    ]);
+}
+
+#[test]
+fn scopes_and_bonds_have_their_shape() {
+    let long = "a".repeat(257);
+    let many = vec!["a"; 65].join(" ");
+    refuse(vec![
         (
             "scope",
             vec![
@@ -92,6 +112,12 @@ fn every_claim_has_its_shape() {
                 json!(base64url(&[7; 33])),
             ],
         ),
+    ]);
+}
+
+#[test]
+fn actors_and_audiences_have_their_shape() {
+    refuse(vec![
         (
             "act",
             vec![
@@ -114,17 +140,7 @@ fn every_claim_has_its_shape() {
             ],
         ),
         ("iss", vec![json!(null), json!(""), json!(1)]),
-    ];
-    for (claim, values) in claims {
-        for value in values {
-            let token = world.foreign(&json!({ claim: value }));
-            assert_eq!(
-                world.verify(&token, NOW),
-                Err(Reason::TokenClaims),
-                "{claim}: {value}"
-            );
-        }
-    }
+    ]);
 }
 
 #[test]
