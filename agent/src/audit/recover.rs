@@ -210,8 +210,13 @@ fn go_on(
     })
 }
 
-/// Walks one file; also tells the number of its first record.
-fn walk_file(path: &Path, key: &Key, checkpoint: Option<Checkpoint>) -> Result<(Walk, u64), Error> {
+/// Walks one file; also tells the number of its first record, and whether anything was recorded in it
+/// beside what an agent writes when it begins.
+fn walk_file(
+    path: &Path,
+    key: &Key,
+    checkpoint: Option<Checkpoint>,
+) -> Result<(Walk, u64, bool), Error> {
     let read = |source| Error::Read {
         path: path.to_owned(),
         source,
