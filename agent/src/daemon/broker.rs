@@ -151,16 +151,16 @@ async fn follow(
         // Whether it was sent or dropped: nobody wants the worker any more.
         _ = stopped => None,
     };
-    let finished = match finished {
-        Some(finished) => finished,
-        None => {
-            session.abandon().await;
-            session.finished().await
-        }
+    let finished = if let Some(finished) = finished {
+        finished
+    } else {
+        session.abandon().await;
+        session.finished().await
     };
-    let ended = match finished.end {
-        End::Exit(0) => Ended::Well,
-        end => Ended::Badly(format!("session ended: {end:?}")),
+    let ended = if finished.end == End::Exit(0) {
+        Ended::Well
+    } else {
+        Ended::Badly(format!("session ended: {:?}", finished.end))
     };
     // Nobody may wait any more.
     drop(tell.send(ended));

@@ -132,20 +132,8 @@ impl Engine {
         })?;
         let session = receipt.session();
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        self.sessions.insert(
-            session,
-            Entry {
-                policy_id: loaded.id,
-                policy: Arc::clone(&loaded.policy),
-                command: command.clone(),
-                caller: order.caller,
-                started: Timestamp::now(),
-                commands: commands.clone(),
-                refusals: Refusals::default(),
-                enforced: None,
-                ending: false,
-            },
-        );
+        let entry = entry(loaded, command.clone(), order.caller, commands.clone());
+        self.sessions.insert(session, entry);
         let begun = self.begin(loaded, receipt, command, order.stdio).await;
         let (running, cgroup) = match begun {
             Ok(begun) => begun,
@@ -245,6 +233,25 @@ impl Engine {
         );
         let (spent, put) = (Spent::default(), Put::default());
         self.record(session, end, asked, spent, put, &refused);
+    }
+}
+
+fn entry(
+    loaded: &Loaded,
+    command: Vec<String>,
+    caller: Caller,
+    commands: mpsc::Sender<Command>,
+) -> Entry {
+    Entry {
+        policy_id: loaded.id,
+        policy: Arc::clone(&loaded.policy),
+        command,
+        caller,
+        started: Timestamp::now(),
+        commands,
+        refusals: Refusals::default(),
+        enforced: None,
+        ending: false,
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     tokens::Tokens,
 };
 use crate::{
-    audit::Journal,
+    audit::{Journal, Opened},
     config::{Broker, Calls, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     dns::Sockets,
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
@@ -111,27 +111,12 @@ impl Engine {
             ending,
         } = setup;
         let (journal, opened) = Journal::open(&journal)?;
-        if opened.torn_bytes > 0 {
-            let bytes = opened.torn_bytes;
-            tracing::warn!(
-                journal.torn_bytes = bytes,
-                "journal ended in a record that was cut"
-            );
-        }
+        say_opened(&opened);
         let broker = broker.filter(|settings| settings.calls.enabled);
         let calls = broker.as_ref().map(|settings| settings.calls.clone());
         let tokens = broker
             .map(|settings| Tokens::open(settings, &instance))
             .transpose()?;
-        if opened.unfinished > 0 {
-            tracing::warn!(
-                journal.unfinished = opened.unfinished,
-                "the last agent ended unseen; what became of its sessions and calls is not known"
-            );
-        }
-        if opened.adopted {
-            tracing::warn!("journal without a chain put aside; the new one goes on from it");
-        }
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
@@ -240,6 +225,26 @@ impl Engine {
         if ending == Ending::Remove {
             remove_traces(&instance);
         }
+    }
+}
+
+/// What was found in the journal that somebody should know.
+fn say_opened(opened: &Opened) {
+    if opened.torn_bytes > 0 {
+        let bytes = opened.torn_bytes;
+        tracing::warn!(
+            journal.torn_bytes = bytes,
+            "journal ended in a record that was cut"
+        );
+    }
+    if opened.unfinished > 0 {
+        tracing::warn!(
+            journal.unfinished = opened.unfinished,
+            "the last agent ended unseen; what became of its sessions and calls is not known"
+        );
+    }
+    if opened.adopted {
+        tracing::warn!("journal without a chain put aside; the new one goes on from it");
     }
 }
 

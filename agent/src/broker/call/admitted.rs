@@ -30,7 +30,7 @@ pub(in crate::broker) struct Held {
 /// What becomes of a call that fits.
 pub(in crate::broker) enum Admission {
     /// It goes on.
-    New(Admitted),
+    New(Box<Admitted>),
     /// It was made before: this was its answer.
     Before {
         /// Whether its record waits for the disk.
@@ -81,10 +81,10 @@ impl Admitted {
                 }
             }
         };
-        Ok(Admission::New(Self {
+        Ok(Admission::New(Box::new(Self {
             validated,
             held: Held { permit, claim },
-        }))
+        })))
     }
 
     /// What is called.

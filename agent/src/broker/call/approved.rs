@@ -15,12 +15,15 @@ pub struct Approved {
 impl Approved {
     /// Nobody can give an approval here, so a call that needs one is refused; it gives back what it
     /// held.
-    pub(in crate::broker) fn decide(assessed: Assessed) -> Result<Self, (Refused, Held)> {
+    pub(in crate::broker) fn decide(assessed: Assessed) -> Result<Self, Box<(Refused, Held)>> {
         let risk = assessed.risk();
         let admitted = assessed.into_admitted();
         match risk {
             Risk::Ordinary => Ok(Self { admitted }),
-            Risk::Approval => Err((Reason::ApprovalRequired.into(), admitted.into_held())),
+            Risk::Approval => {
+                let refused = Reason::ApprovalRequired.into();
+                Err(Box::new((refused, admitted.into_held())))
+            }
         }
     }
 

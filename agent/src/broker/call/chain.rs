@@ -55,7 +55,7 @@ async fn stages(
     let validated = Validated::check(inner, authenticated, policy, trail)?;
     trail.passed(&inner.calls, "validate");
     let admitted = match Admitted::admit(inner, validated, trail).await? {
-        Admission::New(admitted) => admitted,
+        Admission::New(admitted) => *admitted,
         Admission::Before { durable, reply } => {
             return Released::again(inner, reply, durable, trail).await;
         }

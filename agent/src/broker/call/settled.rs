@@ -121,6 +121,12 @@ impl From<Invalid> for Broken {
     }
 }
 
+impl From<Box<(Refused, Held)>> for Broken {
+    fn from(held: Box<(Refused, Held)>) -> Self {
+        (*held).into()
+    }
+}
+
 impl From<(Refused, Held)> for Broken {
     fn from((refused, held): (Refused, Held)) -> Self {
         Self {

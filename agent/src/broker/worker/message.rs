@@ -39,12 +39,12 @@ pub(super) fn read(value: Value) -> Result<Message, Failure> {
             },
         }),
         Some(_) => Err(malformed("a method is no text")),
-        None => answer(id, object),
+        None => answer(id.as_ref(), object),
     }
 }
 
-fn answer(id: Option<Value>, mut object: Map<String, Value>) -> Result<Message, Failure> {
-    let Some(id) = id.as_ref().and_then(Value::as_u64) else {
+fn answer(id: Option<&Value>, mut object: Map<String, Value>) -> Result<Message, Failure> {
+    let Some(id) = id.and_then(Value::as_u64) else {
         return Err(malformed("the id of an answer is none that was asked with"));
     };
     match (object.remove("result"), object.remove("error")) {

@@ -9,7 +9,7 @@ use crate::config::file::{Error, Place};
 
 /// Where the file says nothing.
 const CALL_TIME_DEFAULT: Duration = Duration::from_mins(10);
-const WARM_TIME_DEFAULT: Duration = Duration::from_secs(60);
+const WARM_TIME_DEFAULT: Duration = Duration::from_mins(1);
 const WARM_DEFAULT: u32 = 64;
 const BYTES_IN_DEFAULT: u32 = 1 << 20;
 const BYTES_OUT_DEFAULT: u32 = 8 << 20;

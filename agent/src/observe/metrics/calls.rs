@@ -17,7 +17,7 @@ const STAGE_BUCKETS: &[f64] = &[
 /// What the broker counts.
 #[derive(Debug)]
 pub struct Calls {
-    calls: IntCounterVec,
+    ended: IntCounterVec,
     stages: HistogramVec,
     workers: IntCounterVec,
     running: IntGauge,
@@ -27,7 +27,7 @@ impl Calls {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let stages = HistogramOpts::new(CALL_STAGE_SECONDS.name, CALL_STAGE_SECONDS.help);
         Ok(Self {
-            calls: IntCounterVec::new(CALLS.opts(), CALLS.labels)?,
+            ended: IntCounterVec::new(CALLS.opts(), CALLS.labels)?,
             stages: HistogramVec::new(
                 stages.buckets(STAGE_BUCKETS.to_vec()),
                 CALL_STAGE_SECONDS.labels,
@@ -39,7 +39,7 @@ impl Calls {
 
     pub(super) fn collectors(&self) -> [Box<dyn Collector>; 4] {
         [
-            Box::new(self.calls.clone()),
+            Box::new(self.ended.clone()),
             Box::new(self.stages.clone()),
             Box::new(self.workers.clone()),
             Box::new(self.running.clone()),
@@ -49,7 +49,7 @@ impl Calls {
     /// Counts a call that is over. `tool` and `verb` are names of a policy or `unknown`; `outcome` is
     /// `done`, `tool_error`, `replayed` or the code of a reason.
     pub fn call(&self, tool: &str, verb: &str, outcome: &str) {
-        self.calls.with_label_values(&[tool, verb, outcome]).inc();
+        self.ended.with_label_values(&[tool, verb, outcome]).inc();
     }
 
     /// Notes how long a stage of a call took. `stage` is one of a bounded set.

@@ -34,11 +34,11 @@ for line in sys.stdin:
 "#;
 
 fn server(methods: &str) -> String {
-    let methods: String = methods
-        .lines()
-        .map(|line| format!("    {line}\n"))
-        .collect();
-    SERVER.replace("{methods}\n", &methods)
+    if methods.is_empty() {
+        return SERVER.replace("{methods}\n", "");
+    }
+    let methods = methods.replace('\n', "\n    ");
+    SERVER.replace("{methods}", &format!("    {methods}"))
 }
 
 async fn open(script: &str) -> Result<Client, Failure> {
@@ -303,7 +303,7 @@ fn key(subject: &str, session: Option<&str>, policy: u8) -> Key {
 #[tokio::test]
 async fn a_warm_worker_serves_its_own_principal_only() {
     let pool = Pool::new(4);
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let alice = key("alice", Some("s1"), 1);
     let client = open(&server("")).await.unwrap();
     pool.put(alice.clone(), "t", client, hour);
@@ -331,7 +331,7 @@ async fn a_warm_worker_serves_its_own_principal_only() {
 #[tokio::test]
 async fn the_pool_lets_go_what_is_idle_unfit_removed_or_too_much() {
     let pool = Pool::new(2);
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let (a, b, c) = (key("a", None, 1), key("b", None, 1), key("c", None, 2));
     pool.put(
         a.clone(),
