@@ -13,10 +13,10 @@ use crate::broker::{
 };
 
 fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        other => panic!("no object: {other}"),
-    }
+    let Value::Object(object) = value else {
+        panic!("no object: {value}");
+    };
+    object
 }
 
 fn verbs(count: usize) -> Vec<Listed> {
