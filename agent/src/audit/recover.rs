@@ -1,6 +1,8 @@
 //! From the files of an earlier agent to the end of their chain: what is read before anything is
 //! written. Only the last file is walked; `audit verify` walks all of them.
 
+#![expect(clippy::similar_names, reason = "a line holds a link")]
+
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
@@ -230,13 +232,12 @@ fn walk_file(
     let mut first = 1;
     let mut begun = false;
     while let Some(line) = lines.next().map_err(read)? {
-        let walk = match &mut walk {
-            Some(walk) => walk,
-            None => {
-                let (begun, number) = begin(&line.bytes, path, key)?;
-                first = number;
-                walk.insert(begun)
-            }
+        let walk = if let Some(walk) = &mut walk {
+            walk
+        } else {
+            let (fresh, number) = begin(&line.bytes, path, key)?;
+            first = number;
+            walk.insert(fresh)
         };
         let link = walk.take(&line).map_err(broken)?;
         begun |=

@@ -1,6 +1,8 @@
 //! A walk along the chain, line by line: the one place that knows which lines are in order. The agent
 //! walks when it opens its journal, `audit verify` walks over all of it.
 
+#![expect(clippy::similar_names, reason = "a line holds a link")]
+
 use std::{
     collections::BTreeSet,
     io::{self, BufRead},

@@ -59,6 +59,16 @@ fn found(path: &Path, filter: &Filter) -> Vec<(u64, String)> {
     all
 }
 
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn by(ask: impl FnOnce(&mut Filter)) -> Filter {
+    let mut filter = Filter::default();
+    ask(&mut filter);
+    filter
+}
+
 #[tokio::test]
 async fn a_call_is_two_records_and_is_found_by_all_it_is_known_by() {
     let folder = tempfile::tempdir().expect("folder");
@@ -92,57 +102,23 @@ async fn a_call_is_two_records_and_is_found_by_all_it_is_known_by() {
     let four = (4, "outcome_unknown".to_owned());
     assert_eq!(found(&path, &ann), [two.clone(), four.clone()]);
     let three = (3, "rate_limited".to_owned());
-    let text = |text: &str| Some(text.to_owned());
     for (filter, expected) in [
+        (by(|filter| filter.tool = text("mail")), vec![four.clone()]),
         (
-            Filter {
-                tool: text("mail"),
-                ..Filter::default()
-            },
-            vec![four.clone()],
-        ),
-        (
-            Filter {
-                outcome: text("rate_limited"),
-                ..Filter::default()
-            },
+            by(|filter| filter.outcome = text("rate_limited")),
             vec![three.clone()],
         ),
         (
-            Filter {
-                token: text("token-of-bob"),
-                ..Filter::default()
-            },
+            by(|filter| filter.token = text("token-of-bob")),
             vec![three.clone()],
         ),
         (
-            Filter {
-                client: text("desk"),
-                ..Filter::default()
-            },
+            by(|filter| filter.client = text("desk")),
             vec![three, two, four],
         ),
-        (
-            Filter {
-                since: text("2999"),
-                ..Filter::default()
-            },
-            vec![],
-        ),
-        (
-            Filter {
-                until: text("2001-01-01"),
-                ..Filter::default()
-            },
-            vec![],
-        ),
-        (
-            Filter {
-                verb: text("read"),
-                ..Filter::default()
-            },
-            vec![],
-        ),
+        (by(|filter| filter.since = text("2999")), vec![]),
+        (by(|filter| filter.until = text("2001-01-01")), vec![]),
+        (by(|filter| filter.verb = text("read")), vec![]),
     ] {
         assert_eq!(found(&path, &filter), expected, "{filter:?}");
     }

@@ -1,6 +1,8 @@
 //! The way over the files of a journal, the oldest first: where each may begin, what each line must
 //! be, and how each must end.
 
+#![expect(clippy::similar_names, reason = "a line holds a link")]
+
 use std::{
     collections::BTreeSet,
     fs::File,

@@ -46,8 +46,8 @@ pub(in crate::cli) struct Arguments {
     /// With this token (its id).
     #[arg(long, value_name = "ID")]
     token: Option<String>,
-    /// With this outcome: done, tool_error, running, outcome_unknown, a reason's code; of sessions
-    /// exit, signal, wall_timeout, …
+    /// With this outcome: `done`, `tool_error`, `running`, `outcome_unknown`, a reason's code; of
+    /// sessions `exit`, `signal`, `wall_timeout`, …
     #[arg(long, value_name = "CODE")]
     outcome: Option<String>,
     /// That began at this moment or later.
@@ -113,12 +113,13 @@ fn line(found: &Found) -> String {
         .filter_map(begun)
         .collect();
     words.push(
-        match (begun("/principal/subject"), begun("/principal/client")) {
-            (Some(subject), Some(client)) => format!("{subject} by {client}:"),
-            _ => {
-                let uid = begun("/caller/uid").unwrap_or_else(|| "-".to_owned());
-                format!("uid {uid}:")
-            }
+        if let (Some(subject), Some(client)) =
+            (begun("/principal/subject"), begun("/principal/client"))
+        {
+            format!("{subject} by {client}:")
+        } else {
+            let uid = begun("/caller/uid").unwrap_or_else(|| "-".to_owned());
+            format!("uid {uid}:")
         },
     );
     let what = ["/tool", "/verb"].into_iter().filter_map(begun);
