@@ -1,9 +1,11 @@
 //! How an instance is set up: its name and paths, and the agent's own configuration file.
 
+mod broker;
 mod dns;
 mod file;
 mod instance;
 
+pub use broker::{Broker, Calls, ISSUERS_MAX, Issuer, TOKEN_LIFETIME_DEFAULT, TOKEN_LIFETIME_MAX};
 pub use dns::{Dns, PORTS_FREE_FROM, Refusal, UPSTREAMS_MAX, Upstreams};
 pub use file::{Config, Error, KernelLog, LogFormat, Metrics};
 pub use instance::{DEFAULT_INSTANCE, INSTANCE_NAME_BYTES_MAX, Instance, InstanceNameError};

@@ -3,6 +3,7 @@
 //!
 //! Nothing below imports this; siblings that must not know each other meet here.
 
+mod broker;
 pub mod control;
 mod error;
 mod explained;
@@ -19,17 +20,20 @@ mod status;
 mod suggest;
 mod table;
 mod tasks;
+mod tokens;
 
+pub use broker::SwitchError;
 pub use error::{LaunchError, StartError, SuggestError, chain, told};
 pub use explained::explained;
 pub use names::upstream;
 pub use policies::ReloadError;
 pub use session::{CommandLine, Finished, Order, Session, Stdio};
 pub use setup::{Ending, PolicySource, Setup, sweep_abandoned};
+pub use tokens::{TokenError, Tokens};
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -40,6 +44,7 @@ use tokio::{
 
 use crate::{
     audit::Journal,
+    broker::Broker,
     config::Instance,
     kernel::{self, Kernel, cgroup},
     launcher::Launcher,
@@ -56,13 +61,16 @@ pub struct Engine {
     kernel: Kernel,
     attached: kernel::Attached,
     launcher: Launcher,
-    journal: Journal,
+    journal: Arc<Journal>,
+    /// Set before the first call; nothing where no calls are taken.
+    broker: OnceLock<Broker>,
     policies: policies::Policies,
     sessions: table::Table,
     self_tests: selftests::SelfTests,
     slots: Arc<Semaphore>,
     sessions_max: u32,
     names: names::Names,
+    tokens: Option<Arc<tokens::Tokens>>,
     learned: Learned,
     dispatcher: Dispatcher,
     metrics: Metrics,
@@ -99,8 +107,9 @@ impl Engine {
         self.stopping.clone()
     }
 
-    /// Reads the policies again. On an error nothing changes.
+    /// Reads the policies again, and the keys of token issuers. On an error nothing changes.
     pub async fn reload(self: &Arc<Self>) -> Result<usize, ReloadError> {
+        self.reload_issuers().await;
         let engine = Arc::clone(self);
         // Reading, compiling and publishing many rules takes longer than a thread that serves
         // everybody may be held.
@@ -135,6 +144,9 @@ impl Engine {
             .values()
             .map(|loaded| loaded.policy.digest)
             .collect();
+        if let Some(broker) = self.broker.get() {
+            broker.follow_policies(|digest| digests.contains(digest));
+        }
         self.launcher.retain(|digest| digests.contains(digest));
         self.self_tests.retain(|digest| digests.contains(digest));
         if self.sweeps.try_send(()).is_err() {

@@ -17,6 +17,7 @@ pub mod launcher;
 pub mod observe;
 pub mod policy;
 pub mod sandbox;
+pub mod secret;
 pub mod shutdown;
 pub mod sys;
 pub mod timestamp;

@@ -11,13 +11,15 @@ use crate::mutator::fuzz;
 
 const RUN: &[u8] = br#"{"request":"run","tool":"invoice","arguments":["--id","7"]}"#;
 const EVENTS: &[u8] = br#"{"request":"events","session":7,"tool":null}"#;
+const TOKEN: &[u8] =
+    br#"{"request":"token","ask":{"token":"revoke","target":{"kind":"subject","name":"alice"}}}"#;
 const STATUS: &[u8] = br#"{"request":"status"}"#;
 const SIGNAL: &[u8] = br#"{"say":"signal","signal":15}"#;
 const SPENT: &[u8] = br#"{"say":"output_spent"}"#;
 
 #[test]
 fn the_corpus_is_good() {
-    for good in [RUN, EVENTS, STATUS] {
+    for good in [RUN, EVENTS, STATUS, TOKEN] {
         serde_json::from_slice::<Request>(good).expect("a request");
     }
     for good in [SIGNAL, SPENT] {
@@ -27,7 +29,7 @@ fn the_corpus_is_good() {
 
 #[test]
 fn a_request_of_any_bytes_is_taken_whole_or_refused() {
-    fuzz("request", &[RUN, EVENTS, STATUS], |bytes| {
+    fuzz("request", &[RUN, EVENTS, STATUS, TOKEN], |bytes| {
         let Ok(request) = serde_json::from_slice::<Request>(bytes) else {
             return;
         };

@@ -1,7 +1,11 @@
 //! Integration tests: the product as a black box, in a lab, seen from the receiving side.
 
 #[cfg(test)]
+mod broker;
+#[cfg(test)]
 mod bypass;
+#[cfg(test)]
+mod calling;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
@@ -50,3 +54,4 @@ mod rows;
 mod selftest;
 #[cfg(test)]
 mod swap;
+mod tokens;

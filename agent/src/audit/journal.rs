@@ -1,38 +1,40 @@
-//! The append-only file. A receipt means *written*: handed to the kernel, so that it survives the
-//! agent's death; it does not mean that a disk has it.
-//!
-//! A record is one line, written by one `write`. A line that was cut (a full disk, a killed agent)
-//! is never mended: it is ended and followed by a record that says so.
+//! The journal: what is told is written, in order, before it is true anywhere else. A receipt means
+//! *written*: handed to the kernel, so that it survives the agent's death; who asked for `durable`
+//! has also waited for the disk.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    fs::File,
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use common::id::SessionId;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     Receipt,
+    call::{CallOutcome, CallReceipt, CallRecord, Refusal},
+    chain::hex,
+    commit,
     error::Error,
-    record::{Entry, Intent, Outcome, Plain, Record, Tested},
+    place::Place,
+    record::{Entry, Intent, Outcome, Plain, Tested},
+    recover::{self, Recovered},
+    writer::{SEGMENT_BYTES_MAX, Shared, Urgency},
 };
-use crate::timestamp::Timestamp;
 
 /// Largest record, bytes, with its end of line.
 pub const RECORD_BYTES_MAX: usize = 1 << 18;
 
-const FILE_MODE: u32 = 0o600;
-const FOLDER_MODE: u32 = 0o700;
-
 /// The journal, open for appending.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
-    end: Mutex<End>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// The key's file, locked: nobody else writes this journal.
+    _lock: File,
 }
 
 /// What was found when the journal was opened.
@@ -42,56 +44,84 @@ pub struct Opened {
     pub next: u64,
     /// Bytes of a last record that was never finished.
     pub torn_bytes: u64,
+    /// Things that had begun and whose end nobody recorded; it is recorded now that it is not known.
+    pub unfinished: u64,
+    /// Whether it goes on from a file without a chain.
+    pub adopted: bool,
 }
 
-#[derive(Debug)]
-struct End {
-    file: File,
-    next: u64,
-    /// A failed write may have left part of a line.
-    torn: bool,
-}
-
-/// Of a record that is read back only the number matters.
-#[derive(Deserialize)]
-struct Numbered {
-    sequence: u64,
+/// How the journal does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Numbers {
+    /// Number of the last record.
+    pub records: u64,
+    /// Age of the oldest record that is not on the disk.
+    pub lag: Duration,
+    /// Things that have begun and not ended.
+    pub open: u64,
+    /// Whether records, the disk and the checkpoint are all as they should be.
+    pub whole: bool,
 }
 
 impl Journal {
-    /// Opens or makes the file, finds the next number and marks a last record that was cut.
+    /// Opens or makes the journal whose active file is `path`; its other files lie beside it. Walks
+    /// that file, refuses a chain that is broken or shorter than its checkpoint, ends a record that
+    /// was cut and closes what has begun without an end.
     pub fn open(path: &Path) -> Result<(Self, Opened), Error> {
-        let open = |source| Error::Open {
+        Self::open_sized(path, SEGMENT_BYTES_MAX)
+    }
+
+    /// With another size at which a file is closed.
+    pub(super) fn open_sized(path: &Path, segment_bytes: u64) -> Result<(Self, Opened), Error> {
+        let place = Place::new(path)?;
+        place.make_folder().map_err(|source| Error::Open {
             path: path.to_owned(),
             source,
-        };
-        if let Some(folder) = path.parent() {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(FOLDER_MODE);
-            builder.create(folder).map_err(open)?;
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(FILE_MODE);
-        let mut file = options.open(path).map_err(open)?;
-        let found = find_end(path, &mut file)?;
-        let journal = Self {
-            path: path.to_owned(),
-            end: Mutex::new(End {
-                file,
-                next: found.next,
-                torn: found.torn_bytes > 0,
-            }),
-        };
-        if found.torn_bytes > 0 {
-            journal.append(&Plain::Torn {
-                bytes: found.torn_bytes,
-            })?;
-        }
-        journal.append(&Plain::Opened {
-            version: env!("CARGO_PKG_VERSION"),
-            pid: std::process::id(),
         })?;
-        Ok((journal, found))
+        let (key, lock, key_is_new) = recover::key(&place)?;
+        let Recovered { start, plain } = recover::recover(&place, &key, key_is_new)?;
+        let unfinished: Vec<u64> = start.open.iter().copied().collect();
+        let opened = Opened {
+            next: start.head.next(),
+            torn_bytes: start
+                .fragment
+                .as_ref()
+                .map_or(0, |tail| tail.bytes.len() as u64),
+            unfinished: unfinished.len() as u64,
+            adopted: plain.is_some(),
+        };
+        let shared = Arc::new(Shared::new(place, key, start, segment_bytes));
+        if let Some(plain) = plain {
+            let entry = Plain::Adopted {
+                file: &plain.name,
+                bytes: plain.bytes,
+                sha256: &hex(&plain.sha256),
+            };
+            shared.append(&entry, Urgency::Session)?;
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let pid = std::process::id();
+        shared.append(&Plain::Opened { version, pid }, Urgency::Session)?;
+        for begun in unfinished {
+            shared.append(&Plain::OutcomeUnknown { begun }, Urgency::Session)?;
+        }
+        // From here on there is always a checkpoint: one that is missing was removed.
+        let signed = commit::first(&shared)?.sequence;
+        let thread = {
+            let shared = Arc::clone(&shared);
+            let builder = std::thread::Builder::new().name("journal".to_owned());
+            builder.spawn(move || commit::run(&shared, signed))
+        };
+        let thread = thread.map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let journal = Self {
+            shared,
+            thread: Some(thread),
+            _lock: lock,
+        };
+        Ok((journal, opened))
     }
 
     /// Records that a session is about to be launched.
@@ -138,83 +168,106 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the last write succeeded.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        !self.lock().torn
+    /// Records that a call is about to run; where it is to be `durable`, waits for the disk. The call
+    /// may begin when this returns, not before.
+    pub async fn call(&self, record: &CallRecord, durable: bool) -> Result<CallReceipt, Error> {
+        let sequence = self
+            .shared
+            .append(&Plain::Call(record), urgency_of(durable))?;
+        let receipt = CallReceipt::new(sequence, Arc::clone(&self.shared));
+        if durable {
+            self.shared.kept(sequence).await?;
+        }
+        Ok(receipt)
     }
 
-    fn append<E: Serialize>(&self, entry: &Entry<'_, E>) -> Result<u64, Error> {
-        let mut end = self.lock();
-        let sequence = end.next;
-        let mut line = Vec::with_capacity(512);
-        if end.torn {
-            line.push(b'\n');
+    /// Records what came of a call; the number of that record. The caller may be answered when this
+    /// returns, not before.
+    pub async fn called(
+        &self,
+        receipt: CallReceipt,
+        outcome: &CallOutcome,
+        durable: bool,
+    ) -> Result<u64, Error> {
+        let call = receipt.sequence();
+        let entry = Plain::Called { call, outcome };
+        let sequence = self.shared.append(&entry, urgency_of(durable))?;
+        receipt.spend();
+        if durable {
+            self.shared.kept(sequence).await?;
         }
-        let record = Record {
-            sequence,
-            time: Timestamp::now(),
-            entry,
-        };
-        serde_json::to_writer(&mut line, &record).map_err(Error::Encode)?;
-        line.push(b'\n');
-        if line.len() > RECORD_BYTES_MAX {
-            return Err(Error::Size { size: line.len() });
-        }
-        // Until it has succeeded: `write_all` may fail with a part written.
-        end.torn = true;
-        end.file.write_all(&line).map_err(|source| Error::Write {
-            path: self.path.clone(),
-            source,
-        })?;
-        end.torn = false;
-        end.next = sequence.saturating_add(1);
         Ok(sequence)
     }
 
-    fn lock(&self) -> MutexGuard<'_, End> {
-        // A panic while the lock was held leaves `torn` set, so the state is still true.
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Records that a call was not carried out; the number of that record.
+    #[expect(
+        clippy::unused_async,
+        reason = "every record of a call may come to wait for its turn"
+    )]
+    pub async fn refused(&self, record: &CallRecord, refusal: Refusal<'_>) -> Result<u64, Error> {
+        let entry = Plain::Refused {
+            call: record,
+            refusal,
+        };
+        self.shared.append(&entry, Urgency::Call)
+    }
+
+    /// HMAC-SHA-256 of a value that others could guess, hexadecimal: equal values look equal, and
+    /// nobody without the journal's key can try values out.
+    #[must_use]
+    pub fn salted(&self, value: &[u8]) -> String {
+        self.shared.key.salted(value)
+    }
+
+    /// Whether the last write, sync and checkpoint succeeded.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.shared.is_whole()
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        let whole = self.shared.is_whole();
+        let end = self.shared.lock();
+        let since = end.syncing_since.or(end.waiting_since);
+        Numbers {
+            records: end.head.sequence,
+            lag: since.map_or(Duration::ZERO, |since| {
+                Instant::now().saturating_duration_since(since)
+            }),
+            open: end.open.len() as u64,
+            whole,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    fn append<E: Serialize>(&self, entry: &Entry<'_, E>) -> Result<u64, Error> {
+        self.shared.append(entry, Urgency::Session)
     }
 }
 
-/// Finds the last whole record and how many bytes follow it.
-fn find_end(path: &Path, file: &mut File) -> Result<Opened, Error> {
-    let tail = read_tail(file).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    if tail.is_empty() {
-        return Ok(Opened {
-            next: 1,
-            torn_bytes: 0,
-        });
-    }
-    let whole = tail.iter().rposition(|byte| *byte == b'\n');
-    let (lines, torn) = tail.split_at(whole.map_or(0, |at| at.saturating_add(1)));
-    let last = lines
-        .rsplit(|byte| *byte == b'\n')
-        .find_map(|line| serde_json::from_slice::<Numbered>(line).ok());
-    match last {
-        Some(Numbered { sequence }) => Ok(Opened {
-            next: sequence.saturating_add(1),
-            torn_bytes: torn.len() as u64,
-        }),
-        // The very first record was cut: nothing was promised yet.
-        None if lines.is_empty() && tail.len() < RECORD_BYTES_MAX => Ok(Opened {
-            next: 1,
-            torn_bytes: torn.len() as u64,
-        }),
-        None => Err(Error::Damaged(path.to_owned())),
+impl Drop for Journal {
+    /// Leaves everything on the disk and under a checkpoint.
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's thread panicked");
+        }
     }
 }
 
-fn read_tail(file: &mut File) -> io::Result<Vec<u8>> {
-    // Room for a whole record before one that was cut.
-    let wanted = 2 * RECORD_BYTES_MAX as u64;
-    let size = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(size.saturating_sub(wanted)))?;
-    let mut tail = Vec::new();
-    file.take(wanted).read_to_end(&mut tail)?;
-    Ok(tail)
+fn urgency_of(durable: bool) -> Urgency {
+    if durable {
+        Urgency::Durable
+    } else {
+        Urgency::Call
+    }
 }

@@ -2,13 +2,33 @@
 //!
 //! It knows nothing of processes, sockets or the kernel; the daemon tells it what happened.
 
+mod call;
+mod chain;
+mod checkpoint;
+mod commit;
 mod error;
 mod journal;
+mod key;
+mod place;
+mod plain;
+mod query;
 mod record;
+mod recover;
+mod segment;
+mod verify;
+mod walk;
+mod writer;
 
+pub use call::{CallOutcome, CallReceipt, CallRecord, Principal, Refusal, TokenRef};
+pub use chain::{Hash, Unlinked};
+pub use checkpoint::{Checkpoint, NoteError};
 pub use error::Error;
-pub use journal::{Journal, Opened, RECORD_BYTES_MAX};
+pub use journal::{Journal, Numbers, Opened, RECORD_BYTES_MAX};
+pub use key::{KeyError, VerifierKey};
+pub use query::{Filter, Found, query};
 pub use record::{Caller, End, HandedOut, Intent, Outcome, Spent};
+pub use verify::{Against, Finding, VerifyError, Whole, verify};
+pub use walk::{Break, Wrong};
 
 use common::id::SessionId;
 

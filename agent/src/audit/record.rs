@@ -2,12 +2,17 @@
 
 use serde::Serialize;
 
+use super::{
+    call::{CallOutcome, CallRecord, Refusal},
+    chain::Step,
+};
 use crate::timestamp::Timestamp;
 
-/// One line: its number, when it was written, and what it says.
+/// One line: its number, the hash of the line before, when it was written, and what it says.
 #[derive(Serialize)]
 pub(super) struct Record<'a, E: Serialize> {
     pub(super) sequence: u64,
+    pub(super) previous: &'a str,
     pub(super) time: Timestamp,
     #[serde(flatten)]
     pub(super) entry: &'a Entry<'a, E>,
@@ -18,8 +23,37 @@ pub(super) struct Record<'a, E: Serialize> {
 pub(super) enum Entry<'a, E: Serialize> {
     /// The agent opened the journal.
     Opened { version: &'static str, pid: u32 },
-    /// The bytes before this line were a record that was never finished.
-    Torn { bytes: u64 },
+    /// The bytes before this line, back to the last whole record, were never finished.
+    Torn { bytes: u64, sha256: &'a str },
+    /// The journal goes on from an older file that has no chain; from here on it has one.
+    Adopted {
+        file: &'a str,
+        bytes: u64,
+        sha256: &'a str,
+    },
+    /// A new file begins. The checkpoint is of the last record of the file before; `open` are the
+    /// records whose end is still to be told.
+    Segment {
+        checkpoint: &'a str,
+        open: &'a [u64],
+    },
+    /// What that record began ended unseen: the agent was killed, or the call was given up.
+    OutcomeUnknown { begun: u64 },
+    /// A call is about to run.
+    Call(&'a CallRecord),
+    /// A call has ended.
+    Called {
+        call: u64,
+        #[serde(flatten)]
+        outcome: &'a CallOutcome,
+    },
+    /// A call was not carried out.
+    Refused {
+        #[serde(flatten)]
+        call: &'a CallRecord,
+        #[serde(flatten)]
+        refusal: Refusal<'a>,
+    },
     /// A session is about to be launched; its id is this record's number.
     Intent(&'a Intent<'a>),
     /// A session has ended.
@@ -38,6 +72,26 @@ pub(super) enum Entry<'a, E: Serialize> {
     },
     /// A session of an agent that was killed was found and ended.
     Leftover { cgroup: &'a str },
+}
+
+impl<E: Serialize> Entry<'_, E> {
+    /// What it begins or ends. What is read back is told by [`super::chain::Link::step`].
+    pub(super) fn step(&self) -> Step {
+        match self {
+            Self::Intent(_) | Self::SelfTest { .. } | Self::Call(_) => Step::Begins,
+            Self::Outcome { session, .. } | Self::SelfTested { session, .. } => {
+                Step::Ends(*session)
+            }
+            Self::Called { call, .. } => Step::Ends(*call),
+            Self::OutcomeUnknown { begun } => Step::Ends(*begun),
+            Self::Opened { .. }
+            | Self::Torn { .. }
+            | Self::Adopted { .. }
+            | Self::Segment { .. }
+            | Self::Refused { .. }
+            | Self::Leftover { .. } => Step::Tells,
+        }
+    }
 }
 
 /// What came of a self-test.

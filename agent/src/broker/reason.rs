@@ -169,3 +169,60 @@ impl Refused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fmt::Write as _};
+
+    use expect_test::expect_file;
+
+    use super::{Fault, Reason};
+
+    fn whose(fault: Fault) -> &'static str {
+        match fault {
+            Fault::Malformed => "malformed",
+            Fault::Unauthenticated => "unauthenticated",
+            Fault::Forbidden => "forbidden",
+            Fault::Arguments => "arguments",
+            Fault::Limited => "limited",
+            Fault::Worker => "worker",
+            Fault::Host => "host",
+        }
+    }
+
+    #[test]
+    fn numbers_and_codes_are_there_once() {
+        let numbers: Vec<u16> = Reason::ALL.iter().map(|reason| *reason as u16).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b));
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for code in codes {
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            assert!(code.bytes().all(plain), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_the_table() {
+        let mut page = String::from(
+            "# Reasons of the broker\n\n\
+             Why a call is not carried out. The code is what the caller reads, the metric label, the \
+             field of the log and of the record. Numbers are never changed or used again.\n\n\
+             <!-- Generated from agent/src/broker/reason.rs: `UPDATE_EXPECT=1 cargo test -p agent \
+             reason`. -->\n\n\
+             | number | code | fault | what the caller is told |\n|---:|---|---|---|\n",
+        );
+        for reason in Reason::ALL {
+            writeln!(
+                page,
+                "| {} | `{}` | {} | {} |",
+                *reason as u16,
+                reason.code(),
+                whose(reason.fault()),
+                reason.sentence()
+            )
+            .unwrap();
+        }
+        expect_file!["../../../docs/broker-reasons.md"].assert_eq(&page);
+    }
+}

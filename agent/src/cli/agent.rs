@@ -1,9 +1,12 @@
 //! `stockade agent`: the daemon.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    net::SocketAddr, os::unix::net::UnixListener, path::PathBuf, process::ExitCode, sync::Arc,
+};
 
 use super::Failure;
 use crate::{
+    broker::door,
     config::{Config, Instance, Metrics},
     daemon::{Ending, Engine, PolicySource, Setup, StartError, control::server::Server},
     exit::Code,
@@ -78,18 +81,25 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         log_format: _,
         sessions_max,
         dns,
+        broker,
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
+    // Before any process is started: until it is taken, the descriptor would be inherited.
+    let handed_over = door::inherited().map_err(StartError::Inherited)?;
+    let callers = broker.calls.group.clone();
+    let callers = callers.unwrap_or_else(|| control_group.clone());
     let engine = Engine::start(Setup {
         journal: instance.journal_file(),
         instance,
         policies: PolicySource::Folder(policies),
         sessions_max,
         dns,
+        broker: Some(broker),
         kernel_log,
         ending,
     })?;
-    let opened = open(&engine, metrics, &control_group).await;
+    let groups = [control_group.as_str(), callers.as_str()];
+    let opened = open(&engine, metrics, groups, handed_over).await;
     if opened.is_ok() {
         tracing::info!(instance = engine.instance().name(), "agent ready");
         attend(&engine, &mut signals).await;
@@ -101,7 +111,14 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
 
 /// Opens the doors: the pages first, the control socket last, because who waits for the agent waits
 /// for that one.
-async fn open(engine: &Arc<Engine>, metrics: Metrics, group: &str) -> Result<(), StartError> {
+///
+/// `groups`: of the control socket, of the broker's.
+async fn open(
+    engine: &Arc<Engine>,
+    metrics: Metrics,
+    [control, callers]: [&str; 2],
+    handed_over: Option<UnixListener>,
+) -> Result<(), StartError> {
     match metrics {
         Metrics::Off => {}
         Metrics::Address(address) => {
@@ -110,7 +127,8 @@ async fn open(engine: &Arc<Engine>, metrics: Metrics, group: &str) -> Result<(),
             tokio::spawn(server.serve(Arc::new(engine.pages()), engine.stopping()));
         }
     }
-    let server = Server::bind(engine, group)?;
+    let server = Server::bind(engine, control)?;
+    engine.open_broker(handed_over, callers)?;
     tokio::spawn(server.serve(Arc::clone(engine)));
     Ok(())
 }

@@ -61,6 +61,8 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
             | Reply::Status(_)
             | Reply::Sessions { .. }
             | Reply::Grants { .. }
+            | Reply::Switched { .. }
+            | Reply::Token(_)
             | Reply::Suggested(_)
             | Reply::Reloaded { .. } => return Err(Failure::odd_answer()),
         }

@@ -2,17 +2,24 @@
 //! anything of its own.
 
 mod agent;
+mod audit;
+mod call;
+mod caller;
 mod doctor;
 mod events;
 mod failure;
+mod mcp;
 pub mod policy;
 mod reload;
 mod report;
 mod run;
+mod schema;
 mod sessions;
 mod signals;
 mod status;
 mod terminal;
+mod token;
+mod tool;
 
 use std::{env, process::ExitCode};
 
@@ -51,13 +58,25 @@ Exit codes: 0 done; 1 the answer is no; 2 usage; 65 bad policy; 69 this host lac
 enum Verb {
     Agent(agent::Arguments),
     Run(run::Arguments),
+    Call(Box<call::Arguments>),
+    Mcp(Box<mcp::Arguments>),
     /// Looks at policies: check, show, explain, compare.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Looks at the JSON Schemas of verbs: check, tighten.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     Status(status::Arguments),
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    /// Access tokens: issue, rotate, revoke; proof keys.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    Tool(tool::Arguments),
+    /// Looks at the journal: verify, query.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     Doctor(doctor::Arguments),
     /// The worker of `doctor --probe`.
     #[command(name = doctor::WORKER_VERB, hide = true)]
@@ -95,11 +114,17 @@ pub fn main() -> ExitCode {
     let done = match line.verb {
         Verb::Agent(arguments) => agent::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Call(arguments) => call::run(*arguments),
+        Verb::Mcp(arguments) => mcp::run(*arguments),
         Verb::Policy(command) => command.run().map(Into::into).map_err(Failure::from),
+        Verb::Schema(command) => command.run().map(Into::into).map_err(Failure::from),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Token(command) => command.run(),
+        Verb::Tool(arguments) => tool::run(&arguments),
+        Verb::Audit(command) => command.run(),
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };

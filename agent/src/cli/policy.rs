@@ -8,7 +8,7 @@ mod look;
 mod named;
 mod pin;
 mod pinned;
-mod print;
+pub(super) mod print;
 mod show;
 mod suggest;
 mod unix;

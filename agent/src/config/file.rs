@@ -13,6 +13,7 @@ use common::limits;
 use serde::Deserialize;
 
 use super::{
+    broker::{Broker, RawBroker},
     dns::{Dns, RawDns},
     instance::{Instance, InstanceNameError},
 };
@@ -52,6 +53,8 @@ pub struct Config {
     pub sessions_max: u32,
     /// How names are resolved.
     pub dns: Dns,
+    /// How calls are checked.
+    pub broker: Broker,
 }
 
 /// Where metrics are served.
@@ -144,6 +147,8 @@ struct RawConfig {
     sessions: RawSessions,
     #[serde(default)]
     dns: RawDns,
+    #[serde(default)]
+    broker: RawBroker,
 }
 
 #[derive(Default, Deserialize)]
@@ -174,6 +179,7 @@ impl Default for Config {
             log_format: LogFormat::Auto,
             sessions_max: SESSIONS_DEFAULT,
             dns: Dns::default(),
+            broker: Broker::default(),
         }
     }
 }
@@ -215,6 +221,7 @@ impl Config {
                 },
             sessions: RawSessions { max },
             dns,
+            broker,
         } = raw;
         let place = Place { path, text };
         let default = Self::default();
@@ -230,6 +237,7 @@ impl Config {
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
             dns: dns.check(&place)?,
+            broker: broker.check(&place)?,
         })
     }
 }

@@ -90,16 +90,40 @@ impl Instance {
         self.state_folder().join("journal.jsonl")
     }
 
+    /// The calls that were made with an idempotency key: survives reboots.
+    #[must_use]
+    pub fn calls_file(&self) -> PathBuf {
+        self.state_folder().join("calls.redb")
+    }
+
     /// Journal and last good policy set: survives reboots. `/var/lib/<instance>`.
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {
         Path::new("/var/lib").join(&self.0)
     }
 
+    /// The key of the embedded token issuer: survives reboots, and nobody but the agent reads it.
+    #[must_use]
+    pub fn issuer_file(&self) -> PathBuf {
+        self.state_folder().join("issuer.json")
+    }
+
+    /// What was revoked: survives reboots.
+    #[must_use]
+    pub fn revocations_file(&self) -> PathBuf {
+        self.state_folder().join("revoked.json")
+    }
+
     /// The control socket of the agent.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.run_folder().join("control.sock")
+    }
+
+    /// The socket on which the broker takes calls.
+    #[must_use]
+    pub fn broker_socket(&self) -> PathBuf {
+        self.run_folder().join("broker.sock")
     }
 
     /// Folder name of the cgroup that is the parent of all session cgroups, where no service

@@ -3,9 +3,10 @@
 
 use std::{io, path::PathBuf};
 
-use super::{lock, policies};
+use super::{lock, policies, tokens::TokenError};
 use crate::{
     audit,
+    broker::door,
     config::Instance,
     dns,
     exit::Code,
@@ -34,6 +35,9 @@ pub enum StartError {
     /// The resolver can not be bound or started.
     #[error(transparent)]
     Names(#[from] dns::Error),
+    /// Keys or revocations of tokens can not be had.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// The launcher does not start.
     #[error(transparent)]
     Launcher(#[from] launcher::LaunchError),
@@ -48,6 +52,23 @@ pub enum StartError {
     Socket {
         /// Its path.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The broker can not be made.
+    #[error("broker: can not be made")]
+    Broker(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The broker's socket can not be made.
+    #[error(transparent)]
+    Door(#[from] door::BindError),
+    /// The sockets of the service manager can not be taken over.
+    #[error("sockets of the service manager: can not be taken over")]
+    Inherited(#[source] io::Error),
+    /// A group can not be looked up.
+    #[error("group `{name}`: can not be looked up")]
+    Group {
+        /// Its name.
+        name: String,
         /// Why.
         source: io::Error,
     },
@@ -75,6 +96,9 @@ pub enum LaunchError {
         /// The nearest name there is.
         near: Option<String>,
     },
+    /// The policy that the caller was judged by is not in force any more.
+    #[error("tool `{0}`: its policy was changed meanwhile")]
+    Changed(String),
     /// The policy has no command, and none was given.
     #[error("tool `{0}`: no command\nhint: `command = [\"/path/to/worker\"]` under `[worker]`")]
     NoCommand(String),
@@ -161,7 +185,7 @@ impl SuggestError {
     }
 }
 
-fn suggestion(near: Option<&str>) -> String {
+pub(super) fn suggestion(near: Option<&str>) -> String {
     near.map_or_else(
         || "\nhint: `stockade status` lists the tools".to_owned(),
         |name| format!("\nhint: `{name}`?"),
@@ -178,9 +202,14 @@ impl StartError {
             Self::Lock(lock::Error::Io { .. })
             | Self::Journal(_)
             | Self::Socket { .. }
+            | Self::Broker(_)
+            | Self::Door(_)
+            | Self::Inherited(_)
+            | Self::Group { .. }
             | Self::Remove { .. } => Code::CanNotCreate,
             Self::Kernel(_) | Self::Launcher(_) | Self::Names(_) => Code::Unavailable,
             Self::Policies(error) => error.code(),
+            Self::Tokens(error) => error.code(),
             Self::Address(_) => Code::Configuration,
             Self::Metrics(_) | Self::Signals(_) => Code::Software,
         }
@@ -211,6 +240,7 @@ impl LaunchError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NoPolicy { .. }
+            | Self::Changed(_)
             | Self::NoCommand(_)
             | Self::Stopping
             | Self::TooMany { .. }

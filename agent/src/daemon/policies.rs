@@ -157,8 +157,26 @@ impl Policies {
         }
         slots.keep()?;
         let synced = kernel.sync(&wanted)?;
+        for wanted in &wanted {
+            tell_quarantine(&wanted.policy);
+        }
         self.current.store(Arc::new(Set::new(wanted, &synced)));
         Ok(synced)
+    }
+}
+
+/// Verbs whose schema can not be applied: the policy is in force, and each call of them is refused.
+fn tell_quarantine(policy: &CompiledPolicy) {
+    for verb in &policy.verbs {
+        if let Some(why) = &verb.quarantine {
+            let (tool, verb) = (policy.tool.as_str(), verb.name.as_str());
+            tracing::warn!(
+                policy.tool = tool,
+                policy.verb = verb,
+                why,
+                "verb in quarantine"
+            );
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     kernel,
     observe::{
         http::Pages,
-        metrics::{Fill, Losses, PolicyInfo, Sample, VerdictCount},
+        metrics::{AuditNumbers, Fill, Losses, PolicyInfo, Sample, VerdictCount},
     },
     sandbox::Slipped,
 };
@@ -49,7 +49,10 @@ impl Engine {
     pub(super) fn ailments(&self) -> Vec<String> {
         let mut ailments = Vec::new();
         if !self.journal.is_whole() {
-            ailments.push("journal: can not be written; every launch is refused".to_owned());
+            ailments.push(
+                "journal: can not be written, synced or signed; what needs a record is refused"
+                    .to_owned(),
+            );
         }
         if let Some(error) = self.policies.last_error() {
             ailments.push(format!("policies: an older set is in force: {error}"));
@@ -115,7 +118,19 @@ impl Engine {
             reload_successful: self.policies.last_error().is_none(),
             applied: set.applied,
             names: self.names.numbers(),
+            broker: self.broker_numbers(),
+            audit: self.audit_numbers(),
         })
+    }
+
+    fn audit_numbers(&self) -> AuditNumbers {
+        let numbers = self.journal.numbers();
+        AuditNumbers {
+            up: numbers.whole,
+            records: numbers.records,
+            lag: numbers.lag,
+            open: numbers.open,
+        }
     }
 
     /// The counters of the kernel side with names. Numbers that this agent does not know are left

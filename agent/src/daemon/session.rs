@@ -23,7 +23,7 @@ use crate::{
         metrics::Launch,
         refused::{Refusal, Refusals},
     },
-    policy::compiled::CompiledPolicy,
+    policy::compiled::{CompiledPolicy, Digest},
     sandbox::Enforced,
     timestamp::Timestamp,
 };
@@ -45,6 +45,8 @@ pub struct Order {
     pub stdio: Stdio,
     /// Who asks.
     pub caller: Caller,
+    /// The only policy under which it may be launched; any, where nobody has checked one.
+    pub under: Option<Digest>,
 }
 
 /// What the worker executes.
@@ -113,6 +115,12 @@ impl Engine {
             let tool = order.tool;
             return Err(LaunchError::NoPolicy { tool, near });
         };
+        if order
+            .under
+            .is_some_and(|under| under != loaded.policy.digest)
+        {
+            return Err(LaunchError::Changed(order.tool));
+        }
         let slot = self.slot()?;
         let command = order.command.whole(&loaded.policy)?;
         self.prove(loaded).await?;
@@ -124,20 +132,8 @@ impl Engine {
         })?;
         let session = receipt.session();
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        self.sessions.insert(
-            session,
-            Entry {
-                policy_id: loaded.id,
-                policy: Arc::clone(&loaded.policy),
-                command: command.clone(),
-                caller: order.caller,
-                started: Timestamp::now(),
-                commands: commands.clone(),
-                refusals: Refusals::default(),
-                enforced: None,
-                ending: false,
-            },
-        );
+        let entry = entry(loaded, command.clone(), order.caller, commands.clone());
+        self.sessions.insert(session, entry);
         let begun = self.begin(loaded, receipt, command, order.stdio).await;
         let (running, cgroup) = match begun {
             Ok(begun) => begun,
@@ -237,6 +233,25 @@ impl Engine {
         );
         let (spent, put) = (Spent::default(), Put::default());
         self.record(session, end, asked, spent, put, &refused);
+    }
+}
+
+fn entry(
+    loaded: &Loaded,
+    command: Vec<String>,
+    caller: Caller,
+    commands: mpsc::Sender<Command>,
+) -> Entry {
+    Entry {
+        policy_id: loaded.id,
+        policy: Arc::clone(&loaded.policy),
+        command,
+        caller,
+        started: Timestamp::now(),
+        commands,
+        refusals: Refusals::default(),
+        enforced: None,
+        ending: false,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,10 +23,12 @@ use super::{
     selftests::SelfTests,
     table::{Table, Why},
     tasks,
+    tokens::Tokens,
 };
 use crate::{
-    audit::Journal,
-    config::{DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    audit::{Journal, Opened},
+    config::{Broker, Calls, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
+    dns::Sockets,
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
     observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
@@ -53,6 +55,8 @@ pub struct Setup {
     pub sessions_max: u32,
     /// How names are resolved.
     pub dns: Dns,
+    /// How calls are checked; none for an engine that takes no calls.
+    pub broker: Option<Broker>,
     /// What the kernel programs log of themselves.
     pub kernel_log: KernelLog,
     /// The journal.
@@ -101,18 +105,18 @@ impl Engine {
             policies: source,
             sessions_max,
             dns,
+            broker,
             kernel_log,
             journal,
             ending,
         } = setup;
         let (journal, opened) = Journal::open(&journal)?;
-        if opened.torn_bytes > 0 {
-            let bytes = opened.torn_bytes;
-            tracing::warn!(
-                journal.torn_bytes = bytes,
-                "journal ended in a record that was cut"
-            );
-        }
+        say_opened(&opened);
+        let broker = broker.filter(|settings| settings.calls.enabled);
+        let calls = broker.as_ref().map(|settings| settings.calls.clone());
+        let tokens = broker
+            .map(|settings| Tokens::open(settings, &instance))
+            .transpose()?;
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
@@ -129,6 +133,7 @@ impl Engine {
         let (stop, stopping) = shutdown::pair();
         let engine = Arc::new(Self {
             names: Names::new(dns, sockets.port(), &kernel),
+            tokens: tokens.map(Arc::new),
             instance,
             ending,
             _lock: lock,
@@ -136,7 +141,8 @@ impl Engine {
             kernel,
             attached,
             launcher,
-            journal,
+            journal: Arc::new(journal),
+            broker: OnceLock::new(),
             policies,
             sessions: Table::default(),
             self_tests: SelfTests::default(),
@@ -160,20 +166,37 @@ impl Engine {
         }
         engine.spawn(names::sweep(Arc::clone(&engine)));
         // Before the first session: a worker's first query has an answer.
-        if let Err(error) = engine.answer_names(sockets) {
-            // They hold the engine.
-            let mut tasks = engine.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.abort_all();
-            return Err(error);
-        }
+        engine.open_up(sockets, calls.as_ref())?;
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
         tokio::spawn(Arc::clone(&engine).prove_one());
         Ok(engine)
     }
 
+    /// Answers names and takes calls; where either fails, nothing goes on.
+    fn open_up(
+        self: &Arc<Self>,
+        sockets: Sockets,
+        calls: Option<&Calls>,
+    ) -> Result<(), StartError> {
+        let opened = self.answer_names(sockets);
+        let opened = opened.and_then(|()| match calls {
+            Some(calls) => self.take_calls(calls),
+            None => Ok(()),
+        });
+        if opened.is_err() {
+            // They hold the engine.
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.abort_all();
+        }
+        opened
+    }
+
     /// Ends every session, then the engine. What stays is told by its [`Ending`].
     pub async fn close(self: Arc<Self>) {
         self.stop.now();
+        if let Some(broker) = self.broker.get() {
+            broker.close();
+        }
         self.sessions.end(Why::AgentStopped, |_| true);
         let no_session = || self.sessions.len() == 0;
         if !becomes(STOP_TIME_MAX, no_session).await {
@@ -202,6 +225,26 @@ impl Engine {
         if ending == Ending::Remove {
             remove_traces(&instance);
         }
+    }
+}
+
+/// What was found in the journal that somebody should know.
+fn say_opened(opened: &Opened) {
+    if opened.torn_bytes > 0 {
+        let bytes = opened.torn_bytes;
+        tracing::warn!(
+            journal.torn_bytes = bytes,
+            "journal ended in a record that was cut"
+        );
+    }
+    if opened.unfinished > 0 {
+        tracing::warn!(
+            journal.unfinished = opened.unfinished,
+            "the last agent ended unseen; what became of its sessions and calls is not known"
+        );
+    }
+    if opened.adopted {
+        tracing::warn!("journal without a chain put aside; the new one goes on from it");
     }
 }
 

@@ -45,6 +45,7 @@ impl Engine {
             events_lost: losses.events_lost,
             events_suppressed: losses.events_suppressed,
             resolver: self.resolver_status(),
+            tools_off: self.tools_off(),
             warnings: self.warnings(),
             ailments: self.ailments(),
             resident_bytes: resident_bytes().unwrap_or(0),
@@ -70,12 +71,17 @@ impl Engine {
     fn warnings(&self) -> Vec<String> {
         let set = self.policies.current();
         let observing = set.by_tool.keys().filter(|tool| set.observes(tool));
+        let off = self.tools_off();
+        let off = off
+            .iter()
+            .map(|tool| format!("tool `{tool}` is off: none of its calls is taken"));
         observing
             .map(|tool| {
                 format!(
                     "tool `{tool}` only observes: it reaches what its policy does not name, and asks for any name, so that DNS is a way out"
                 )
             })
+            .chain(off)
             .collect()
     }
 

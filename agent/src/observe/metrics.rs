@@ -4,18 +4,23 @@
 //! Verdicts, losses and map fill are counted by the kernel side and read at the moment of a scrape,
 //! so they are exact, whatever the event ring lost and however often the agent was restarted.
 
+mod calls;
 mod process;
 mod sample;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector, proto::MetricFamily,
 };
 
+pub use calls::{Calls, Runs};
 pub use process::resident_bytes;
-pub use sample::{Applied, Fill, Losses, NameNumbers, PolicyInfo, Sample, VerdictCount};
+pub use sample::{
+    Applied, AuditNumbers, BrokerNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample,
+    VerdictCount,
+};
 
 /// One row of the table.
 struct Row {
@@ -107,6 +112,28 @@ table! {
         "Addresses that names have opened, of all sessions.";
     GRANTS_REFUSED = "stockade_grants_refused_total" []
         "Grants for which there was no room.";
+    CALLS = "stockade_calls_total" ["tool", "verb", "outcome"]
+        "Calls by outcome: done, tool_error, replayed, or the code of the reason why not; tool and verb are unknown where the token does not cover them.";
+    CALL_STAGE_SECONDS = "stockade_call_stage_duration_seconds" ["stage"]
+        "Time of each stage of a call: authenticate, validate, admit, approve, record, start, run, release.";
+    CALLS_RUNNING = "stockade_calls_running" []
+        "Calls that are being carried out.";
+    CALL_WORKERS = "stockade_call_workers_total" ["tool", "start"]
+        "Workers that took a call, by whether they were warm or started for it (cold).";
+    WARM_WORKERS = "stockade_warm_workers" []
+        "Workers that wait for the next call of their principal.";
+    TOOLS_OFF = "stockade_tools_off" []
+        "Tools that the kill switch holds off.";
+    BROKER_ENTRIES = "stockade_broker_entries" ["store"]
+        "Entries of a store of the broker; full means refused.";
+    AUDIT_UP = "stockade_audit_up" []
+        "1 while records are written, synced and signed, 0 while that fails; launches and calls are refused then.";
+    AUDIT_RECORDS = "stockade_audit_records_total" []
+        "Records of the journal, over all restarts.";
+    AUDIT_LAG = "stockade_audit_lag_seconds" []
+        "Age of the oldest record that is not on the disk.";
+    AUDIT_OPEN = "stockade_audit_open" []
+        "Sessions and calls whose beginning is recorded and whose end is not.";
 }
 
 /// Buckets of the launch duration, seconds.
@@ -141,6 +168,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     queries: IntCounterVec,
     query_seconds: Histogram,
+    calls: Arc<Calls>,
 }
 
 impl Metrics {
@@ -159,6 +187,7 @@ impl Metrics {
                 HistogramOpts::new(DNS_SECONDS.name, DNS_SECONDS.help)
                     .buckets(QUERY_BUCKETS.to_vec()),
             )?,
+            calls: Arc::new(Calls::new()?),
         };
         let collectors: [Box<dyn Collector>; 5] = [
             Box::new(metrics.launches.clone()),
@@ -167,7 +196,7 @@ impl Metrics {
             Box::new(metrics.queries.clone()),
             Box::new(metrics.query_seconds.clone()),
         ];
-        for collector in collectors {
+        for collector in collectors.into_iter().chain(metrics.calls.collectors()) {
             metrics.registry.register(collector)?;
         }
         for result in ["success", "failure"] {
@@ -201,6 +230,12 @@ impl Metrics {
     pub fn query(&self, tool: &str, result: &str, duration: Duration) {
         self.queries.with_label_values(&[tool, result]).inc();
         self.query_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// What the broker counts.
+    #[must_use]
+    pub fn calls(&self) -> Arc<Calls> {
+        Arc::clone(&self.calls)
     }
 
     /// The page that Prometheus reads: text format 0.0.4.

@@ -5,7 +5,7 @@ use std::path::Path;
 use common::{decide::Mode, flow::UDP};
 
 use super::{
-    compiled::{CompiledPolicy, DomainRule, Ech, Record, Rule, Target, Tls},
+    compiled::{CompiledPolicy, DomainRule, Ech, Record, Rule, Target, Tls, Unbounded, Verb},
     special_name,
 };
 
@@ -41,7 +41,29 @@ pub fn cautions(policy: &CompiledPolicy) -> Vec<Caution<'_>> {
             text,
         })
     });
-    mode.into_iter().chain(rules).collect()
+    let verbs = policy.verbs.iter().flat_map(|verb| {
+        of_verb(verb).into_iter().map(|text| Caution {
+            line: None,
+            about: &verb.name,
+            text,
+        })
+    });
+    mode.into_iter().chain(rules).chain(verbs).collect()
+}
+
+fn of_verb(verb: &Verb) -> Vec<String> {
+    let quarantine = verb
+        .quarantine
+        .iter()
+        .map(|why| format!("the verb is in quarantine, every call of it is refused: {why}"));
+    let open = verb.unbounded.iter().map(|open| {
+        let Unbounded { schema, path, .. } = open;
+        format!("anything passes in the {} at `{path}`", schema.word())
+    });
+    let unchecked = verb.result.is_none().then(|| {
+        "without a schema of its result, what the worker answers is not checked".to_owned()
+    });
+    quarantine.chain(open).chain(unchecked).collect()
 }
 
 /// Names of sockets whose servers do as root what they are told.

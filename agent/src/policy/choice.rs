@@ -136,3 +136,37 @@ choice! {
         "strict" = Strict,
     }
 }
+
+choice! {
+    /// Whose calls a worker that is kept warm may take.
+    RawReuse as "Reuse" {
+        /// Those of one session of one principal.
+        "session" = Session,
+        /// Those of one principal.
+        "principal" = Principal,
+        /// One call, then it ends.
+        "never" = Never,
+    }
+}
+
+choice! {
+    /// Whether a call carries an idempotency key.
+    RawIdempotency as "Idempotency" {
+        /// It may.
+        "optional" = Optional,
+        /// It must.
+        "required" = Required,
+        /// A key is not looked at: every call is one of its own.
+        "none" = None,
+    }
+}
+
+choice! {
+    /// One of a verb's schemas.
+    RawWhich as "Which" {
+        /// That of the arguments.
+        "arguments" = Arguments,
+        /// That of the result.
+        "result" = Result,
+    }
+}

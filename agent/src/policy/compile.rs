@@ -58,12 +58,27 @@ pub(super) struct Claim {
     pub(super) output: bool,
 }
 
-/// Compiles the text of a policy file. `file` is its name in messages.
+/// Compiles the text of a policy file that names no schema files. `file` is its name in messages.
 pub fn compile(file: &str, text: &str) -> Result<CompiledPolicy, PolicyError> {
-    compile_located(file, text).map(|compiled| compiled.policy)
+    let mut none = |_: &str| Err("there is no file to read it beside".to_owned());
+    compile_with(file, text, &mut none)
 }
 
-pub(super) fn compile_located(file: &str, text: &str) -> Result<Compiled, PolicyError> {
+/// Compiles the text of a policy file; `documents` gives the bytes of each schema file that it names,
+/// as it names it, or says why not.
+pub fn compile_with(
+    file: &str,
+    text: &str,
+    documents: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+) -> Result<CompiledPolicy, PolicyError> {
+    compile_located(file, text, documents).map(|compiled| compiled.policy)
+}
+
+pub(super) fn compile_located(
+    file: &str,
+    text: &str,
+    documents: &mut verb::Documents<'_>,
+) -> Result<Compiled, PolicyError> {
     let mut findings = Findings::default();
     let lines = Lines::of(text);
     let raw = parse::parse(text, &mut findings);
@@ -73,7 +88,7 @@ pub(super) fn compile_located(file: &str, text: &str) -> Result<Compiled, Policy
             lines: &lines,
             claims: Vec::new(),
         }
-        .policy(raw)
+        .policy(raw, documents)
     });
     findings.finish(file, text, compiled)
 }
@@ -86,7 +101,7 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn policy(mut self, raw: RawPolicy) -> Option<Compiled> {
+    fn policy(mut self, raw: RawPolicy, documents: &mut verb::Documents<'_>) -> Option<Compiled> {
         let RawPolicy {
             version,
             tool,
@@ -112,7 +127,7 @@ impl Context<'_> {
         let worker = self.worker(worker.given().map(|field| field.value), &filesystem);
         let syscalls = self.syscalls(syscalls.given().map(|field| field.value));
         let limits = self.limits(limits.given().map(|field| field.value));
-        verb::check(verb, self.findings);
+        let verbs = verb::compile(verb, &worker, documents, self.findings);
         let (tool, tool_span) = tool?;
         let mut policy = CompiledPolicy {
             tool,
@@ -124,6 +139,7 @@ impl Context<'_> {
             filesystem,
             syscalls,
             limits,
+            verbs,
         };
         policy.digest = digest::of(&policy);
         Some(Compiled {
@@ -242,21 +258,8 @@ impl Context<'_> {
         field.given()
     }
 
-    /// Text for people: bounded, and without anything that a terminal would obey.
     fn prose(&mut self, key: &str, text: Option<Located<String>>) -> String {
-        let Some(Located { value, span }) = text else {
-            return String::new();
-        };
-        if value.len() > PROSE_BYTES_MAX {
-            let message = format!("`{key}` has more than {PROSE_BYTES_MAX} bytes");
-            self.findings.add(Code::OutOfBounds, span, message);
-        }
-        if value.chars().any(char::is_control) {
-            let message = format!("`{key}` holds control characters");
-            let hint = "write it on one line, without tabs and escapes";
-            self.findings.hinted(Code::BadValue, span, message, hint);
-        }
-        value
+        prose(self.findings, key, text)
     }
 
     fn count(&mut self, key: &str, field: Field<i64>, bounds: Bounds, default: u64) -> u64 {
@@ -298,6 +301,23 @@ impl Context<'_> {
         self.findings.hinted(Code::OutOfBounds, span, message, hint);
         default
     }
+}
+
+/// Text for people: bounded, and without anything that a terminal would obey.
+pub(super) fn prose(findings: &mut Findings, key: &str, text: Option<Located<String>>) -> String {
+    let Some(Located { value, span }) = text else {
+        return String::new();
+    };
+    if value.len() > PROSE_BYTES_MAX {
+        let message = format!("`{key}` has more than {PROSE_BYTES_MAX} bytes");
+        findings.add(Code::OutOfBounds, span, message);
+    }
+    if value.chars().any(char::is_control) {
+        let message = format!("`{key}` holds control characters");
+        let hint = "write it on one line, without tabs and escapes";
+        findings.hinted(Code::BadValue, span, message, hint);
+    }
+    value
 }
 
 /// The value, or what stands for none. An unreadable one was reported: the policy is refused anyway.

@@ -4,6 +4,7 @@
 
 mod files;
 mod record;
+mod verb;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,9 @@ use common::{
 
 pub use self::files::{Filesystem, LockRule, Output, Pin, PinKind};
 pub use self::record::Record;
+pub use self::verb::{
+    Daily, Idempotency, Rate, Reuse, Subject, Unbounded, Verb, VerbLimits, Which,
+};
 pub use super::names::NameEntry;
 use super::{domain::DomainPattern, names::NameTable};
 
@@ -79,6 +83,19 @@ pub struct CompiledPolicy {
     pub syscalls: Syscalls,
     /// How much it may use.
     pub limits: Limits,
+    /// Its operations, by name.
+    pub verbs: Vec<Verb>,
+}
+
+impl CompiledPolicy {
+    /// The verb of this name.
+    #[must_use]
+    pub fn verb(&self, name: &str) -> Option<&Verb> {
+        let at = self
+            .verbs
+            .binary_search_by(|verb| verb.name.as_str().cmp(name));
+        at.ok().and_then(|at| self.verbs.get(at))
+    }
 }
 
 /// `[worker]`
@@ -98,6 +115,8 @@ pub struct Worker {
     pub pins: Vec<Pin>,
     /// Whether there must be a lock file.
     pub lock: LockRule,
+    /// Whose calls a worker that is kept warm may take.
+    pub reuse: Reuse,
 }
 
 /// `[worker] protocol`

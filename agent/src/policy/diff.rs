@@ -176,7 +176,9 @@ fn settings(policy: &CompiledPolicy) -> Vec<Setting> {
         filesystem,
         syscalls,
         limits,
+        verbs,
     } = policy;
+    let verbs: Vec<String> = verbs.iter().map(ToString::to_string).collect();
     let EgressLimits {
         connections,
         bytes_out,
@@ -190,6 +192,7 @@ fn settings(policy: &CompiledPolicy) -> Vec<Setting> {
             limit(*connections, |n| n.to_string()),
         ),
         ("egress.limits.bytes_out", limit(*bytes_out, size_text)),
+        ("verb", verbs.join("; ")),
     ];
     let later = worker_settings(worker)
         .into_iter()
@@ -211,6 +214,7 @@ fn worker_settings(worker: &Worker) -> Vec<(&'static str, String)> {
         wall_timeout,
         pins,
         lock,
+        reuse,
     } = worker;
     let variables: Vec<String> = environment
         .iter()
@@ -237,6 +241,7 @@ fn worker_settings(worker: &Worker) -> Vec<(&'static str, String)> {
         ("worker.wall_timeout", seconds_text(wall_timeout.as_secs())),
         ("worker.pin", pins.join(", ")),
         ("worker.lock", lock.word().to_owned()),
+        ("worker.reuse", reuse.word().to_owned()),
     ]
 }
 

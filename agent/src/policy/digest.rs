@@ -13,13 +13,14 @@ use sha2::{Digest as _, Sha256};
 use super::{
     compiled::{
         CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits, Output,
-        Pin, Profile, Record, Rule, RuleKind, Syscalls, Target, Tls, Worker, WorkerProtocol,
+        Pin, Profile, Record, Rule, RuleKind, Syscalls, Target, Tls, Unbounded, Verb, VerbLimits,
+        Worker, WorkerProtocol,
     },
     port,
 };
 
 /// Version of the canonical form: a change of it changes every digest.
-const FORM: &[u8] = b"policy 1";
+const FORM: &[u8] = b"policy 2";
 
 /// `cidr 192.0.2.0/24 tcp 443`, `domain api.example tcp 443 tls=off records=A,TXT`: what is not
 /// said has its default.
@@ -103,6 +104,7 @@ pub(super) fn of(policy: &CompiledPolicy) -> Digest {
         filesystem,
         syscalls,
         limits,
+        verbs,
     } = policy;
     let mut feed = Feed(Sha256::new());
     feed.bytes(FORM);
@@ -114,6 +116,10 @@ pub(super) fn of(policy: &CompiledPolicy) -> Digest {
     feed.filesystem(filesystem);
     feed.syscalls(syscalls);
     feed.limits(*limits);
+    feed.count(verbs);
+    for verb in verbs {
+        feed.verb(verb);
+    }
     Digest(feed.0.finalize().into())
 }
 
@@ -189,6 +195,7 @@ impl Feed {
             wall_timeout,
             pins,
             lock,
+            reuse,
         } = worker;
         self.texts(command);
         self.text(worker_protocol_text(*protocol));
@@ -206,6 +213,7 @@ impl Feed {
             self.bytes(sha256);
         }
         self.text(lock.word());
+        self.text(reuse.word());
     }
 
     fn egress(&mut self, egress: &Egress) {
@@ -297,5 +305,58 @@ impl Feed {
         self.number(open_files.into());
         self.number(cpu_time.as_secs());
         self.number(output);
+    }
+
+    fn verb(&mut self, verb: &Verb) {
+        let Verb {
+            name,
+            worker_tool,
+            scope,
+            description,
+            arguments,
+            result,
+            unbounded,
+            limits:
+                VerbLimits {
+                    rates,
+                    concurrency,
+                    per_day,
+                    repeats,
+                },
+            // Follows from the conditions.
+            approval: _,
+            conditions,
+            durable,
+            idempotency,
+            body_proof,
+            // Follows from the schemas.
+            quarantine: _,
+            pin,
+        } = verb;
+        for text in [name, worker_tool, scope, description] {
+            self.text(text);
+        }
+        self.bytes(&arguments.digest());
+        self.bytes(&result.as_ref().map_or([0; 32], |result| result.digest()));
+        self.count(unbounded);
+        for Unbounded {
+            schema,
+            path,
+            reason,
+        } in unbounded
+        {
+            self.text(schema.word());
+            self.text(path);
+            self.text(reason);
+        }
+        self.texts(&rates.iter().map(ToString::to_string).collect::<Vec<_>>());
+        self.texts(&per_day.iter().map(ToString::to_string).collect::<Vec<_>>());
+        self.number((*concurrency).into());
+        self.number((*repeats).into());
+        self.texts(conditions);
+        self.number(u64::from(*durable));
+        self.text(idempotency.word());
+        self.number(u64::from(*body_proof));
+        self.bytes(&pin.unwrap_or_default());
     }
 }

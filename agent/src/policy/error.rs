@@ -75,6 +75,8 @@ codes! {
     Duplicate = "duplicate";
     /// Two statements that contradict each other.
     Conflict = "conflict";
+    /// A schema file that can not be read, is open or without an end.
+    BadSchema = "bad_schema";
     /// Well formed, but not enforced by this version.
     Unsupported = "unsupported";
 }

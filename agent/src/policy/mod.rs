@@ -11,6 +11,7 @@ pub mod compiled;
 pub mod diff;
 pub mod digest;
 pub mod domain;
+mod editor;
 pub mod error;
 mod example;
 pub mod explain;
@@ -32,9 +33,9 @@ pub mod syscall_names;
 mod table;
 mod verb;
 
-pub use compile::compile;
+pub use compile::{compile, compile_with};
+pub use editor::schema;
 pub use error::PolicyError;
-pub use schema::schema;
 pub use special_name::{is_lent, may_be_named};
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use super::{
     error::{Code, Findings, Span},
     raw::{
         RawAllow, RawAllowPrivate, RawEgress, RawEgressLimits, RawFilesystem, RawLimits, RawLocal,
-        RawLocalAllow, RawOutput, RawPin, RawPolicy, RawRisk, RawSyscalls, RawVerb, RawVerbLimits,
-        RawWorker,
+        RawLocalAllow, RawOutput, RawPin, RawPolicy, RawRisk, RawSyscalls, RawUnbounded, RawVerb,
+        RawVerbLimits, RawWorker,
     },
     reader::TableReader,
 };
@@ -55,6 +55,7 @@ fn worker(mut t: TableReader<'_, '_>) -> RawWorker {
         wall_timeout: t.string("wall_timeout"),
         pin: t.tables("pin", "worker.pin", pin),
         lock: t.choice("lock"),
+        reuse: t.choice("reuse"),
     };
     t.finish();
     raw
@@ -188,9 +189,16 @@ fn limits(mut t: TableReader<'_, '_>) -> RawLimits {
 fn verb(mut t: TableReader<'_, '_>) -> RawVerb {
     let raw = RawVerb {
         name: t.string("name"),
+        description: t.string("description"),
+        worker_tool: t.string("worker_tool"),
         scope: t.string("scope"),
         arguments: t.string("arguments"),
         result: t.string("result"),
+        unbounded: t.tables("unbounded", "verb.unbounded", unbounded),
+        idempotency: t.choice("idempotency"),
+        durable: t.boolean("durable"),
+        proof_body: t.boolean("proof_body"),
+        pin: t.string("pin"),
         limits: t.table("limits", "verb.limits", verb_limits),
         risk: t.table("risk", "verb.risk", risk),
     };
@@ -198,9 +206,22 @@ fn verb(mut t: TableReader<'_, '_>) -> RawVerb {
     raw
 }
 
+fn unbounded(mut t: TableReader<'_, '_>) -> RawUnbounded {
+    let raw = RawUnbounded {
+        path: t.string("path"),
+        schema: t.choice("schema"),
+        reason: t.string("reason"),
+    };
+    t.finish();
+    raw
+}
+
 fn verb_limits(mut t: TableReader<'_, '_>) -> RawVerbLimits {
     let raw = RawVerbLimits {
-        rate: t.string("rate"),
+        rate: t.texts("rate"),
+        concurrency: t.integer("concurrency"),
+        per_day: t.texts("per_day"),
+        repeats: t.integer("repeats"),
     };
     t.finish();
     raw

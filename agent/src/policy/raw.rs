@@ -5,15 +5,19 @@
 //! `schemars(default)`.
 
 mod files;
+mod verb;
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-pub(super) use self::files::{RawFilesystem, RawOutput};
+pub(super) use self::{
+    files::{RawFilesystem, RawOutput},
+    verb::{RawRisk, RawUnbounded, RawVerb, RawVerbLimits},
+};
 pub(super) use super::choice::{
-    Choice, RawEch, RawLockRule, RawLoopback, RawMode, RawPinKind, RawProfile, RawProtocol,
-    RawRecord, RawTls, RawWorkerProtocol,
+    Choice, RawEch, RawIdempotency, RawLockRule, RawLoopback, RawMode, RawPinKind, RawProfile,
+    RawProtocol, RawRecord, RawReuse, RawTls, RawWhich, RawWorkerProtocol,
 };
 use super::error::Span;
 
@@ -139,6 +143,9 @@ pub(super) struct RawWorker {
     /// Whether there must be a lock file, which `stockade policy pin` writes. Default: `optional`.
     #[schemars(default)]
     pub(super) lock: Field<RawLockRule>,
+    /// For `mcp`: whose calls a worker that is kept warm may take. Default: `session`.
+    #[schemars(default)]
+    pub(super) reuse: Field<RawReuse>,
 }
 
 /// `[[worker.pin]]`: a file or folder with the content it must have.
@@ -310,44 +317,4 @@ pub(super) struct RawLimits {
     /// What a session may write to standard output and error, such as `64MiB`. Default: `64MiB`.
     #[schemars(default, extend("pattern" = "^[0-9]+(B|KiB|MiB|GiB|TiB)$"))]
     pub(super) output: Field<String>,
-}
-
-/// `[[verb]]`: one operation of the tool. Not enforced by this version.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Verb")]
-pub(super) struct RawVerb {
-    /// Its name.
-    #[schemars(extend("pattern" = "^[a-z][a-z0-9_-]{0,62}$"))]
-    pub(super) name: Field<String>,
-    /// The scope that a token must carry, such as `invoice:create`.
-    pub(super) scope: Field<String>,
-    /// Path of the JSON Schema of its arguments.
-    pub(super) arguments: Field<String>,
-    /// Path of the JSON Schema of its result.
-    #[schemars(default)]
-    pub(super) result: Field<String>,
-    /// How often it may be called.
-    #[schemars(default)]
-    pub(super) limits: Field<RawVerbLimits>,
-    /// When a person must agree.
-    #[schemars(default)]
-    pub(super) risk: Field<RawRisk>,
-}
-
-/// `[verb.limits]`: how often a verb may be called.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "VerbLimits")]
-pub(super) struct RawVerbLimits {
-    /// Calls per time and subject, such as `10/min per user`.
-    #[schemars(default)]
-    pub(super) rate: Field<String>,
-}
-
-/// `[verb.risk]`: when a person must agree.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Risk")]
-pub(super) struct RawRisk {
-    /// Conditions, any of which asks for approval, such as `arguments.amount > 1000`.
-    #[schemars(default)]
-    pub(super) approve_if: Field<List<String>>,
 }

@@ -59,6 +59,16 @@ impl<'a, 'i> TableReader<'a, 'i> {
         self.value(key, "a number", |_, value, _| number(&value))
     }
 
+    /// A truth value.
+    pub(super) fn boolean(&mut self, key: &'static str) -> Field<bool> {
+        self.value(key, "true or false", |_, value, _| {
+            if let DeValue::Boolean(truth) = value {
+                return Ok(truth);
+            }
+            Err(value.type_str())
+        })
+    }
+
     /// A word out of a list.
     pub(super) fn choice<T: Choice>(&mut self, key: &'static str) -> Field<T> {
         let field = self.value(key, "a string", |reader, value, span| {
@@ -86,6 +96,22 @@ impl<'a, 'i> TableReader<'a, 'i> {
         self.list(key, "a list of strings", |_, value, _| {
             string(value).map(Some)
         })
+    }
+
+    /// A string, or a list of them.
+    pub(super) fn texts(&mut self, key: &'static str) -> Field<List<String>> {
+        let single = self
+            .table
+            .get(key)
+            .is_some_and(|value| matches!(value.as_ref(), DeValue::String(_)));
+        if !single {
+            return self.strings(key);
+        }
+        let Field::Given(Located { value, span }) = self.string(key) else {
+            return Field::Unreadable;
+        };
+        let value = vec![Located { value, span }];
+        Field::Given(Located { value, span })
     }
 
     /// A list of ports and port ranges.

@@ -3,13 +3,18 @@
 //! A directory gives a set or nothing: one bad file, two files of one tool, or more than the
 //! kernel's tables hold, and the caller keeps what it had.
 
+mod schema_file;
+
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use nix::fcntl::OFlag;
 
 use common::limits::{LIVE_RULES_MAX, NAMES_MAX, POLICIES_MAX, PREFIXES_MAX};
 use sha2::{Digest as _, Sha256};
@@ -179,7 +184,17 @@ pub fn read_file(path: &Path) -> Result<CompiledPolicy, StoreError> {
 /// Reads one policy file as if it had no lock file: to write one.
 pub fn read_without_lock(path: &Path) -> Result<CompiledPolicy, StoreError> {
     let text = text_of(path)?;
-    Ok(super::compile(&path.display().to_string(), &text)?)
+    let mut schemas = |name: &str| schema_file::read(path, name);
+    Ok(super::compile_with(
+        &path.display().to_string(),
+        &text,
+        &mut schemas,
+    )?)
+}
+
+/// The bytes of a schema file that a person names, or why not.
+pub fn read_schema(path: &Path) -> Result<Vec<u8>, String> {
+    schema_file::read_alone(path)
 }
 
 /// Where the lock file of a policy file lies: `web.lock.toml` beside `web.toml`.
@@ -271,7 +286,7 @@ fn read_one(
         mut policy,
         tool_span,
         claims: own,
-    } = compile_located(&name, &text)?;
+    } = compile_located(&name, &text, &mut |name| schema_file::read(path, name))?;
     if let Some(other) = origin.get(&policy.tool) {
         let mut findings = Findings::default();
         let message = format!("tool `{}` has a policy already", policy.tool);
@@ -345,8 +360,12 @@ fn text_of(path: &Path) -> Result<String, StoreError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(read)?;
-    // A FIFO or a device would hang or never end.
+    // A FIFO or a device would hang or never end; opening a FIFO waits for its writer already.
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(read)?;
     if !file.metadata().map_err(read)?.is_file() {
         return Err(StoreError::NotAFile {
             path: path.to_owned(),

@@ -7,10 +7,12 @@ mod examples;
 mod explaining;
 mod explaining_names;
 mod forms;
+mod invoice;
 mod naive;
 mod names;
 mod scale;
 mod set;
+mod verbs;
 
 use common::{decide::Mode, rule::DOOR};
 

@@ -21,6 +21,12 @@ pub const FIRST: u32 = 0x7000_0000;
 pub const BLOCK: u32 = 4096;
 /// Blocks, and so instances at a time on one host.
 pub const BLOCKS_MAX: u32 = 256;
+/// The numbers that sessions get, of whatever instance of this host.
+#[must_use]
+pub const fn of_any_instance() -> std::ops::Range<u32> {
+    FIRST..FIRST.saturating_add(BLOCK.saturating_mul(BLOCKS_MAX))
+}
+
 /// Rest of a number after its session. Short, because sessions may be short and many; the queue
 /// makes it much longer in practice, the longest rested number goes first.
 pub const REST: Duration = Duration::from_secs(1);

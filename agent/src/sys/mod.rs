@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod bpf_map;
 pub mod clone;
 pub mod credentials;
+pub mod inherited;
 pub mod keyring;
 pub mod landlock;
 pub mod mapping;

@@ -20,10 +20,11 @@ const LAYERS: &[(u8, &[&str])] = &[
             "secret",
             "sys",
             "exit",
-            "json",
             "shutdown",
         ],
     ),
+    // Pure, and what a policy's schemas are read with.
+    (0, &["json"]),
 ];
 
 /// Two halves of one thing: the launcher is the process in which the sandbox is made.

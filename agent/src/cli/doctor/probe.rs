@@ -148,6 +148,7 @@ fn in_fence() -> Result<Vec<Attempt>, Failure> {
         ]),
         stdio: [std::fs::File::open("/dev/null")?.into(), input, errors_in],
         caller: this_process(),
+        under: None,
     };
     let finished = run_alone(Arc::new(policy), None, order)?;
     let attempts = reader.join().unwrap_or_default();

@@ -41,6 +41,7 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         policies: source,
         sessions_max: 1,
         dns: Dns::default(),
+        broker: None,
         kernel_log: KernelLog::Off,
         ending: Ending::Remove,
     };

@@ -125,8 +125,13 @@ fn line(policy: &CompiledPolicy, pinning: &Pinning) -> String {
         1 => "1 rule".to_owned(),
         count => format!("{count} rules"),
     };
+    let verbs = match policy.verbs.len() {
+        0 => String::new(),
+        1 => "1 verb, ".to_owned(),
+        count => format!("{count} verbs, "),
+    };
     let mut lines = vec![format!(
-        "{}  {}  {rules}, {}{}",
+        "{}  {}  {rules}, {verbs}{}{}",
         paint(Colour::Green, "ok"),
         policy.tool,
         mode_text(policy.mode),
@@ -155,6 +160,7 @@ fn object(policy: &CompiledPolicy, pinning: &Pinning) -> Value {
         "mode": mode_text(policy.mode),
         "rules": policy.egress.rules.len(),
         "prefixes": policy.egress.table.len(),
+        "verbs": policy.verbs.iter().map(|verb| verb.name.as_str()).collect::<Vec<&str>>(),
         "names": policy.egress.names.entries().len(),
         "digest": policy.digest.to_string(),
         "lock": pinning.locked,

@@ -18,7 +18,7 @@ const WIDTH: usize = 100;
 
 /// Colours that the policy verbs use.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Colour {
+pub(in crate::cli) enum Colour {
     /// Allowed, added.
     Green,
     /// Refused, removed.
@@ -30,7 +30,7 @@ pub(super) enum Colour {
 }
 
 /// Text in a colour, if the standard output is a terminal that wants it.
-pub(super) fn paint(colour: Colour, text: &str) -> String {
+pub(in crate::cli) fn paint(colour: Colour, text: &str) -> String {
     if !wants_colour(&io::stdout()) {
         return text.to_owned();
     }
@@ -51,18 +51,18 @@ fn wants_colour(stream: &impl IsTerminal) -> bool {
 
 /// What a verb answers; printed by one place, so that tests read what a shell would.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(in crate::cli) struct Answer {
     /// How the command ends.
-    pub(super) code: Code,
+    pub(in crate::cli) code: Code,
     /// For the standard output.
-    pub(super) out: String,
+    pub(in crate::cli) out: String,
     /// For standard error.
-    pub(super) err: String,
+    pub(in crate::cli) err: String,
 }
 
 impl Answer {
     /// An answer for the standard output.
-    pub(super) fn text(code: Code, out: String) -> Self {
+    pub(in crate::cli) fn text(code: Code, out: String) -> Self {
         Self {
             code,
             out,
@@ -71,13 +71,17 @@ impl Answer {
     }
 
     /// JSON, indented, with a final newline.
-    pub(super) fn json(code: Code, value: &Value) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn json(code: Code, value: &Value) -> anyhow::Result<Self> {
         let text = serde_json::to_string_pretty(value)?;
         Ok(Self::text(code, format!("{text}\n")))
     }
 
     /// What is wrong with policies: on the standard output as JSON, else on standard error.
-    pub(super) fn refused(code: Code, error: &SetError, as_json: bool) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn refused(
+        code: Code,
+        error: &SetError,
+        as_json: bool,
+    ) -> anyhow::Result<Self> {
         if as_json {
             let value = json!({ "ok": false, "policies": [], "errors": objects(error) });
             return Self::json(code, &value);
@@ -97,7 +101,7 @@ impl Answer {
     }
 
     /// The command line is at fault.
-    pub(super) fn usage(error: &dyn std::error::Error) -> Self {
+    pub(in crate::cli) fn usage(error: &dyn std::error::Error) -> Self {
         Self {
             code: Code::Usage,
             out: String::new(),
@@ -106,7 +110,7 @@ impl Answer {
     }
 
     /// Prints it.
-    pub(super) fn tell(self) -> io::Result<Code> {
+    pub(in crate::cli) fn tell(self) -> io::Result<Code> {
         for done in [
             io::stdout().lock().write_all(self.out.as_bytes()),
             io::stderr().lock().write_all(self.err.as_bytes()),

@@ -101,12 +101,13 @@ fn show_prints_the_compiled_form() {
         "show @/internal-database.toml",
         Code::Ok,
         &expect![[r#"
-            digest                      74abc2d921447fdfada29fc038f88733318c0de703aaec16118cdca4cbe51203
+            digest                      90e94923b530f14acee1e4a67c7cbf077f7565fa5029c0117f855a9565d50747
             tool                        internal-database
             description                 Runs the nightly report
             mode                        enforce
             egress.limits.connections   none
             egress.limits.bytes_out     none
+            verb                        -
             worker.command              ["/usr/bin/psql", "--no-psqlrc", "host=10.20.0.5 dbname=reports user=report"]
             worker.protocol             exec
             worker.environment          LANG="C.UTF-8" PGCONNECT_TIMEOUT="10"
@@ -114,6 +115,7 @@ fn show_prints_the_compiled_form() {
             worker.wall_timeout         10m
             worker.pin                  -
             worker.lock                 optional
+            worker.reuse                never
             filesystem.read             /etc/ld.so.cache /etc/ssl/certs /usr
             filesystem.execute          /usr/bin /usr/lib/postgresql
             filesystem.write            -
@@ -162,7 +164,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
             allow  140.82.121.6:443/tcp  rule
               why     a rule of the policy allows it
               rule    cidr 140.82.112.0/20 tcp 443 (line 15)
-              policy  public-api bcb507a7ae1eab7609a20a97cd6801e54fefcedaaf9103a715e1767227cc78e6
+              policy  public-api 52b77608fefecab2d82319dc1e9542abdfab3850161785f4049307d3493144ca
         "]],
     );
     check(
@@ -177,7 +179,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
                       protocol = "tcp"
                       ports = [5432]
                       reason = "..."
-              policy  internal-database 74abc2d921447fdfada29fc038f88733318c0de703aaec16118cdca4cbe51203
+              policy  internal-database 90e94923b530f14acee1e4a67c7cbf077f7565fa5029c0117f855a9565d50747
         "#]],
     );
     check(
@@ -192,7 +194,7 @@ fn explain_answers_with_verdict_rule_and_remedy() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  observe f06b99d989ae39ff005aec414574e3fb2c7e3297f42859201c259a4fc286dcac
+              policy  observe 2e1421582a39d72544bd43126efc05ad1380086822cf7aad3cbf295f91d7dcb9
         "#]],
     );
     let answer = json(
@@ -224,10 +226,10 @@ fn what_is_not_understood_is_a_usage_error_with_a_hint() {
     check(
         "explain --policies @ strictt 8.8.8.8:443",
         Code::Usage,
-        &expect![[r#"
+        &expect![[r"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, internal-database, limits, local-database, names, observe, own-loopback, pinned, public-api, python-fetcher, report, strict, time-check, unix-socket, wildcard
-        "#]],
+            hint: it has default, internal-database, invoice, invoice-mcp, limits, local-database, names, observe, own-loopback, pinned, public-api, python-fetcher, report, strict, time-check, unix-socket, wildcard
+        "]],
     );
     check(
         "show --policies @ Strict",

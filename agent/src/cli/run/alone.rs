@@ -80,6 +80,7 @@ pub(super) fn run(
         command,
         stdio,
         caller: this_process(),
+        under: None,
     };
     let learned = |engine: &Engine| suggest.then(|| engine.suggest(&tool, None, None));
     let (finished, proposal) = in_own_engine(policy, journal, dns, order, outlets, learned)?;
@@ -131,6 +132,7 @@ fn in_own_engine<T>(
             policies: PolicySource::One(policy),
             sessions_max: 1,
             dns,
+            broker: None,
             kernel_log: KernelLog::Off,
             ending: Ending::Remove,
         })?;

@@ -72,6 +72,8 @@ async fn until_end(
                     | Reply::Event(_)
                     | Reply::Lost { .. }
                     | Reply::Grants { .. }
+                    | Reply::Switched { .. }
+                    | Reply::Token(_)
                     | Reply::Suggested(_)
                     | Reply::Reloaded { .. },
                 ) => return Err(Failure::odd_answer()),

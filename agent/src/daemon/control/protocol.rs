@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::token::{TokenReply, TokenRequest};
 use crate::{
     observe::{event::Event, refused::Refusal},
     sandbox::Measure,
@@ -33,6 +34,13 @@ pub enum Request {
     },
     /// Read the policies again.
     Reload {},
+    /// The kill switch of a tool.
+    Switch {
+        /// The tool.
+        tool: String,
+        /// Whether its calls are taken again.
+        on: bool,
+    },
     /// What the sessions of a tool hold by names.
     Grants {
         /// The tool.
@@ -46,6 +54,11 @@ pub enum Request {
         session: Option<u64>,
         /// Of the last so many seconds only.
         seconds: Option<u64>,
+    },
+    /// Something about access tokens.
+    Token {
+        /// What.
+        ask: TokenRequest,
     },
 }
 
@@ -89,6 +102,11 @@ pub enum Reply {
         /// How many.
         policies: usize,
     },
+    /// The kill switch stands as asked.
+    Switched {
+        /// Whether it stood otherwise before.
+        changed: bool,
+    },
     /// Grants that have not ended.
     Grants {
         /// By session and address.
@@ -96,6 +114,8 @@ pub enum Reply {
     },
     /// Lines of a policy.
     Suggested(Suggestion),
+    /// What became of a request about access tokens.
+    Token(TokenReply),
     /// The request was not carried out.
     Refused(Refused),
 }
@@ -228,6 +248,8 @@ pub struct Status {
     pub events_suppressed: u64,
     /// The resolver.
     pub resolver: ResolverStatus,
+    /// Tools that the kill switch holds off.
+    pub tools_off: Vec<String>,
     /// What is right as configured, and weaker than it could be.
     pub warnings: Vec<String>,
     /// What is wrong.
@@ -318,82 +340,4 @@ pub struct SessionInfo {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::Request;
-
-    fn check(frame: &str, expected: &Expect) {
-        let said = match serde_json::from_str::<Request>(frame) {
-            Ok(request) => format!("{request:?}"),
-            Err(error) => format!("error: {error}"),
-        };
-        expected.assert_eq(&said);
-    }
-
-    #[test]
-    fn requests_are_closed() {
-        check(r#"{"request":"status"}"#, &expect!["Status"]);
-        check(
-            r#"{"request":"status","x":1}"#,
-            &expect!["error: unknown field `x`, there are no fields"],
-        );
-        check(
-            r#"{"request":"run","tool":"web","arguments":["-v"]}"#,
-            &expect![[r#"Run { tool: "web", arguments: ["-v"] }"#]],
-        );
-        check(
-            r#"{"request":"run","tool":"web","arguments":[],"uid":0}"#,
-            &expect!["error: unknown field `uid`, expected `tool` or `arguments`"],
-        );
-        check(
-            r#"{"request":"run","tool":"web"}"#,
-            &expect!["error: missing field `arguments`"],
-        );
-        check(
-            r#"{"request":"shutdown"}"#,
-            &expect![
-                "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload`, `grants`, `suggest` at line 1 column 21"
-            ],
-        );
-        check(
-            r#"{"request":"events","session":7}"#,
-            &expect!["Events { session: Some(7), tool: None }"],
-        );
-        check(
-            "[]",
-            &expect!["error: missing field `request` at line 1 column 2"],
-        );
-    }
-
-    #[test]
-    fn requests_survive_their_json_form() {
-        let requests = [
-            Request::Run {
-                tool: "web".to_owned(),
-                arguments: vec!["a\nb".to_owned()],
-            },
-            Request::Status {},
-            Request::Sessions {},
-            Request::Events {
-                session: None,
-                tool: Some("web".to_owned()),
-            },
-            Request::Reload {},
-            Request::Grants {
-                tool: "web".to_owned(),
-            },
-            Request::Suggest {
-                tool: "web".to_owned(),
-                session: Some(7),
-                seconds: None,
-            },
-        ];
-        for request in requests {
-            let frame = serde_json::to_string(&request).expect("json");
-            assert!(!frame.contains('\n'), "{frame}");
-            let read: Request = serde_json::from_str(&frame).expect("request");
-            assert_eq!(read, request);
-        }
-    }
-}
+mod tests;

@@ -135,7 +135,7 @@ struct Begun<'a> {
 
 async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Error> {
     let peer = channel.peer()?;
-    if is_worker(peer.uid()) {
+    if uids::of_any_instance().contains(&peer.uid()) {
         tracing::warn!(
             caller.uid = peer.uid(),
             "control request of a worker refused"
@@ -172,9 +172,17 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             };
             channel.send(&reply).await
         }
+        Request::Switch { tool, on } => channel.send(&switch(engine, caller, &tool, on)).await,
         Request::Grants { tool } => {
             let grants = engine.grants_of(&tool);
             channel.send(&Reply::Grants { grants }).await
+        }
+        Request::Token { ask } => {
+            let reply = match engine.answer_token(ask, caller).await {
+                Ok(reply) => Reply::Token(reply),
+                Err(error) => refused(error.code() as u8, &error),
+            };
+            channel.send(&reply).await
         }
         Request::Suggest {
             tool,
@@ -193,6 +201,22 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
     }
 }
 
+fn switch(engine: &Engine, caller: Caller, tool: &str, on: bool) -> Reply {
+    match engine.switch(tool, on) {
+        Ok(changed) => {
+            tracing::warn!(
+                caller.uid = caller.uid,
+                tool,
+                on,
+                changed,
+                "kill switch used"
+            );
+            Reply::Switched { changed }
+        }
+        Err(error) => refused(error.code() as u8, &error),
+    }
+}
+
 async fn run(
     engine: &Arc<Engine>,
     channel: &mut Channel,
@@ -207,6 +231,7 @@ async fn run(
         command: CommandLine::OfPolicy(arguments),
         stdio,
         caller,
+        under: None,
     };
     let mut session = match engine.launch(order).await {
         Ok(session) => session,
@@ -339,10 +364,4 @@ pub fn ended(finished: Finished) -> Ended {
         refused: refused.into_iter().map(explained).collect(),
         missing,
     }
-}
-
-/// Whether a uid is one that sessions get, of whatever instance.
-fn is_worker(uid: u32) -> bool {
-    let beyond = uids::FIRST.saturating_add(uids::BLOCK.saturating_mul(uids::BLOCKS_MAX));
-    (uids::FIRST..beyond).contains(&uid)
 }

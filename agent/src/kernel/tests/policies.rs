@@ -12,8 +12,8 @@ use common::{
 use crate::policy::{
     compiled::{
         CompiledPolicy, Digest, DomainRule, Ech, Egress, EgressLimits, Filesystem, Limits,
-        LockRule, Prefix, Profile, Record, Rule, RuleKind, Syscalls, TableEntry, Target, Tls,
-        ToolName, Worker, WorkerProtocol,
+        LockRule, Prefix, Profile, Record, Reuse, Rule, RuleKind, Syscalls, TableEntry, Target,
+        Tls, ToolName, Worker, WorkerProtocol,
     },
     domain::DomainPattern,
 };
@@ -91,6 +91,7 @@ pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<Co
             wall_timeout: Duration::ZERO,
             pins: Vec::new(),
             lock: LockRule::Optional,
+            reuse: Reuse::Never,
         },
         egress: Egress {
             rules: Vec::new(),
@@ -117,6 +118,7 @@ pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<Co
             deny: Vec::new(),
         },
         limits: LIMITS,
+        verbs: Vec::new(),
     })
 }
 

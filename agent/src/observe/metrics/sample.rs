@@ -10,11 +10,12 @@ use common::{
 use prometheus::proto::MetricFamily;
 
 use super::{
-    COUNTERS_FULL, DESTROY_LOST, DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS,
-    DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM,
-    DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED,
-    MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO,
-    POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, VERDICTS,
+    AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES, COUNTERS_FULL, DESTROY_LOST,
+    DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST,
+    DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM, DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST,
+    EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY,
+    POLICY_GENERATION, POLICY_INFO, POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX,
+    STATE_MISSING, TOOLS_OFF, VERDICTS, WARM_WORKERS,
 };
 use crate::observe::event::protocol_label;
 
@@ -39,6 +40,34 @@ pub struct Sample {
     pub applied: Applied,
     /// The resolver and what it granted.
     pub names: NameNumbers,
+    /// The broker, where there is one.
+    pub broker: Option<BrokerNumbers>,
+    /// The journal.
+    pub audit: AuditNumbers,
+}
+
+/// The broker. Calls are counted by tool where they end ([`super::Calls`]).
+#[derive(Clone, Debug, Default)]
+pub struct BrokerNumbers {
+    /// Workers that wait for a call.
+    pub warm: u64,
+    /// Tools that are off.
+    pub off: u64,
+    /// Entries of each store.
+    pub entries: Vec<(&'static str, u64)>,
+}
+
+/// How the journal does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AuditNumbers {
+    /// Whether records are written, synced and signed.
+    pub up: bool,
+    /// Number of the last record.
+    pub records: u64,
+    /// Age of the oldest record that is not on the disk.
+    pub lag: Duration,
+    /// What has begun and not ended.
+    pub open: u64,
 }
 
 /// The resolver and what it granted. Queries are counted by tool where they are answered
@@ -150,6 +179,8 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
         reload_successful,
         applied,
         names,
+        broker,
+        audit,
     } = sample;
     let observed = policies.iter().filter(|p| p.mode == Mode::Observe);
     let alone = |value| [(Vec::new(), value)];
@@ -181,9 +212,28 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
             (vec!["flip"], applied.flip),
         ])?,
         OBSERVED.gauge(alone(observed.count() as u64))?,
+        AUDIT_UP.gauge(alone(u64::from(audit.up)))?,
+        AUDIT_RECORDS.counter(alone(audit.records))?,
+        AUDIT_LAG.seconds([(Vec::new(), audit.lag)])?,
+        AUDIT_OPEN.gauge(alone(audit.open))?,
     ];
     let families = families.into_iter().flatten();
-    Ok(families.chain(name_families(names)?).collect())
+    let mut families: Vec<_> = families.chain(name_families(names)?).collect();
+    if let Some(broker) = broker {
+        families.extend(broker_families(broker)?);
+    }
+    Ok(families)
+}
+
+fn broker_families(broker: &BrokerNumbers) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let BrokerNumbers { warm, off, entries } = broker;
+    let alone = |value| [(Vec::new(), value)];
+    let families = [
+        WARM_WORKERS.gauge(alone(*warm))?,
+        TOOLS_OFF.gauge(alone(*off))?,
+        BROKER_ENTRIES.gauge(entries.iter().map(|(store, n)| (vec![*store], *n)))?,
+    ];
+    Ok(families.into_iter().flatten().collect())
 }
 
 fn name_families(names: &NameNumbers) -> Result<Vec<MetricFamily>, prometheus::Error> {

@@ -13,7 +13,8 @@ use common::{
 };
 
 use super::{
-    Applied, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
+    Applied, AuditNumbers, BrokerNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo,
+    Sample, TABLE, VerdictCount,
 };
 
 fn page() -> String {
@@ -22,6 +23,11 @@ fn page() -> String {
     metrics.launched_within(Duration::from_micros(700));
     metrics.reload(true);
     metrics.query("web", "answered", Duration::from_micros(30));
+    let calls = metrics.calls();
+    let _runs = calls.runs();
+    calls.call("invoice", "create", "done");
+    calls.stage("run", Duration::from_millis(3));
+    calls.worker("invoice", true);
     let sample = Sample {
         verdicts: vec![VerdictCount {
             tool: "web".to_owned(),
@@ -55,6 +61,17 @@ fn page() -> String {
             up: true,
             grants: 12,
             ..NameNumbers::default()
+        },
+        broker: Some(BrokerNumbers {
+            warm: 2,
+            off: 1,
+            entries: vec![("proofs", 7)],
+        }),
+        audit: AuditNumbers {
+            up: true,
+            records: 9,
+            lag: Duration::from_millis(5),
+            open: 2,
         },
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
@@ -97,7 +114,16 @@ fn values_are_the_samples() {
         "stockade_policy_generation{tool=\"web\"} 4",
         "stockade_policy_self_test_passed{tool=\"web\"} 1",
         "stockade_grants 12",
+        "stockade_calls_total{outcome=\"done\",tool=\"invoice\",verb=\"create\"} 1",
+        "stockade_calls_running 1",
+        "stockade_call_workers_total{start=\"warm\",tool=\"invoice\"} 1",
+        "stockade_warm_workers 2",
+        "stockade_broker_entries{store=\"proofs\"} 7",
         "stockade_dns_up 1",
+        "stockade_audit_up 1",
+        "stockade_audit_records_total 9",
+        "stockade_audit_lag_seconds 0.005",
+        "stockade_audit_open 2",
         "stockade_observed_tools 0",
         "stockade_dns_queries_total{result=\"answered\",tool=\"web\"} 1",
         "stockade_dns_query_duration_seconds_bucket{le=\"0.00005\"} 1",

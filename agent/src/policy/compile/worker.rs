@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
     super::{
-        compiled::{Filesystem, LockRule, Pin, PinKind, Worker, WorkerProtocol},
+        compiled::{Filesystem, LockRule, Pin, PinKind, Reuse, Worker, WorkerProtocol},
         error::Code,
         quantity,
         raw::{
-            Field, List, Located, RawLockRule, RawPin, RawPinKind, RawWorker, RawWorkerProtocol,
+            Field, List, Located, RawLockRule, RawPin, RawPinKind, RawReuse, RawWorker,
+            RawWorkerProtocol,
         },
     },
     Context, or,
@@ -39,6 +40,7 @@ impl Context<'_> {
             wall_timeout,
             pin,
             lock,
+            reuse,
         }) = raw
         else {
             return Worker {
@@ -49,6 +51,7 @@ impl Context<'_> {
                 wall_timeout: quantity::WALL_TIMEOUT_DEFAULT,
                 pins: Vec::new(),
                 lock: LockRule::Optional,
+                reuse: Reuse::Never,
             };
         };
         let protocol = match or(protocol, RawWorkerProtocol::Exec) {
@@ -75,6 +78,25 @@ impl Context<'_> {
                 RawLockRule::Optional => LockRule::Optional,
                 RawLockRule::Required => LockRule::Required,
             },
+            reuse: self.reuse(protocol, reuse),
+        }
+    }
+
+    /// Only an MCP server is a worker that takes more than one call.
+    fn reuse(&mut self, protocol: WorkerProtocol, field: Field<RawReuse>) -> Reuse {
+        let mcp = protocol == WorkerProtocol::Mcp;
+        let Some(Located { value, span }) = field.given() else {
+            return if mcp { Reuse::Session } else { Reuse::Never };
+        };
+        if !mcp && value != RawReuse::Never {
+            let message = "a worker that is no MCP server takes one call";
+            let hint = "drop `reuse`, or write `protocol = \"mcp\"`";
+            self.findings.hinted(Code::Conflict, span, message, hint);
+        }
+        match value {
+            RawReuse::Session => Reuse::Session,
+            RawReuse::Principal => Reuse::Principal,
+            RawReuse::Never => Reuse::Never,
         }
     }
 

@@ -16,7 +16,7 @@ fn explain_answers_of_names_without_looking_them_up() {
               rule    domain api.github.com tcp 443 (line 12)
               records A, AAAA
               tls     require: the first data must be a TLS handshake for a name that a rule opens on this port
-              policy  names 614a7a5763ad5d7b030b78dd35efd83f46b3839321aa5d5864a084c1b36e7cbc
+              policy  names ac406a2a1293cd3b7e7cb011b2a3228913fe07983a47a3023bf58a61299582ef
         "]],
     );
     check(
@@ -31,7 +31,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain github.com records=MX,TXT (line 29)
               records A, AAAA, MX, TXT
               tls     off: any name on that address is reachable on this port
-              policy  names 614a7a5763ad5d7b030b78dd35efd83f46b3839321aa5d5864a084c1b36e7cbc
+              policy  names ac406a2a1293cd3b7e7cb011b2a3228913fe07983a47a3023bf58a61299582ef
         "]],
     );
     check(
@@ -46,7 +46,7 @@ fn explain_answers_of_names_without_looking_them_up() {
                       domain = "files.pythonhosted.org"
                       ports = [80]
                       tls = "off"
-              policy  wildcard 6722040dbe238b543e404f186894508c0c7519937bc01ce941ad7b9b02ac731a
+              policy  wildcard ee78b9d87afdf4e835df44416a3b4bf7e73956b528f38725959d0e68ba3004f3
         "#]],
     );
 }
@@ -64,7 +64,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       domain = "elsewhere.example"
                       ports = [443]
-              policy  observe f06b99d989ae39ff005aec414574e3fb2c7e3297f42859201c259a4fc286dcac
+              policy  observe 2e1421582a39d72544bd43126efc05ad1380086822cf7aad3cbf295f91d7dcb9
         "#]],
     );
     check(
@@ -79,7 +79,7 @@ fn explain_says_what_names_could_change() {
               hint    [[egress.allow]]
                       cidr = "8.8.8.8/32"
                       ports = [443]
-              policy  names 614a7a5763ad5d7b030b78dd35efd83f46b3839321aa5d5864a084c1b36e7cbc
+              policy  names ac406a2a1293cd3b7e7cb011b2a3228913fe07983a47a3023bf58a61299582ef
         "#]],
     );
     let answer = json("explain --json @/names.toml github.com:22", Code::Ok);

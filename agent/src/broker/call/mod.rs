@@ -1,10 +1,28 @@
 //! What comes in through a door, and what goes out: the same for every door.
 
+mod admitted;
+mod approved;
+mod assessed;
+pub(in crate::broker) mod authenticated;
+pub(in crate::broker) mod chain;
+mod finished;
+mod recorded;
+mod released;
+mod running;
+mod settled;
+pub(in crate::broker) mod trail;
+pub(in crate::broker) mod validated;
+
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+pub use self::{
+    admitted::Admitted, approved::Approved, assessed::Assessed, authenticated::Authenticated,
+    finished::Finished, recorded::Recorded, released::Released, running::Running,
+    validated::Validated,
+};
 use super::reason::Refused;
 use crate::audit::Caller;
 
@@ -19,12 +37,24 @@ pub enum Door {
     Plain,
 }
 
+impl Door {
+    /// For records.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::Http => "http",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// What the caller shows of itself, as it stood in the request. Never logged.
 #[derive(Default)]
 pub struct Credentials {
     /// The access token, without its scheme.
     pub token: Option<String>,
-    /// The DPoP proof.
+    /// The `DPoP` proof.
     pub proof: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The JSON Schema of the policy file, for editors; derived from the raw form.
+//! The JSON Schema of the policy file itself, for editors; derived from the raw form.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;

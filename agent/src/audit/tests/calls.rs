@@ -1,0 +1,223 @@
+//! Calls: recorded before and after, whatever becomes of who makes them; found again.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    super::{
+        Against, CallOutcome, CallRecord, Error, Filter, Journal, Principal, Refusal, TokenRef,
+        query, verify,
+    },
+    CALLER, records,
+};
+
+pub(super) fn call(subject: &str, tool: &str) -> CallRecord {
+    CallRecord {
+        door: "http",
+        caller: CALLER,
+        tool: tool.to_owned(),
+        verb: "create".to_owned(),
+        principal: Some(Principal {
+            issuer: "local".to_owned(),
+            subject: subject.to_owned(),
+            client: "desk".to_owned(),
+        }),
+        token: Some(TokenRef {
+            id: format!("token-of-{subject}"),
+            key: "k1".to_owned(),
+        }),
+        purpose: Some("month end".to_owned()),
+        session_hash: None,
+        prompt_hash: Some("ff".to_owned()),
+        policy: None,
+        arguments: None,
+        idempotency: None,
+    }
+}
+
+pub(super) fn done() -> CallOutcome {
+    CallOutcome {
+        code: "done",
+        session: Some(3),
+        seconds: 0.5,
+        result: None,
+        bytes: 12,
+        replayed: false,
+    }
+}
+
+fn found(path: &Path, filter: &Filter) -> Vec<(u64, String)> {
+    let mut all = Vec::new();
+    let handed = query(path, filter, |found| {
+        let number = found.begun["sequence"].as_u64().expect("a number");
+        all.push((number, found.outcome));
+        Ok(())
+    });
+    handed.expect("readable").expect("taken");
+    all
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn by(ask: impl FnOnce(&mut Filter)) -> Filter {
+    let mut filter = Filter::default();
+    ask(&mut filter);
+    filter
+}
+
+#[tokio::test]
+async fn a_call_is_two_records_and_is_found_by_all_it_is_known_by() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    let first = journal.call(&call("ann", "invoice"), true).await;
+    let first = first.expect("receipt");
+    let refusal = Refusal {
+        code: "rate_limited",
+        detail: "user",
+    };
+    let bob = call("bob", "invoice");
+    assert_eq!(journal.refused(&bob, refusal).await.expect("record"), 3);
+    let second = journal.call(&call("ann", "mail"), false).await;
+    let second = second.expect("receipt");
+    assert_eq!(
+        journal.called(first, &done(), true).await.expect("record"),
+        5
+    );
+    let ann = Filter {
+        subject: Some("ann".to_owned()),
+        ..Filter::default()
+    };
+    let (two, four) = ((2, "done".to_owned()), (4, "running".to_owned()));
+    assert_eq!(found(&path, &ann), [two.clone(), four.clone()]);
+    // Given up: nobody knows what became of it.
+    drop(second);
+    let lines = records(&path);
+    assert_eq!(lines[5]["record"], "outcome_unknown");
+    assert_eq!(lines[5]["begun"], 4);
+    let four = (4, "outcome_unknown".to_owned());
+    assert_eq!(found(&path, &ann), [two.clone(), four.clone()]);
+    let three = (3, "rate_limited".to_owned());
+    for (filter, expected) in [
+        (by(|filter| filter.tool = text("mail")), vec![four.clone()]),
+        (
+            by(|filter| filter.outcome = text("rate_limited")),
+            vec![three.clone()],
+        ),
+        (
+            by(|filter| filter.token = text("token-of-bob")),
+            vec![three.clone()],
+        ),
+        (
+            by(|filter| filter.client = text("desk")),
+            vec![three, two, four],
+        ),
+        (by(|filter| filter.since = text("2999")), vec![]),
+        (by(|filter| filter.until = text("2001-01-01")), vec![]),
+        (by(|filter| filter.verb = text("read")), vec![]),
+    ] {
+        assert_eq!(found(&path, &filter), expected, "{filter:?}");
+    }
+    drop(journal);
+    verify(&path, &Against::default()).expect("whole");
+}
+
+#[tokio::test]
+async fn a_call_is_recorded_whatever_a_caller_sends() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    let mut large = call("ann", &"ä\u{0}\n\"".repeat(1 << 18));
+    large.purpose = Some("\u{1f980}".repeat(1 << 18));
+    let refusal = Refusal {
+        code: "unknown_or_forbidden",
+        detail: &"x".repeat(1 << 20),
+    };
+    journal.refused(&large, refusal).await.expect("a record");
+    let line = records(&path).pop().expect("a line");
+    let tool = line["tool"].as_str().expect("text");
+    assert!(tool.len() < 600 && tool.contains("… and "), "{tool}");
+    assert_eq!(line["code"], "unknown_or_forbidden");
+    drop(journal);
+    verify(&path, &Against::default()).expect("whole");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_sync_serves_all_who_wait_and_all_are_soon_signed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    let journal = Arc::new(journal);
+    let mut calls = JoinSet::new();
+    for number in 0..500 {
+        let journal = Arc::clone(&journal);
+        calls.spawn(async move {
+            let durable = number % 2 == 0;
+            let receipt = journal.call(&call("ann", "invoice"), durable).await;
+            let receipt = receipt.expect("receipt");
+            journal
+                .called(receipt, &done(), durable)
+                .await
+                .expect("record");
+        });
+    }
+    calls.join_all().await;
+    let began = Instant::now();
+    // While it is open, too.
+    let whole = loop {
+        let whole = verify(&path, &Against::default()).expect("whole");
+        if whole.signed == 1001 && journal.numbers().lag == Duration::ZERO {
+            break whole;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{whole:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((whole.last, whole.signed, whole.open), (1001, 1001, 0));
+    assert_eq!(journal.numbers().records, 1001);
+}
+
+#[tokio::test]
+async fn what_the_disk_may_not_have_is_not_promised() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    let receipt = journal.call(&call("ann", "invoice"), false).await;
+    let receipt = receipt.expect("receipt");
+    journal.shared().lose();
+    assert!(matches!(
+        journal.called(receipt, &done(), true).await,
+        Err(Error::Disk(_))
+    ));
+    assert!(!journal.is_whole());
+    assert!(journal.call(&call("ann", "invoice"), false).await.is_err());
+}
+
+#[test]
+fn guessable_values_are_salted() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let other = folder.path().join("other.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    let (other, _) = Journal::open(&other).expect("journal");
+    let salted = journal.salted(b"42");
+    assert_eq!(salted, journal.salted(b"42"));
+    assert_ne!(salted, other.salted(b"42"));
+    assert_ne!(salted, journal.salted(b"43"));
+    drop(journal);
+    let (journal, _) = Journal::open(&path).expect("journal");
+    assert_eq!(salted, journal.salted(b"42"));
+    let key = std::fs::metadata(folder.path().join("journal.key")).expect("key");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(
+        records(&path)
+            .iter()
+            .filter(|line| **line == Value::Null)
+            .count(),
+        0
+    );
+}

@@ -1,0 +1,204 @@
+//! The doors: what stands between the broker's socket and [`Broker::call`].
+//!
+//! They decide who may connect, how large and how slow a message may be, and what a message of each
+//! protocol asks for. They know no token, no policy and no worker: every call and every list goes to
+//! the [`Broker`], and what it answers is only put into the words of the protocol.
+
+mod answer;
+mod bind;
+mod challenge;
+mod http;
+mod lines;
+mod mcp;
+pub mod openapi;
+mod page;
+mod patient;
+mod plain;
+pub mod rpc;
+mod running;
+mod seats;
+mod streamable;
+mod turned;
+
+use std::{io, ops::Range, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, join},
+    net::{UnixListener, UnixStream},
+    time::{sleep, timeout},
+};
+
+pub use bind::{BindError, bind, inherited};
+
+use super::{Broker, reason::Reason};
+use crate::{audit::Caller, shutdown::Stopping};
+use patient::Patient;
+use running::Running;
+use seats::{Seat, Seats};
+
+/// Time a caller has for the first byte, and between messages while nothing of it runs.
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+/// Time a message has to arrive, from its first byte to its last.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time a caller may take nothing of an answer.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time a caller has for the first byte of all.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How much is read to learn the protocol.
+const FIRST_BYTES: usize = 4_096;
+
+const _: () = assert!(FRAME_TIMEOUT.as_secs() < IDLE_TIMEOUT.as_secs());
+
+/// What the daemon tells the doors.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once of one uid.
+    pub connections_of_uid: usize,
+    /// Uids that sessions get: none of them may call.
+    pub worker_uids: Range<u32>,
+    /// Time limits.
+    pub times: Times,
+}
+
+/// How long a caller may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// For the first byte of all.
+    pub first_byte: Duration,
+    /// Between messages, while nothing runs.
+    pub idle: Duration,
+    /// For a message, from its first byte to its last.
+    pub frame: Duration,
+    /// Without taking anything of an answer.
+    pub send: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            first_byte: FIRST_BYTE_TIMEOUT,
+            idle: IDLE_TIMEOUT,
+            frame: FRAME_TIMEOUT,
+            send: SEND_TIMEOUT,
+        }
+    }
+}
+
+impl Settings {
+    /// The usual bounds. `worker_uids` are those that sessions get, of whatever instance.
+    #[must_use]
+    pub fn new(worker_uids: Range<u32>) -> Self {
+        Self {
+            connections: 1_024,
+            connections_of_uid: 512,
+            worker_uids,
+            times: Times::default(),
+        }
+    }
+}
+
+/// What every connection shares.
+struct House {
+    broker: Arc<Broker>,
+    settings: Settings,
+    /// Calls that came by HTTP and run.
+    running: Arc<Running<streamable::Key>>,
+    stopping: Stopping,
+}
+
+/// Serves the socket until it is time to stop. Calls that run then end with the broker.
+pub async fn serve(
+    listener: UnixListener,
+    broker: Arc<Broker>,
+    settings: Settings,
+    mut stopping: Stopping,
+) {
+    let seats = Arc::new(Seats::new(
+        settings.connections,
+        settings.connections_of_uid,
+    ));
+    let house = Arc::new(House {
+        broker,
+        settings,
+        running: Arc::default(),
+        stopping: stopping.clone(),
+    });
+    loop {
+        let accepted = tokio::select! {
+            () = stopping.wait() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "broker connection not accepted");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some((peer, seat)) = admit(&house, &seats, &stream) else {
+            continue;
+        };
+        let house = Arc::clone(&house);
+        tokio::spawn(async move {
+            connection(&house, peer, stream).await;
+            drop(seat);
+        });
+    }
+}
+
+/// Looks at who connects. Nothing is said to whom nothing may be said.
+fn admit(house: &House, seats: &Arc<Seats>, stream: &UnixStream) -> Option<(Caller, Seat)> {
+    let peer = match stream.peer_cred() {
+        Ok(peer) => Caller {
+            uid: peer.uid(),
+            gid: peer.gid(),
+            pid: peer.pid().unwrap_or(0),
+        },
+        Err(error) => {
+            tracing::warn!(%error, "broker connection of nobody refused");
+            return None;
+        }
+    };
+    if house.settings.worker_uids.contains(&peer.uid) {
+        turned::away(&house.broker, peer, &Reason::PeerRefused.into());
+        return None;
+    }
+    let seat = seats.take(peer.uid);
+    if seat.is_none() {
+        turned::away(&house.broker, peer, &Reason::ConnectionLimit.into());
+    }
+    Some((peer, seat?))
+}
+
+/// Learns the protocol from the first byte and serves it.
+async fn connection(house: &Arc<House>, peer: Caller, mut stream: UnixStream) {
+    let mut first = vec![0; FIRST_BYTES];
+    let mut stopping = house.stopping.clone();
+    let read = tokio::select! {
+        () = stopping.wait() => return,
+        read = timeout(house.settings.times.first_byte, stream.read(&mut first)) => read,
+    };
+    match read {
+        Ok(Ok(0)) => return,
+        Ok(Ok(bytes)) => first.truncate(bytes),
+        Ok(Err(error)) => return tracing::debug!(%error, "broker connection ended early"),
+        Err(_) => return turned::away(&house.broker, peer, &Reason::FrameTooSlow.into()),
+    }
+    let is_lines = first.first() == Some(&b'{');
+    let (reader, writer) = stream.into_split();
+    let writer = Patient::new(writer, house.settings.times.send);
+    let reader = io::Cursor::new(first).chain(reader);
+    if is_lines {
+        lines::serve(house, peer, reader, writer).await;
+    } else {
+        http::serve(house, peer, join(reader, writer)).await;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

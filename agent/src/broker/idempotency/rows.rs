@@ -1,0 +1,375 @@
+//! The rows on the disk, in redb: a transaction is there as a whole or not at all, whenever the agent
+//! is killed. Only this file knows their form.
+
+use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use redb::{
+    Database, Durability, ReadableTable as _, TableDefinition, WriteTransaction,
+    backends::FileBackend,
+};
+
+use super::{StoredReply, thread::End};
+use crate::broker::reason::{Reason, Refused};
+
+/// How long a call is remembered.
+pub const KEPT: Duration = Duration::from_hours(25);
+/// What all principals together may use.
+pub const BOUNDS: Bounds = Bounds {
+    entries: 200_000,
+    bytes: 512 << 20,
+};
+/// Of this many parts a principal may use one: nobody fills the store alone.
+const SHARES: u64 = 4;
+/// Old calls that one claim clears away.
+const CLEARED_MAX: usize = 16;
+/// When to ask again about a call that runs.
+const RUNNING_RETRY: Duration = Duration::from_secs(1);
+const CACHE_BYTES: usize = 1 << 20;
+const FILE_MODE: u32 = 0o600;
+
+type Id = [u8; 32];
+/// Principal, digest of the call, state, time of the claim in seconds since 1970, bytes of the answer.
+type Entry = (&'static Id, &'static Id, u8, u64, u64);
+
+const ENTRIES: TableDefinition<'_, &Id, Entry> = TableDefinition::new("entries");
+const REPLIES: TableDefinition<'_, &Id, &[u8]> = TableDefinition::new("replies");
+/// Calls that run: what is found here when the store is opened was not ended.
+const RUNNING: TableDefinition<'_, &Id, ()> = TableDefinition::new("running");
+/// By time, so that the old ones are found.
+const TIMES: TableDefinition<'_, (u64, &Id), ()> = TableDefinition::new("times");
+/// Entries and bytes of each principal, and of all under [`ALL`].
+const SUMS: TableDefinition<'_, &Id, (u64, u64)> = TableDefinition::new("sums");
+/// No principal: SHA-256 gives this for nothing that is known.
+const ALL: Id = [0; 32];
+
+const CLAIMED: u8 = 1;
+const DONE: u8 = 2;
+const UNKNOWN: u8 = 3;
+
+/// How much is remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Calls.
+    pub entries: u64,
+    /// Bytes of answers.
+    pub bytes: u64,
+}
+
+/// The store can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its file can not be opened or made.
+    #[error("idempotency store `{}`: can not be opened", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no store, or its rows can not be read or written.
+    #[error("idempotency store: {0}")]
+    Rows(Box<redb::Error>),
+    /// An answer has no JSON form, or what is kept of it is none.
+    #[error("idempotency store: an answer has no JSON form")]
+    Reply(#[source] serde_json::Error),
+    /// There is no room for an answer.
+    #[error("idempotency store: no room for an answer of {0} bytes")]
+    Room(u64),
+    /// It is closed.
+    #[error("idempotency store: is closed")]
+    Closed,
+}
+
+impl<E: Into<redb::Error>> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::Rows(Box::new(error.into()))
+    }
+}
+
+/// The open file.
+pub(super) struct Rows {
+    database: Database,
+    bounds: Bounds,
+}
+
+/// One transaction.
+pub(super) struct Writing<'r> {
+    transaction: WriteTransaction,
+    changed: bool,
+    rows: &'r Rows,
+}
+
+/// What was found of a call that may be made or answered.
+pub(super) enum Found {
+    /// Nothing: it is claimed now.
+    Nothing,
+    /// Its answer.
+    Reply(StoredReply),
+}
+
+struct Row {
+    principal: Id,
+    digest: Id,
+    state: u8,
+    time: u64,
+    bytes: u64,
+}
+
+impl Rows {
+    pub(super) fn open(path: &Path, bounds: Bounds) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.mode(FILE_MODE).open(path);
+        let file = file.map_err(|source| Error::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let rows = Self {
+            database: builder.create_with_backend(FileBackend::new(file)?)?,
+            bounds,
+        };
+        rows.close_running()?;
+        Ok(rows)
+    }
+
+    pub(super) fn begin(&self) -> Result<Writing<'_>, Error> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        Ok(Writing {
+            transaction,
+            changed: false,
+            rows: self,
+        })
+    }
+
+    /// What ran when the last agent ended is unknown.
+    fn close_running(&self) -> Result<(), Error> {
+        let mut writing = self.begin()?;
+        let running: Vec<Id> = {
+            let table = writing.transaction.open_table(RUNNING)?;
+            let ids = table.iter()?;
+            ids.map(|row| row.map(|(id, _)| *id.value()))
+                .collect::<Result<_, _>>()?
+        };
+        for id in &running {
+            writing.end(id, End::Unknown)?.ok();
+        }
+        // The first time also makes the tables.
+        writing.changed = true;
+        writing.commit()
+    }
+}
+
+impl Writing<'_> {
+    /// Claims a call, or tells why not.
+    pub(super) fn claim(
+        &mut self,
+        id: &Id,
+        principal: &Id,
+        digest: &Id,
+        now: SystemTime,
+    ) -> Result<Result<Found, Refused>, Error> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.clear(now)?;
+        if let Some(row) = self.row(id)? {
+            return self.found(id, &row, digest);
+        }
+        let room = self.room(principal, 1, 0)?;
+        if !room {
+            return Ok(Err(Reason::IdempotencyFull.into()));
+        }
+        self.put(
+            id,
+            &Row {
+                principal: *principal,
+                digest: *digest,
+                state: CLAIMED,
+                time: now,
+                bytes: 0,
+            },
+        )?;
+        self.add(principal, 1, 0)?;
+        self.transaction.open_table(RUNNING)?.insert(id, ())?;
+        self.transaction.open_table(TIMES)?.insert((now, id), ())?;
+        Ok(Ok(Found::Nothing))
+    }
+
+    /// Ends a claim. What was no claim any more is left as it is.
+    pub(super) fn end(&mut self, id: &Id, end: End) -> Result<Result<(), Error>, Error> {
+        let Some(mut row) = self.row(id)?.filter(|row| row.state == CLAIMED) else {
+            return Ok(Err(Error::Closed));
+        };
+        self.transaction.open_table(RUNNING)?.remove(id)?;
+        let mut result = Ok(());
+        match end {
+            End::Forget => {
+                self.remove(id, &row)?;
+                return Ok(Ok(()));
+            }
+            End::Unknown => row.state = UNKNOWN,
+            End::Done(reply) => {
+                let bytes = reply.len() as u64;
+                if self.room(&row.principal, 0, bytes)? {
+                    self.transaction
+                        .open_table(REPLIES)?
+                        .insert(id, reply.as_slice())?;
+                    self.add(&row.principal, 0, bytes)?;
+                    row.state = DONE;
+                    row.bytes = bytes;
+                } else {
+                    row.state = UNKNOWN;
+                    result = Err(Error::Room(bytes));
+                }
+            }
+        }
+        self.put(id, &row)?;
+        Ok(result)
+    }
+
+    /// Puts it onto the disk.
+    pub(super) fn commit(self) -> Result<(), Error> {
+        if self.changed {
+            self.transaction.commit()?;
+        } else {
+            // Nothing to wait for the disk for.
+            self.transaction.abort()?;
+        }
+        Ok(())
+    }
+
+    fn found(&self, id: &Id, row: &Row, digest: &Id) -> Result<Result<Found, Refused>, Error> {
+        if row.digest != *digest {
+            return Ok(Err(Reason::IdempotencyConflict.into()));
+        }
+        if row.state == CLAIMED {
+            return Ok(Err(Refused {
+                retry_after: Some(RUNNING_RETRY),
+                ..Reason::IdempotencyRunning.into()
+            }));
+        }
+        let replies = self.transaction.open_table(REPLIES)?;
+        let reply = replies.get(id)?.filter(|_| row.state == DONE);
+        let Some(reply) = reply else {
+            return Ok(Err(Reason::OutcomeUnknown.into()));
+        };
+        let reply = serde_json::from_slice(reply.value()).map_err(Error::Reply)?;
+        Ok(Ok(Found::Reply(reply)))
+    }
+
+    /// Removes what is older than it has to be; what runs stays.
+    fn clear(&mut self, now: u64) -> Result<(), Error> {
+        let Some(before) = now.checked_sub(KEPT.as_secs()) else {
+            return Ok(());
+        };
+        let old: Vec<(u64, Id)> = {
+            let times = self.transaction.open_table(TIMES)?;
+            let old = times.range(..(before, &ALL))?.take(CLEARED_MAX);
+            let ids = old.map(|row| {
+                row.map(|(key, _)| {
+                    let (time, id) = key.value();
+                    (time, *id)
+                })
+            });
+            ids.collect::<Result<_, _>>()?
+        };
+        for (time, id) in old {
+            match self.row(&id)? {
+                Some(mut row) if row.state == CLAIMED => {
+                    let mut times = self.transaction.open_table(TIMES)?;
+                    times.remove((time, &id))?;
+                    times.insert((now, &id), ())?;
+                    drop(times);
+                    row.time = now;
+                    self.put(&id, &row)?;
+                }
+                Some(row) => self.remove(&id, &row)?,
+                None => {
+                    self.transaction.open_table(TIMES)?.remove((time, &id))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, id: &Id) -> Result<Option<Row>, Error> {
+        let entries = self.transaction.open_table(ENTRIES)?;
+        let row = entries.get(id)?.map(|row| {
+            let (principal, digest, state, time, bytes) = row.value();
+            Row {
+                principal: *principal,
+                digest: *digest,
+                state,
+                time,
+                bytes,
+            }
+        });
+        Ok(row)
+    }
+
+    fn put(&mut self, id: &Id, row: &Row) -> Result<(), Error> {
+        self.changed = true;
+        let mut entries = self.transaction.open_table(ENTRIES)?;
+        let Row {
+            principal,
+            digest,
+            state,
+            time,
+            bytes,
+        } = row;
+        entries.insert(id, (principal, digest, *state, *time, *bytes))?;
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &Id, row: &Row) -> Result<(), Error> {
+        self.changed = true;
+        self.transaction.open_table(ENTRIES)?.remove(id)?;
+        self.transaction.open_table(REPLIES)?.remove(id)?;
+        self.transaction.open_table(TIMES)?.remove((row.time, id))?;
+        let mut sums = self.transaction.open_table(SUMS)?;
+        for whose in [&row.principal, &ALL] {
+            let (entries, bytes) = sums.get(whose)?.map_or((0, 0), |sum| sum.value());
+            let rest = (entries.saturating_sub(1), bytes.saturating_sub(row.bytes));
+            if rest == (0, 0) {
+                sums.remove(whose)?;
+            } else {
+                sums.insert(whose, rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the store has room for more, and the principal may use it.
+    fn room(&self, principal: &Id, entries: u64, bytes: u64) -> Result<bool, Error> {
+        let sums = self.transaction.open_table(SUMS)?;
+        let of = |whose: &Id| -> Result<(u64, u64), Error> {
+            Ok(sums.get(whose)?.map_or((0, 0), |sum| sum.value()))
+        };
+        let (own, all) = (of(principal)?, of(&ALL)?);
+        let fits = |(used, used_bytes): (u64, u64), share: u64| {
+            used.saturating_add(entries) <= self.rows.bounds.entries / share
+                && used_bytes.saturating_add(bytes) <= self.rows.bounds.bytes / share
+        };
+        Ok(fits(own, SHARES) && fits(all, 1))
+    }
+
+    fn add(&mut self, principal: &Id, entries: u64, bytes: u64) -> Result<(), Error> {
+        let mut sums = self.transaction.open_table(SUMS)?;
+        for whose in [principal, &ALL] {
+            let (used, used_bytes) = sums.get(whose)?.map_or((0, 0), |sum| sum.value());
+            let sum = (
+                used.saturating_add(entries),
+                used_bytes.saturating_add(bytes),
+            );
+            sums.insert(whose, sum)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! What a worker writes, a line at a time, bounded.
+
+use tokio::{io::AsyncReadExt as _, net::unix::pipe};
+
+use super::Failure;
+use crate::broker::reason::Reason;
+
+/// Bytes at a time: what a pipe holds.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A pipe, read line by line.
+pub(super) struct Lines {
+    pipe: pipe::Receiver,
+    held: Vec<u8>,
+    /// Bytes of `held` in which there is no end of line.
+    looked: usize,
+    max: usize,
+}
+
+impl Lines {
+    pub(super) fn new(pipe: pipe::Receiver, max: usize) -> Self {
+        Self {
+            pipe,
+            held: Vec::new(),
+            looked: 0,
+            max,
+        }
+    }
+
+    /// The next line without its end; nothing where no further line is finished. May be cancelled.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        loop {
+            let fresh = self.held.get(self.looked..).unwrap_or_default();
+            if let Some(at) = fresh.iter().position(|byte| *byte == b'\n') {
+                let end = self.looked.saturating_add(at);
+                let rest = self.held.split_off(end.saturating_add(1));
+                let mut line = std::mem::replace(&mut self.held, rest);
+                line.truncate(end);
+                self.looked = 0;
+                return Ok(Some(line));
+            }
+            self.looked = self.held.len();
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Everything to the end.
+    pub(super) async fn rest(&mut self) -> Result<Vec<u8>, Failure> {
+        while self.read().await? > 0 {}
+        Ok(std::mem::take(&mut self.held))
+    }
+
+    async fn read(&mut self) -> Result<usize, Failure> {
+        if self.held.len() > self.max {
+            return Err(Failure::after(
+                Reason::WorkerTooLarge,
+                format!("more than {} bytes", self.max),
+            ));
+        }
+        self.held.reserve(CHUNK_BYTES);
+        let read = self.pipe.read_buf(&mut self.held).await;
+        read.map_err(|error| Failure::after(Reason::WorkerFailed, error))
+    }
+}

@@ -1,0 +1,84 @@
+//! What the broker counts: calls, how long each stage of them takes, workers.
+
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, core::Collector,
+};
+
+use super::{CALL_STAGE_SECONDS, CALL_WORKERS, CALLS, CALLS_RUNNING};
+
+/// Buckets of the time of a stage, seconds: from a look at a table to a worker's patience.
+const STAGE_BUCKETS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
+    5.0, 30.0,
+];
+
+/// What the broker counts.
+#[derive(Debug)]
+pub struct Calls {
+    ended: IntCounterVec,
+    stages: HistogramVec,
+    workers: IntCounterVec,
+    running: IntGauge,
+}
+
+impl Calls {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let stages = HistogramOpts::new(CALL_STAGE_SECONDS.name, CALL_STAGE_SECONDS.help);
+        Ok(Self {
+            ended: IntCounterVec::new(CALLS.opts(), CALLS.labels)?,
+            stages: HistogramVec::new(
+                stages.buckets(STAGE_BUCKETS.to_vec()),
+                CALL_STAGE_SECONDS.labels,
+            )?,
+            workers: IntCounterVec::new(CALL_WORKERS.opts(), CALL_WORKERS.labels)?,
+            running: IntGauge::with_opts(CALLS_RUNNING.opts())?,
+        })
+    }
+
+    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 4] {
+        [
+            Box::new(self.ended.clone()),
+            Box::new(self.stages.clone()),
+            Box::new(self.workers.clone()),
+            Box::new(self.running.clone()),
+        ]
+    }
+
+    /// Counts a call that is over. `tool` and `verb` are names of a policy or `unknown`; `outcome` is
+    /// `done`, `tool_error`, `replayed` or the code of a reason.
+    pub fn call(&self, tool: &str, verb: &str, outcome: &str) {
+        self.ended.with_label_values(&[tool, verb, outcome]).inc();
+    }
+
+    /// Notes how long a stage of a call took. `stage` is one of a bounded set.
+    pub fn stage(&self, stage: &str, took: Duration) {
+        let stage: Histogram = self.stages.with_label_values(&[stage]);
+        stage.observe(took.as_secs_f64());
+    }
+
+    /// Counts a worker that takes a call: one that was warm, or one that is started. `tool` is the name
+    /// of a policy.
+    pub fn worker(&self, tool: &str, warm: bool) {
+        let start = if warm { "warm" } else { "cold" };
+        self.workers.with_label_values(&[tool, start]).inc();
+    }
+
+    /// A call runs as long as the value is held.
+    #[must_use]
+    pub fn runs(&self) -> Runs {
+        self.running.inc();
+        Runs(self.running.clone())
+    }
+}
+
+/// A call that runs.
+#[derive(Debug)]
+pub struct Runs(IntGauge);
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

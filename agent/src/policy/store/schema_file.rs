@@ -1,0 +1,70 @@
+//! The schema file that a policy file names: beside it, or at an absolute path. Opened once, looked at
+//! through the descriptor that is read.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
+
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::Mode,
+};
+
+use crate::policy::schema::SCHEMA_BYTES_MAX;
+
+/// Not waiting for a FIFO's writer, not becoming a terminal's owner.
+const FLAGS: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY);
+
+/// The bytes of a schema file, or why not. A relative name never leads out of the policy's folder, not
+/// by a link either.
+pub(super) fn read(policy: &Path, name: &str) -> Result<Vec<u8>, String> {
+    bytes(open(policy, Path::new(name)))
+}
+
+/// The bytes of a schema file that no policy names, or why not.
+pub(super) fn read_alone(path: &Path) -> Result<Vec<u8>, String> {
+    bytes(openat2(AT_FDCWD, path, OpenHow::new().flags(FLAGS)))
+}
+
+fn bytes(opened: nix::Result<OwnedFd>) -> Result<Vec<u8>, String> {
+    let file = File::from(opened.map_err(|errno| {
+        if errno == nix::Error::EXDEV {
+            "it lies outside the policy's folder".to_owned()
+        } else {
+            format!("can not be read: {}", errno.desc())
+        }
+    })?);
+    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    if !regular {
+        return Err("not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(SCHEMA_BYTES_MAX).unwrap_or(u64::MAX);
+    // One more, so that `Schema::read` sees that it is too large.
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("can not be read: {error}"))?;
+    Ok(bytes)
+}
+
+fn open(policy: &Path, name: &Path) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(FLAGS);
+    if name.is_absolute() {
+        let how = how.resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        return openat2(AT_FDCWD, name, how);
+    }
+    let folder = match policy.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let folder = nix::fcntl::open(folder, flags, Mode::empty())?;
+    let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    openat2(folder.as_fd(), name, how.resolve(beneath))
+}
