@@ -116,7 +116,8 @@ impl Caller {
 
 /// The body of a call.
 pub(super) fn body(tool: &str, verb: &str, arguments: Value, key: Option<&str>) -> String {
-    let mut call = json!({"tool": tool, "verb": verb, "arguments": arguments});
+    let mut call = json!({"tool": tool, "verb": verb});
+    call["arguments"] = arguments;
     if let Some(key) = key {
         call["idempotencyKey"] = key.into();
     }

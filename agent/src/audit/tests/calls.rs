@@ -59,10 +59,6 @@ fn found(path: &Path, filter: &Filter) -> Vec<(u64, String)> {
     all
 }
 
-fn text(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 fn by(ask: impl FnOnce(&mut Filter)) -> Filter {
     let mut filter = Filter::default();
     ask(&mut filter);
@@ -103,22 +99,28 @@ async fn a_call_is_two_records_and_is_found_by_all_it_is_known_by() {
     assert_eq!(found(&path, &ann), [two.clone(), four.clone()]);
     let three = (3, "rate_limited".to_owned());
     for (filter, expected) in [
-        (by(|filter| filter.tool = text("mail")), vec![four.clone()]),
         (
-            by(|filter| filter.outcome = text("rate_limited")),
+            by(|filter| filter.tool = Some("mail".to_owned())),
+            vec![four.clone()],
+        ),
+        (
+            by(|filter| filter.outcome = Some("rate_limited".to_owned())),
             vec![three.clone()],
         ),
         (
-            by(|filter| filter.token = text("token-of-bob")),
+            by(|filter| filter.token = Some("token-of-bob".to_owned())),
             vec![three.clone()],
         ),
         (
-            by(|filter| filter.client = text("desk")),
+            by(|filter| filter.client = Some("desk".to_owned())),
             vec![three, two, four],
         ),
-        (by(|filter| filter.since = text("2999")), vec![]),
-        (by(|filter| filter.until = text("2001-01-01")), vec![]),
-        (by(|filter| filter.verb = text("read")), vec![]),
+        (by(|filter| filter.since = Some("2999".to_owned())), vec![]),
+        (
+            by(|filter| filter.until = Some("2001-01-01".to_owned())),
+            vec![],
+        ),
+        (by(|filter| filter.verb = Some("read".to_owned())), vec![]),
     ] {
         assert_eq!(found(&path, &filter), expected, "{filter:?}");
     }

@@ -34,7 +34,15 @@ impl Scene {
         self.folder.path().join("calls.redb")
     }
 
+    /// Another test may be starting a process: until that is executed, it holds the lock of a store
+    /// that was closed here.
     fn open(&self) -> Store {
+        for _ in 0..200 {
+            if let Ok(store) = Store::open(&self.path()) {
+                return store;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Store::open(&self.path()).expect("store")
     }
 }
