@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn some_refusals_have_none() {
+    fn some_refusals_have_none_or_one_that_is_no_destination() {
         check(
             [8, 8, 4, 4],
             17,
@@ -208,11 +208,11 @@ mod tests {
             6,
             Reason::BindPort,
             Hook::Bind,
-            &expect![[r"
-            stockade: refused: tcp 0.0.0.0:443 (3 times): a worker may bind to port 0 only
-              no line of a policy opens it: nobody dials a worker
-            stockade: 2 more refusals are not listed
-        "]],
+            &expect![[r#"
+                stockade: refused: tcp 0.0.0.0:443 (3 times): a worker binds to port 0, or to a free port from 1024 of its own loopback where the policy opens that
+                  `[[local.allow]]` with `loopback = "own"` lets processes of one session listen for each other, on free ports from 1024 on
+                stockade: 2 more refusals are not listed
+            "#]],
         );
     }
 

@@ -20,6 +20,11 @@ pub(crate) const NAME_BYTES: usize = 16;
 /// Name of a congestion control, ended by zero bytes.
 pub(crate) type Name = [u8; NAME_BYTES];
 
+/// The same, as the helpers take it.
+const LENGTH: i32 = 16;
+
+const _: () = assert!(size_of::<Name>() == LENGTH as usize);
+
 /// `IPPROTO_TCP`
 const TCP: i32 = 6;
 /// `TCP_CONGESTION`, linux/tcp.h
@@ -31,7 +36,7 @@ fn read(of: *mut core::ffi::c_void) -> Option<Name> {
     let mut name = MaybeUninit::<Name>::uninit();
     let room = name.as_mut_ptr();
     // SAFETY: the helper takes the contexts of both callers, and fills the room or clears it.
-    let failed = unsafe { bpf_getsockopt(of, TCP, CONGESTION, room.cast(), NAME_BYTES as i32) };
+    let failed = unsafe { bpf_getsockopt(of, TCP, CONGESTION, room.cast(), LENGTH) };
     // SAFETY: as above.
     (failed == 0).then(|| unsafe { name.assume_init() })
 }
@@ -40,7 +45,7 @@ fn read(of: *mut core::ffi::c_void) -> Option<Name> {
 fn set(of: *mut core::ffi::c_void, name: &Name) -> bool {
     let name = ptr::from_ref(name).cast_mut().cast();
     // SAFETY: the helper takes the contexts of both callers, and reads the name.
-    (unsafe { bpf_setsockopt(of, TCP, CONGESTION, name, NAME_BYTES as i32) }) == 0
+    (unsafe { bpf_setsockopt(of, TCP, CONGESTION, name, LENGTH) }) == 0
 }
 
 /// The name that was kept for a socket.

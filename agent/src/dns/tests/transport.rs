@@ -125,11 +125,12 @@ async fn a_silent_connection_is_closed_and_a_waiting_one_is_not() {
         ..Settings::default()
     });
     let bytes = query("api.example.", RecordType::A).to_vec().expect("wire");
+    // Before the server can have seen the first of them.
+    let start = Instant::now();
     let (mut silent, mut half, mut waiting) =
         (dial(&case).await, dial(&case).await, dial(&case).await);
     half.write_all(&[0, 40, 1]).await.expect("written");
     write(&mut waiting, &bytes).await;
-    let start = Instant::now();
     for closed in [&mut silent, &mut half] {
         assert_eq!(closed.read(&mut [0; 1]).await.expect("the end"), 0);
         assert!(start.elapsed() >= IDLE);

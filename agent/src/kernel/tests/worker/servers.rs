@@ -71,7 +71,7 @@ impl Kept {
         let stream = self.stream.as_ref().unwrap();
         stream.set_read_timeout(Some(WAIT))?;
         let mut writer = stream.try_clone()?;
-        let sent = thread::spawn(move || writer.write_all(&[7; 1 << 20]));
+        let sent = thread::spawn(move || writer.write_all(&vec![7; 1 << 20]));
         let mut back = vec![0; 1 << 20];
         let mut reader = stream;
         reader.read_exact(&mut back)?;
