@@ -301,11 +301,12 @@ impl Engine {
         refused: &Refused,
     ) {
         let list: Result<Vec<_>, _> = refused.list.iter().map(serde_json::to_value).collect();
+        let enforced = put.enforced.map(Enforced::recorded);
         let outcome = Outcome {
             end,
             seconds: asked.elapsed().as_secs_f64(),
             used,
-            enforced: put.enforced,
+            enforced: enforced.as_ref(),
             output: put.output,
             refused: &list.unwrap_or_default(),
             events_missing: refused.missing,

@@ -1,5 +1,6 @@
 //! The record of one session: what its policy's sessions have in common, rendered once, and its user.
-//! Every launch writes it twice, to its caller and to the journal.
+//! Every launch writes it twice, to its caller and to the journal. The caller's form is kept; the journal
+//! takes measures, because it puts every record into a canonical form of its own.
 
 use std::sync::Arc;
 
@@ -99,6 +100,14 @@ impl Enforced {
         measures
     }
 
+    /// The form of the journal.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded<'_> {
+        Recorded {
+            measures: Plain(self),
+        }
+    }
+
     fn user(&self) -> Measure {
         let uid = self.uid;
         Measure::enforced("user", format!("uid and gid {uid}, no groups"))
@@ -115,6 +124,30 @@ impl Serialize for Enforced {
             measures: Measures(self),
         }
         .serialize(serializer)
+    }
+}
+
+/// What the journal keeps of [`Enforced`].
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Recorded<'a> {
+    measures: Plain<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Plain<'a>(&'a Enforced);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(enforced) = self;
+        let mut list = serializer.serialize_seq(None)?;
+        for Rendered(measure, _) in &enforced.shared.before_user {
+            list.serialize_element(measure)?;
+        }
+        list.serialize_element(&enforced.user())?;
+        for Rendered(measure, _) in &enforced.shared.after_user {
+            list.serialize_element(measure)?;
+        }
+        list.end()
     }
 }
 
