@@ -1,18 +1,29 @@
-//! One UDP socket of the resolver: queries come in batches, one system call and one look at who asks
-//! for many; each reply leaves at once, so that its asker goes on while the next is written.
+//! One UDP socket of the resolver and the thread that serves it: queries come in batches, one system
+//! call and one look at who asks for many; each reply leaves at once, so that its asker goes on while
+//! the next is written.
 //!
-//! What is known is answered without leaving the task. Knows sockets, no names.
+//! A thread of its own, because it waits in the receipt itself: a query of a worker that asks one
+//! after the other costs two system calls besides the look, and no other task stands before it. What
+//! is known is answered there; nothing there waits for anything else. Knows sockets, no names.
 
 use std::{
-    io::{self, ErrorKind, IoSliceMut},
-    net::{SocketAddr, SocketAddrV4, SocketAddrV6},
+    io::{self, IoSliceMut},
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
     os::fd::AsRawFd as _,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use common::flow::UDP;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
-use tokio::{io::Interest, net::UdpSocket, sync::watch};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendto, setsockopt, sockopt},
+};
+use tokio::runtime::Handle;
 
 use super::{
     flight::{Flights, Lost, Outlet},
@@ -21,89 +32,92 @@ use super::{
     server::PAUSE,
 };
 
-/// Datagrams that are taken in a row before other tasks have their turn.
+/// Datagrams that are taken at once.
 const BATCH: usize = 32;
+/// Bytes of queries that may wait in the socket, as the kernel counts them: about 5,000 small ones,
+/// so that what a flood brings while the thread is off its processor does not push out what others
+/// ask. Taken only while they wait.
+const RECEIVE_BYTES: usize = 4 << 20;
+/// How long the end of a thread is waited for. It ends with its batch.
+const END: Duration = Duration::from_secs(1);
+const END_POLL: Duration = Duration::from_millis(1);
 
-/// One UDP socket.
+/// What serves one UDP socket.
 pub(super) struct Datagrams {
     pub(super) socket: Arc<UdpSocket>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) flights: Arc<Flights>,
 }
 
+/// A thread that serves. Dropped, it ends with what it is at.
+pub(super) struct Serving {
+    socket: Arc<UdpSocket>,
+    closed: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
 impl Datagrams {
-    pub(super) async fn run(self, mut closed: watch::Receiver<bool>) {
-        let mut inbox = Inbox::new();
-        let mut reply = Vec::with_capacity(QUERY_BYTES_MAX);
-        loop {
-            let ready = tokio::select! {
-                _ = closed.changed() => return,
-                ready = self.socket.readable() => ready,
-            };
-            let received = ready.and_then(|()| self.receive(&mut inbox));
-            let Ok(received) = received else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            self.answer(&inbox, &mut reply);
-            if received == BATCH {
-                // More is waiting, and so may be others.
-                tokio::task::yield_now().await;
-            }
+    /// Begins to serve. Questions go upstream on this runtime.
+    pub(super) fn start(self, runtime: Handle) -> io::Result<Serving> {
+        self.socket.set_nonblocking(false)?;
+        // With less it serves as well, but for floods; a container may not let it have more.
+        if let Err(error) = setsockopt(&self.socket, sockopt::RcvBufForce, &RECEIVE_BYTES) {
+            tracing::debug!(%error, "the resolver's socket keeps its size");
         }
+        let socket = Arc::clone(&self.socket);
+        let closed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&closed);
+        let thread = thread::Builder::new()
+            .name("names".to_owned())
+            .spawn(move || {
+                let _entered = runtime.enter();
+                self.run(&seen);
+            })?;
+        Ok(Serving {
+            socket,
+            closed,
+            thread,
+        })
     }
 
-    /// Takes what has come, a batch at most.
-    fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
-        inbox.received.clear();
-        let taken = self.socket.try_io(Interest::READABLE, || {
-            inbox.fill(&self.socket)?;
-            if inbox.received.len() < BATCH {
-                // The kernel has just been asked for one more and had none: the next to come wakes
-                // this task, and needs no look that finds nothing.
-                return Err(ErrorKind::WouldBlock.into());
+    fn run(self, closed: &AtomicBool) {
+        let mut inbox = Inbox::new();
+        let mut reply = Vec::with_capacity(QUERY_BYTES_MAX);
+        while !closed.load(Ordering::Acquire) {
+            match inbox.fill(&self.socket) {
+                Ok(()) if closed.load(Ordering::Acquire) => return,
+                Ok(()) => self.answer(&inbox, &mut reply),
+                Err(Errno::EINTR) => {}
+                Err(_) => thread::sleep(PAUSE),
             }
-            Ok(())
-        });
-        match taken {
-            // An asker that has gone left an ICMP message: not about the next datagram.
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::ConnectionRefused
-                ) =>
-            {
-                Err(error)
-            }
-            _ => Ok(inbox.received.len()),
         }
     }
 
     fn answer(&self, inbox: &Inbox, reply: &mut Vec<u8>) {
         let mut known = None;
-        for (query, from) in inbox.queries() {
+        for (query, to) in inbox.queries() {
+            let address = address(to);
             let source = Source {
-                address: from,
+                address,
                 protocol: UDP,
             };
             // All that has been received was there before the first look: who had this source then
-            // has it for all of them.
+            // has it for all of them. It is forgotten with the batch.
             let who = match &known {
-                Some((asker, who)) if *asker == from => who,
-                _ => &known.insert((from, self.resolver.identify(source))).1,
+                Some((asker, who)) if *asker == address => who,
+                _ => &known.insert((address, self.resolver.identify(source))).1,
             };
             match self.resolver.take_of(who, query, UDP, reply) {
                 Taken::Silent => {}
-                // A full socket loses the reply, as the net may: askers ask again.
                 Taken::Replied => {
-                    if self.socket.try_send_to(reply, from).is_err() {
+                    if send(&self.socket, reply, to).is_err() {
                         self.resolver.counters.replies_lost.add();
                     }
                 }
                 Taken::Ask(waiter) => {
                     let outlet = Datagram {
                         socket: Arc::clone(&self.socket),
-                        to: from,
+                        to: *to,
                     };
                     self.flights.board(*waiter, Box::new(outlet));
                 }
@@ -112,66 +126,107 @@ impl Datagrams {
     }
 }
 
+impl Serving {
+    /// Ends it, and waits for that.
+    pub(super) async fn close(self) {
+        let waits = END.as_millis() / END_POLL.as_millis();
+        for _ in 0..waits {
+            self.wake();
+            if self.thread.is_finished() {
+                return;
+            }
+            tokio::time::sleep(END_POLL).await;
+        }
+        tracing::warn!("a thread of the resolver has not ended");
+    }
+
+    /// It sleeps in the receipt: a datagram from its own socket wakes it.
+    fn wake(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Ok(own) = self.socket.local_addr() {
+            let woken = send(&self.socket, &[], &SockaddrStorage::from(own));
+            tracing::trace!(?woken, "a thread of the resolver ends");
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
 /// Datagrams that were received together.
 struct Inbox {
     /// One byte more than a query may have: what fills it is too long.
     buffers: Vec<[u8; QUERY_BYTES_MAX + 1]>,
-    /// Length and source of each.
-    received: Vec<(usize, SocketAddr)>,
+    /// Each goes on with the length of the address that came last: those of one socket are equal.
+    headers: MultiHeaders<SockaddrStorage>,
+    /// Length of each, and where it came from.
+    received: Vec<(usize, Option<SockaddrStorage>)>,
 }
 
 impl Inbox {
     fn new() -> Self {
         Self {
             buffers: vec![[0; QUERY_BYTES_MAX + 1]; BATCH],
+            headers: MultiHeaders::preallocate(BATCH, None),
             received: Vec::with_capacity(BATCH),
         }
     }
 
-    /// Takes until there is no more, or no room.
-    fn fill(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        let mut slices: Vec<_> = self
-            .buffers
-            .iter_mut()
-            .map(|buffer| [IoSliceMut::new(buffer)])
-            .collect();
-        // Full of pointers, so that no task may keep them from one call to the next.
-        let mut headers: MultiHeaders<SockaddrStorage> = MultiHeaders::preallocate(BATCH, None);
-        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-        let messages = recvmmsg(fd, &mut headers, slices.iter_mut(), flags, None)?;
-        self.received.extend(messages.map(|message| {
-            let from = message.address.as_ref().and_then(address);
-            // A datagram without a source can not be answered; no worker has port 0.
-            (message.bytes, from.unwrap_or(SocketAddr::from(([0; 4], 0))))
-        }));
+    /// Waits for one, then takes what there is besides.
+    fn fill(&mut self, socket: &UdpSocket) -> Result<(), Errno> {
+        self.received.clear();
+        let mut buffers = self.buffers.iter_mut();
+        let mut slices: [_; BATCH] = std::array::from_fn(|_| {
+            let buffer = buffers.next().map(|buffer| &mut buffer[..]);
+            [IoSliceMut::new(buffer.unwrap_or_default())]
+        });
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_WAITFORONE);
+        let messages = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None)?;
+        self.received
+            .extend(messages.map(|message| (message.bytes, message.address)));
         Ok(())
     }
 
-    fn queries(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+    fn queries(&self) -> impl Iterator<Item = (&[u8], &SockaddrStorage)> {
         let all = self.buffers.iter().zip(&self.received);
-        all.map(|(buffer, (length, from))| (buffer.get(..*length).unwrap_or_default(), *from))
+        all.filter_map(|(buffer, (length, from))| {
+            // What has no source can not be answered.
+            Some((buffer.get(..*length)?, from.as_ref()?))
+        })
     }
 }
 
-fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+fn address(storage: &SockaddrStorage) -> SocketAddr {
     if let Some(v4) = storage.as_sockaddr_in() {
-        return Some(SocketAddrV4::from(*v4).into());
+        return SocketAddrV4::from(*v4).into();
     }
-    let v6 = storage.as_sockaddr_in6()?;
-    Some(SocketAddrV6::from(*v6).into())
+    match storage.as_sockaddr_in6() {
+        Some(v6) => SocketAddrV6::from(*v6).into(),
+        // No worker has port 0.
+        None => SocketAddr::from(([0; 4], 0)),
+    }
+}
+
+/// Sends without waiting.
+fn send(socket: &UdpSocket, bytes: &[u8], to: &SockaddrStorage) -> Result<(), Lost> {
+    match sendto(socket.as_raw_fd(), bytes, to, MsgFlags::MSG_DONTWAIT) {
+        Ok(_) => Ok(()),
+        // A full socket loses the reply, as the net may: askers ask again.
+        Err(_errno) => Err(Lost),
+    }
 }
 
 /// Where a datagram came from.
 struct Datagram {
     socket: Arc<UdpSocket>,
-    to: SocketAddr,
+    to: SockaddrStorage,
 }
 
 impl Outlet for Datagram {
     fn send(self: Box<Self>, reply: &[u8]) -> Result<(), Lost> {
-        match self.socket.try_send_to(reply, self.to) {
-            Ok(_) => Ok(()),
-            Err(_full) => Err(Lost),
-        }
+        send(&self.socket, reply, &self.to)
     }
 }
