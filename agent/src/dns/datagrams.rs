@@ -28,7 +28,7 @@ use tokio::runtime::Handle;
 use super::{
     flight::{Flights, Lost, Outlet},
     query::QUERY_BYTES_MAX,
-    resolver::{Resolver, Source, Taken},
+    resolver::{Resolver, Source, Taken, Waiter},
     server::PAUSE,
 };
 
@@ -95,6 +95,7 @@ impl Datagrams {
 
     fn answer(&self, inbox: &Inbox, reply: &mut Vec<u8>) {
         let mut known = None;
+        let mut boarding = Vec::new();
         for (query, to) in inbox.queries() {
             let address = address(to);
             let source = Source {
@@ -114,15 +115,25 @@ impl Datagrams {
                         self.resolver.counters.replies_lost.add();
                     }
                 }
-                Taken::Ask(waiter) => {
-                    let outlet = Datagram {
-                        socket: Arc::clone(&self.socket),
-                        to: *to,
-                    };
-                    self.flights.board(*waiter, Box::new(outlet));
-                }
+                Taken::Ask(waiter) => boarding.push((waiter, *to)),
             }
         }
+        if !boarding.is_empty() {
+            self.board(boarding);
+        }
+    }
+
+    /// Hands over what has to be asked upstream, all at once: to wake the runtime costs more than the
+    /// rest of it.
+    fn board(&self, boarding: Vec<(Box<Waiter>, SockaddrStorage)>) {
+        let (flights, socket) = (Arc::clone(&self.flights), Arc::clone(&self.socket));
+        // Ends by itself, and at once.
+        drop(tokio::spawn(async move {
+            for (waiter, to) in boarding {
+                let socket = Arc::clone(&socket);
+                flights.board(*waiter, Box::new(Datagram { socket, to }));
+            }
+        }));
     }
 }
 
