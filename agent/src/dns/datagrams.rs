@@ -1,10 +1,12 @@
-//! One UDP socket of the resolver and the thread that serves it: queries come in batches, one system
-//! call and one look at who asks for many; each reply leaves at once, so that its asker goes on while
-//! the next is written.
+//! One UDP socket of the resolver and who serves it: queries come in batches, one system call and one
+//! look at who asks for many; each reply leaves at once, so that its asker goes on while the next is
+//! written. Knows sockets, no names.
 //!
-//! A thread of its own, because it waits in the receipt itself: a query of a worker that asks one
-//! after the other costs two system calls besides the look, and no other task stands before it. What
-//! is known is answered there; nothing there waits for anything else. Knows sockets, no names.
+//! A thread of its own receives, because it waits in the receipt itself: a query of a worker that asks
+//! one after the other costs two system calls besides the look, and no other task stands before it.
+//! What is known is answered there. A question that goes upstream would have to wake the runtime from
+//! that thread, and so would each one after it: with the first the runtime takes over the receipt, and
+//! gives it back when no question has gone upstream for a while.
 
 use std::{
     io::{self, IoSliceMut},
@@ -23,7 +25,12 @@ use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendto, setsockopt, sockopt},
 };
-use tokio::runtime::Handle;
+use tokio::{
+    io::Interest,
+    runtime::Handle,
+    task::yield_now,
+    time::{Instant, MissedTickBehavior, interval},
+};
 
 use super::{
     flight::{Flights, Lost, Outlet},
@@ -31,6 +38,7 @@ use super::{
     resolver::{Resolver, Source, Taken, Waiter},
     server::PAUSE,
 };
+use crate::sys::readiness;
 
 /// Datagrams that are taken at once.
 const BATCH: usize = 32;
@@ -38,6 +46,8 @@ const BATCH: usize = 32;
 /// so that what a flood brings while the thread is off its processor does not push out what others
 /// ask. Taken only while they wait.
 const RECEIVE_BYTES: usize = 4 << 20;
+/// How long the runtime receives after the last question that went upstream.
+const LINGER: Duration = Duration::from_millis(5);
 /// How long the end of a thread is waited for. It ends with its batch.
 const END: Duration = Duration::from_secs(1);
 const END_POLL: Duration = Duration::from_millis(1);
@@ -48,6 +58,9 @@ pub(super) struct Datagrams {
     pub(super) resolver: Arc<Resolver>,
     pub(super) flights: Arc<Flights>,
 }
+
+/// A query that goes upstream, and where it came from.
+type Boarding = (Box<Waiter>, SockaddrStorage);
 
 /// A thread that serves. Dropped, it ends with what it is at.
 pub(super) struct Serving {
@@ -71,7 +84,7 @@ impl Datagrams {
             .name("names".to_owned())
             .spawn(move || {
                 let _entered = runtime.enter();
-                self.run(&seen);
+                Arc::new(self).run(&runtime, &seen);
             })?;
         Ok(Serving {
             socket,
@@ -80,20 +93,79 @@ impl Datagrams {
         })
     }
 
-    fn run(self, closed: &AtomicBool) {
-        let mut inbox = Inbox::new();
+    fn run(self: Arc<Self>, runtime: &Handle, closed: &Arc<AtomicBool>) {
+        let mut inbox = Inbox::default();
+        let mut headers = headers();
         let mut reply = Vec::with_capacity(QUERY_BYTES_MAX);
         while !closed.load(Ordering::Acquire) {
-            match inbox.fill(&self.socket) {
+            match inbox.fill(&self.socket, &mut headers, MsgFlags::MSG_WAITFORONE) {
                 Ok(()) if closed.load(Ordering::Acquire) => return,
-                Ok(()) => self.answer(&inbox, &mut reply),
-                Err(Errno::EINTR) => {}
-                Err(_) => thread::sleep(PAUSE),
+                Ok(()) => {}
+                Err(Errno::EINTR) => continue,
+                Err(_) => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
             }
+            let boarding = self.answer(&inbox, &mut reply);
+            if boarding.is_empty() {
+                continue;
+            }
+            let (relay, closed) = (Arc::clone(&self), Arc::clone(closed));
+            let relayed = runtime.spawn(relay.relay(inbox, boarding, closed));
+            inbox = match runtime.block_on(relayed) {
+                Ok(inbox) => inbox,
+                Err(error) if error.is_panic() => Inbox::default(),
+                // The runtime ends.
+                Err(_) => return,
+            };
         }
     }
 
-    fn answer(&self, inbox: &Inbox, reply: &mut Vec<u8>) {
+    /// Receives on the runtime while questions go upstream.
+    async fn relay(
+        self: Arc<Self>,
+        mut inbox: Inbox,
+        boarding: Vec<Boarding>,
+        closed: Arc<AtomicBool>,
+    ) -> Inbox {
+        self.board(boarding);
+        // Only for now: the thread's receipts are not to wake the runtime.
+        let Ok(socket) = readiness::watch(Arc::clone(&self.socket), Interest::READABLE) else {
+            return inbox;
+        };
+        let mut reply = Vec::with_capacity(QUERY_BYTES_MAX);
+        let mut looks = interval(LINGER);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked = Instant::now();
+        while asked.elapsed() < LINGER && !closed.load(Ordering::Acquire) {
+            let ready = tokio::select! {
+                biased;
+                ready = socket.readable() => ready,
+                _ = looks.tick() => continue,
+            };
+            let taken = ready.map(|mut ready| ready.try_io(|socket| inbox.take(socket.get_ref())));
+            let is_full = match taken {
+                Ok(Ok(Ok(()))) => true,
+                Ok(Err(_would_block)) => false,
+                // The thread sees it too, and waits.
+                Ok(Ok(Err(_))) | Err(_) => break,
+            };
+            let boarding = self.answer(&inbox, &mut reply);
+            if !boarding.is_empty() {
+                asked = Instant::now();
+                self.board(boarding);
+            }
+            if is_full {
+                // More is waiting, and so may be other tasks.
+                yield_now().await;
+            }
+        }
+        inbox
+    }
+
+    /// Answers what is known; the rest has to go upstream.
+    fn answer(&self, inbox: &Inbox, reply: &mut Vec<u8>) -> Vec<Boarding> {
         let mut known = None;
         let mut boarding = Vec::new();
         for (query, to) in inbox.queries() {
@@ -118,22 +190,16 @@ impl Datagrams {
                 Taken::Ask(waiter) => boarding.push((waiter, *to)),
             }
         }
-        if !boarding.is_empty() {
-            self.board(boarding);
-        }
+        boarding
     }
 
-    /// Hands over what has to be asked upstream, all at once: to wake the runtime costs more than the
-    /// rest of it.
-    fn board(&self, boarding: Vec<(Box<Waiter>, SockaddrStorage)>) {
-        let (flights, socket) = (Arc::clone(&self.flights), Arc::clone(&self.socket));
-        // Ends by itself, and at once.
-        drop(tokio::spawn(async move {
-            for (waiter, to) in boarding {
-                let socket = Arc::clone(&socket);
-                flights.board(*waiter, Box::new(Datagram { socket, to }));
-            }
-        }));
+    /// On the runtime: from elsewhere each question would wake it.
+    fn board(&self, boarding: Vec<Boarding>) {
+        for (waiter, to) in boarding {
+            let socket = Arc::clone(&self.socket);
+            self.flights
+                .board(*waiter, Box::new(Datagram { socket, to }));
+        }
     }
 }
 
@@ -171,33 +237,47 @@ impl Drop for Serving {
 struct Inbox {
     /// One byte more than a query may have: what fills it is too long.
     buffers: Vec<[u8; QUERY_BYTES_MAX + 1]>,
-    /// Each goes on with the length of the address that came last: those of one socket are equal.
-    headers: MultiHeaders<SockaddrStorage>,
     /// Length of each, and where it came from.
     received: Vec<(usize, Option<SockaddrStorage>)>,
 }
 
-impl Inbox {
-    fn new() -> Self {
+impl Default for Inbox {
+    fn default() -> Self {
         Self {
             buffers: vec![[0; QUERY_BYTES_MAX + 1]; BATCH],
-            headers: MultiHeaders::preallocate(BATCH, None),
             received: Vec::with_capacity(BATCH),
         }
     }
+}
 
-    /// Waits for one, then takes what there is besides.
-    fn fill(&mut self, socket: &UdpSocket) -> Result<(), Errno> {
+impl Inbox {
+    /// Takes a batch, waiting as the flags say.
+    fn fill(
+        &mut self,
+        socket: &UdpSocket,
+        headers: &mut MultiHeaders<SockaddrStorage>,
+        flags: MsgFlags,
+    ) -> Result<(), Errno> {
         self.received.clear();
         let mut buffers = self.buffers.iter_mut();
         let mut slices: [_; BATCH] = std::array::from_fn(|_| {
             let buffer = buffers.next().map(|buffer| &mut buffer[..]);
             [IoSliceMut::new(buffer.unwrap_or_default())]
         });
-        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_WAITFORONE);
-        let messages = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None)?;
+        let messages = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)?;
         self.received
             .extend(messages.map(|message| (message.bytes, message.address)));
+        Ok(())
+    }
+
+    /// Takes what is there. `WouldBlock`: there was no more.
+    fn take(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        // Full of pointers: no task may keep them from one receipt to the next.
+        self.fill(socket, &mut headers(), MsgFlags::MSG_DONTWAIT)?;
+        if self.received.len() < BATCH {
+            // The kernel has just been asked for one more and had none.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         Ok(())
     }
 
@@ -208,6 +288,12 @@ impl Inbox {
             Some((buffer.get(..*length)?, from.as_ref()?))
         })
     }
+}
+
+/// For one batch. Each goes on with the length of the address that came last: those of one socket are
+/// equal.
+fn headers() -> MultiHeaders<SockaddrStorage> {
+    MultiHeaders::preallocate(BATCH, None)
 }
 
 fn address(storage: &SockaddrStorage) -> SocketAddr {
