@@ -5,8 +5,8 @@
 //! by the same program without a fence (`dnsmasq-bare`, `unbound-bare`).
 //!
 //! Two controls tell whether something else is measured: `reflector` sends each question back with an
-//! address at once, which is all that the load and the loopback can do; `upstream` is the lab's name
-//! server, asked without a resolver between, which a fenced program can not do.
+//! address at once, one a system call, so that who takes batches can be faster; `upstream` is the
+//! lab's name server, asked without a resolver between, which a fenced program can not do.
 
 use std::{fs, net::SocketAddr};
 
