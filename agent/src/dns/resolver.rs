@@ -348,7 +348,7 @@ impl Resolver {
             out,
         );
         if written == reply::Written::Whole {
-            self.remember(case, query, admitted, kept, now, out);
+            case.remember(query, admitted, kept, now, out);
         }
         Taken::Replied
     }

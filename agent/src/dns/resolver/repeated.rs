@@ -35,11 +35,12 @@ impl Resolver {
         self.served(case, served);
         true
     }
+}
 
+impl Case {
     /// Keeps the reply that has just been written, for as long as it is told like this.
     pub(super) fn remember(
         &self,
-        case: &Case,
         query: &Query<'_>,
         admitted: &Admitted,
         kept: &Kept,
@@ -48,13 +49,13 @@ impl Resolver {
     ) {
         let ends_ns = Reply::end(kept, now);
         // Of a worker that is only observed, each answer is told.
-        if case.asker.policy.mode == Mode::Observe || ends_ns <= now.0 {
+        if self.asker.policy.mode == Mode::Observe || ends_ns <= now.0 {
             return;
         }
         let Some((count, records)) = Reply::records(query, written) else {
             return;
         };
-        let mut state = case.session.lock();
+        let mut state = self.session.lock();
         let minute_ns = match admitted.chosen_bytes {
             Some(_) if state.has_taken(admitted.question.name.as_str()) => state.minute_ns(now.0),
             Some(_) => return,
@@ -72,6 +73,6 @@ impl Resolver {
             minute_ns,
             ends_ns,
         };
-        state.ready.keep(&case.asker, query, reply);
+        state.ready.keep(&self.asker, query, reply);
     }
 }
