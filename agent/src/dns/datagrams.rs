@@ -1,114 +1,235 @@
-//! One UDP socket of the resolver: queries come in batches, one system call and one look at who asks
-//! for many; each reply leaves at once, so that its asker goes on while the next is written.
+//! One UDP socket of the resolver and who serves it: queries come in batches, one system call and one
+//! look at who asks for many; each reply leaves at once, so that its asker goes on while the next is
+//! written. Knows sockets, no names.
 //!
-//! What is known is answered without leaving the task. Knows sockets, no names.
+//! A thread of its own receives, because it waits in the receipt itself: a query of a worker that asks
+//! one after the other costs two system calls besides the look, and no other task stands before it.
+//! What is known is answered there. A question that goes upstream would have to wake the runtime from
+//! that thread, and so would each one after it: with the first the runtime takes over the receipt, and
+//! gives it back when no question has gone upstream for a while.
 
 use std::{
-    io::{self, ErrorKind, IoSliceMut},
-    net::{SocketAddr, SocketAddrV4, SocketAddrV6},
+    io::{self, IoSliceMut},
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
     os::fd::AsRawFd as _,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use common::flow::UDP;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
-use tokio::{io::Interest, net::UdpSocket, sync::watch};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendto, setsockopt, sockopt},
+};
+use tokio::{
+    io::Interest,
+    runtime::Handle,
+    task::yield_now,
+    time::{Instant, MissedTickBehavior, interval},
+};
 
 use super::{
     flight::{Flights, Lost, Outlet},
     query::QUERY_BYTES_MAX,
-    resolver::{Resolver, Source, Taken},
+    resolver::{Resolver, Source, Taken, Waiter},
     server::PAUSE,
 };
+use crate::sys::readiness;
 
-/// Datagrams that are taken in a row before other tasks have their turn.
+/// Datagrams that are taken at once.
 const BATCH: usize = 32;
+/// Bytes of queries that may wait in the socket, as the kernel counts them: about 5,000 small ones,
+/// so that what a flood brings while the thread is off its processor does not push out what others
+/// ask. Taken only while they wait.
+const RECEIVE_BYTES: usize = 4 << 20;
+/// How long the runtime receives after the last question that went upstream.
+const LINGER: Duration = Duration::from_millis(5);
+/// How long the end of a thread is waited for. It ends with its batch.
+const END: Duration = Duration::from_secs(1);
+const END_POLL: Duration = Duration::from_millis(1);
 
-/// One UDP socket.
+/// What serves one UDP socket.
 pub(super) struct Datagrams {
     pub(super) socket: Arc<UdpSocket>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) flights: Arc<Flights>,
 }
 
+/// A query that goes upstream, and where it came from.
+type Boarding = (Box<Waiter>, SockaddrStorage);
+
+/// A thread that serves. Dropped, it ends with what it is at.
+pub(super) struct Serving {
+    socket: Arc<UdpSocket>,
+    closed: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
 impl Datagrams {
-    pub(super) async fn run(self, mut closed: watch::Receiver<bool>) {
-        let mut inbox = Inbox::new();
+    /// Begins to serve. Questions go upstream on this runtime.
+    pub(super) fn start(self, runtime: Handle) -> io::Result<Serving> {
+        self.socket.set_nonblocking(false)?;
+        // With less it serves as well, but for floods; a container may not let it have more.
+        if let Err(error) = setsockopt(&self.socket, sockopt::RcvBufForce, &RECEIVE_BYTES) {
+            tracing::debug!(%error, "the resolver's socket keeps its size");
+        }
+        let socket = Arc::clone(&self.socket);
+        let closed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&closed);
+        let thread = thread::Builder::new()
+            .name("names".to_owned())
+            .spawn(move || {
+                let _entered = runtime.enter();
+                Arc::new(self).run(&runtime, &seen);
+            })?;
+        Ok(Serving {
+            socket,
+            closed,
+            thread,
+        })
+    }
+
+    fn run(self: Arc<Self>, runtime: &Handle, closed: &Arc<AtomicBool>) {
+        let mut inbox = Inbox::default();
+        let mut headers = headers();
         let mut reply = Vec::with_capacity(QUERY_BYTES_MAX);
-        loop {
-            let ready = tokio::select! {
-                _ = closed.changed() => return,
-                ready = self.socket.readable() => ready,
-            };
-            let received = ready.and_then(|()| self.receive(&mut inbox));
-            let Ok(received) = received else {
-                tokio::time::sleep(PAUSE).await;
+        while !closed.load(Ordering::Acquire) {
+            match inbox.fill(&self.socket, &mut headers, MsgFlags::MSG_WAITFORONE) {
+                Ok(()) if closed.load(Ordering::Acquire) => return,
+                Ok(()) => {}
+                Err(Errno::EINTR) => continue,
+                Err(_) => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+            }
+            let boarding = self.answer(&inbox, &mut reply);
+            if boarding.is_empty() {
                 continue;
+            }
+            let (relay, closed) = (Arc::clone(&self), Arc::clone(closed));
+            let relayed = runtime.spawn(relay.relay(inbox, boarding, closed));
+            inbox = match runtime.block_on(relayed) {
+                Ok(inbox) => inbox,
+                Err(error) if error.is_panic() => Inbox::default(),
+                // The runtime ends.
+                Err(_) => return,
             };
-            self.answer(&inbox, &mut reply);
-            if received == BATCH {
-                // More is waiting, and so may be others.
-                tokio::task::yield_now().await;
-            }
         }
     }
 
-    /// Takes what has come, a batch at most.
-    fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
-        inbox.received.clear();
-        let taken = self.socket.try_io(Interest::READABLE, || {
-            inbox.fill(&self.socket)?;
-            if inbox.received.len() < BATCH {
-                // The kernel has just been asked for one more and had none: the next to come wakes
-                // this task, and needs no look that finds nothing.
-                return Err(ErrorKind::WouldBlock.into());
+    /// Receives on the runtime while questions go upstream.
+    async fn relay(
+        self: Arc<Self>,
+        mut inbox: Inbox,
+        boarding: Vec<Boarding>,
+        closed: Arc<AtomicBool>,
+    ) -> Inbox {
+        self.board(boarding);
+        // Only for now: the thread's receipts are not to wake the runtime.
+        let Ok(socket) = readiness::watch(Arc::clone(&self.socket), Interest::READABLE) else {
+            return inbox;
+        };
+        let mut reply = Vec::with_capacity(QUERY_BYTES_MAX);
+        let mut looks = interval(LINGER);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked = Instant::now();
+        while asked.elapsed() < LINGER && !closed.load(Ordering::Acquire) {
+            let ready = tokio::select! {
+                biased;
+                ready = socket.readable() => ready,
+                _ = looks.tick() => continue,
+            };
+            let taken = ready.map(|mut ready| ready.try_io(|socket| inbox.take(socket.get_ref())));
+            let is_full = match taken {
+                Ok(Ok(Ok(()))) => true,
+                Ok(Err(_would_block)) => false,
+                // The thread sees it too, and waits.
+                Ok(Ok(Err(_))) | Err(_) => break,
+            };
+            let boarding = self.answer(&inbox, &mut reply);
+            if !boarding.is_empty() {
+                asked = Instant::now();
+                self.board(boarding);
             }
-            Ok(())
-        });
-        match taken {
-            // An asker that has gone left an ICMP message: not about the next datagram.
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::ConnectionRefused
-                ) =>
-            {
-                Err(error)
+            if is_full {
+                // More is waiting, and so may be other tasks.
+                yield_now().await;
             }
-            _ => Ok(inbox.received.len()),
         }
+        inbox
     }
 
-    fn answer(&self, inbox: &Inbox, reply: &mut Vec<u8>) {
+    /// Answers what is known; the rest has to go upstream.
+    fn answer(&self, inbox: &Inbox, reply: &mut Vec<u8>) -> Vec<Boarding> {
         let mut known = None;
-        for (query, from) in inbox.queries() {
+        let mut boarding = Vec::new();
+        for (query, to) in inbox.queries() {
+            let address = address(to);
             let source = Source {
-                address: from,
+                address,
                 protocol: UDP,
             };
             // All that has been received was there before the first look: who had this source then
-            // has it for all of them.
+            // has it for all of them. It is forgotten with the batch.
             let who = match &known {
-                Some((asker, who)) if *asker == from => who,
-                _ => &known.insert((from, self.resolver.identify(source))).1,
+                Some((asker, who)) if *asker == address => who,
+                _ => &known.insert((address, self.resolver.identify(source))).1,
             };
             match self.resolver.take_of(who, query, UDP, reply) {
                 Taken::Silent => {}
-                // A full socket loses the reply, as the net may: askers ask again.
                 Taken::Replied => {
-                    if self.socket.try_send_to(reply, from).is_err() {
+                    if send(&self.socket, reply, to).is_err() {
                         self.resolver.counters.replies_lost.add();
                     }
                 }
-                Taken::Ask(waiter) => {
-                    let outlet = Datagram {
-                        socket: Arc::clone(&self.socket),
-                        to: from,
-                    };
-                    self.flights.board(*waiter, Box::new(outlet));
-                }
+                Taken::Ask(waiter) => boarding.push((waiter, *to)),
             }
         }
+        boarding
+    }
+
+    /// On the runtime: from elsewhere each question would wake it.
+    fn board(&self, boarding: Vec<Boarding>) {
+        for (waiter, to) in boarding {
+            let socket = Arc::clone(&self.socket);
+            self.flights
+                .board(*waiter, Box::new(Datagram { socket, to }));
+        }
+    }
+}
+
+impl Serving {
+    /// Ends it, and waits for that.
+    pub(super) async fn close(self) {
+        let waits = END.as_millis() / END_POLL.as_millis();
+        for _ in 0..waits {
+            self.wake();
+            if self.thread.is_finished() {
+                return;
+            }
+            tokio::time::sleep(END_POLL).await;
+        }
+        tracing::warn!("a thread of the resolver has not ended");
+    }
+
+    /// It sleeps in the receipt: a datagram from its own socket wakes it.
+    fn wake(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Ok(own) = self.socket.local_addr() {
+            let woken = send(&self.socket, &[], &SockaddrStorage::from(own));
+            tracing::trace!(?woken, "a thread of the resolver ends");
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.wake();
     }
 }
 
@@ -116,62 +237,93 @@ impl Datagrams {
 struct Inbox {
     /// One byte more than a query may have: what fills it is too long.
     buffers: Vec<[u8; QUERY_BYTES_MAX + 1]>,
-    /// Length and source of each.
-    received: Vec<(usize, SocketAddr)>,
+    /// Length of each, and where it came from.
+    received: Vec<(usize, Option<SockaddrStorage>)>,
 }
 
-impl Inbox {
-    fn new() -> Self {
+impl Default for Inbox {
+    fn default() -> Self {
         Self {
             buffers: vec![[0; QUERY_BYTES_MAX + 1]; BATCH],
             received: Vec::with_capacity(BATCH),
         }
     }
+}
 
-    /// Takes until there is no more, or no room.
-    fn fill(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        let mut slices: Vec<_> = self
-            .buffers
-            .iter_mut()
-            .map(|buffer| [IoSliceMut::new(buffer)])
-            .collect();
-        // Full of pointers, so that no task may keep them from one call to the next.
-        let mut headers: MultiHeaders<SockaddrStorage> = MultiHeaders::preallocate(BATCH, None);
-        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-        let messages = recvmmsg(fd, &mut headers, slices.iter_mut(), flags, None)?;
-        self.received.extend(messages.map(|message| {
-            let from = message.address.as_ref().and_then(address);
-            // A datagram without a source can not be answered; no worker has port 0.
-            (message.bytes, from.unwrap_or(SocketAddr::from(([0; 4], 0))))
-        }));
+impl Inbox {
+    /// Takes a batch, waiting as the flags say.
+    fn fill(
+        &mut self,
+        socket: &UdpSocket,
+        headers: &mut MultiHeaders<SockaddrStorage>,
+        flags: MsgFlags,
+    ) -> Result<(), Errno> {
+        self.received.clear();
+        let mut buffers = self.buffers.iter_mut();
+        let mut slices: [_; BATCH] = std::array::from_fn(|_| {
+            let buffer = buffers.next().map(|buffer| &mut buffer[..]);
+            [IoSliceMut::new(buffer.unwrap_or_default())]
+        });
+        let messages = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)?;
+        self.received
+            .extend(messages.map(|message| (message.bytes, message.address)));
         Ok(())
     }
 
-    fn queries(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+    /// Takes what is there. `WouldBlock`: there was no more.
+    fn take(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        // Full of pointers: no task may keep them from one receipt to the next.
+        self.fill(socket, &mut headers(), MsgFlags::MSG_DONTWAIT)?;
+        if self.received.len() < BATCH {
+            // The kernel has just been asked for one more and had none.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    }
+
+    fn queries(&self) -> impl Iterator<Item = (&[u8], &SockaddrStorage)> {
         let all = self.buffers.iter().zip(&self.received);
-        all.map(|(buffer, (length, from))| (buffer.get(..*length).unwrap_or_default(), *from))
+        all.filter_map(|(buffer, (length, from))| {
+            // What has no source can not be answered.
+            Some((buffer.get(..*length)?, from.as_ref()?))
+        })
     }
 }
 
-fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+/// For one batch. Each goes on with the length of the address that came last: those of one socket are
+/// equal.
+fn headers() -> MultiHeaders<SockaddrStorage> {
+    MultiHeaders::preallocate(BATCH, None)
+}
+
+fn address(storage: &SockaddrStorage) -> SocketAddr {
     if let Some(v4) = storage.as_sockaddr_in() {
-        return Some(SocketAddrV4::from(*v4).into());
+        return SocketAddrV4::from(*v4).into();
     }
-    let v6 = storage.as_sockaddr_in6()?;
-    Some(SocketAddrV6::from(*v6).into())
+    match storage.as_sockaddr_in6() {
+        Some(v6) => SocketAddrV6::from(*v6).into(),
+        // No worker has port 0.
+        None => SocketAddr::from(([0; 4], 0)),
+    }
+}
+
+/// Sends without waiting.
+fn send(socket: &UdpSocket, bytes: &[u8], to: &SockaddrStorage) -> Result<(), Lost> {
+    match sendto(socket.as_raw_fd(), bytes, to, MsgFlags::MSG_DONTWAIT) {
+        Ok(_) => Ok(()),
+        // A full socket loses the reply, as the net may: askers ask again.
+        Err(_errno) => Err(Lost),
+    }
 }
 
 /// Where a datagram came from.
 struct Datagram {
     socket: Arc<UdpSocket>,
-    to: SocketAddr,
+    to: SockaddrStorage,
 }
 
 impl Outlet for Datagram {
     fn send(self: Box<Self>, reply: &[u8]) -> Result<(), Lost> {
-        match self.socket.try_send_to(reply, self.to) {
-            Ok(_) => Ok(()),
-            Err(_full) => Err(Lost),
-        }
+        send(&self.socket, reply, &self.to)
     }
 }

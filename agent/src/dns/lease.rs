@@ -27,7 +27,7 @@ pub const TTL_MIN: u32 = 60;
 pub const GRACE: Duration = Duration::from_mins(10);
 /// How much of its grace a grant may lack before it is written again: without this every cached
 /// answer with little time left would write.
-const SLACK: Duration = Duration::from_mins(1);
+pub(super) const SLACK: Duration = Duration::from_mins(1);
 /// Bits of the longest prefix: one address in its canonical form.
 const PREFIX_BITS: u8 = 128;
 

@@ -17,6 +17,7 @@ mod inquiry;
 mod lease;
 mod outage;
 pub mod query;
+mod ready;
 pub mod reply;
 mod resolv_conf;
 mod resolver;

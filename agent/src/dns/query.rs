@@ -13,7 +13,7 @@ pub const QUERY_BYTES_MAX: usize = 4_096;
 /// Bytes of a header (RFC 1035, 4.1.1).
 pub const HEADER_BYTES: usize = 12;
 /// Bytes of a name on the wire (RFC 1035, 2.3.4).
-const NAME_BYTES_MAX: usize = 255;
+pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a label.
 const LABEL_BYTES_MAX: u8 = 63;
 /// Class IN.

@@ -10,6 +10,8 @@ use super::{
 
 /// Most bytes of a reply over TCP (RFC 1035, 4.2.2).
 pub const TCP_BYTES_MAX: usize = 65_535;
+/// Bytes of the OPT record that a reply ends with.
+pub const OPT_BYTES: usize = 11;
 /// Flags of every reply: it is one, and recursion is available. Never authoritative, never
 /// authenticated: nothing is validated here.
 const QR: u16 = 0x8000;
@@ -43,6 +45,24 @@ pub enum Code {
     BadVers = 16,
 }
 
+/// What a reply holds of its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Written {
+    /// All of it.
+    Whole,
+    /// None: there is no room.
+    Cut,
+}
+
+/// Most bytes that a reply may have over this protocol.
+pub(super) fn bytes_max(query: &Query<'_>, protocol: u16) -> usize {
+    if protocol == common::flow::TCP {
+        TCP_BYTES_MAX
+    } else {
+        query.udp_bytes_max()
+    }
+}
+
 /// A header alone, for what could not be read further.
 pub fn header(header: &Header, code: Code, out: &mut Vec<u8>) {
     out.clear();
@@ -64,10 +84,11 @@ pub fn answer(
     ttl: u32,
     bytes_max: usize,
     out: &mut Vec<u8>,
-) {
+) -> Written {
     let count = answer.aliases.len() + records.len();
     let Ok(count) = u16::try_from(count) else {
-        return empty(query, Code::ServFail, out);
+        empty(query, Code::ServFail, out);
+        return Written::Cut;
     };
     start(query, answer.code, 0, count, out);
     let mut owner = Owner::At(QUESTION);
@@ -100,7 +121,16 @@ pub fn answer(
     if out.len() > bytes_max {
         start(query, answer.code, TC, 0, out);
         finish(query, answer.code, out);
+        return Written::Cut;
     }
+    Written::Whole
+}
+
+/// A reply with records that were written for the same question before.
+pub(super) fn again(query: &Query<'_>, code: Code, count: u16, records: &[u8], out: &mut Vec<u8>) {
+    start(query, code, 0, count, out);
+    out.extend_from_slice(records);
+    finish(query, code, out);
 }
 
 /// The name that a record belongs to.
@@ -162,10 +192,11 @@ fn finish(query: &Query<'_>, code: Code, out: &mut Vec<u8>) {
     };
     let Some(edns) = query.edns else { return };
     let dnssec_ok = if edns.dnssec_ok { 0x80 } else { 0 };
+    let [high, low] = PAYLOAD;
+    let code = code as u8 >> 4;
     // Root, OPT; payload; upper bits of the code, version 0; flags; no options.
-    out.extend_from_slice(&[0, 0, 41]);
-    out.extend_from_slice(&PAYLOAD);
-    out.extend_from_slice(&[code as u8 >> 4, 0, dnssec_ok, 0, 0, 0]);
+    let opt: [u8; OPT_BYTES] = [0, 0, 41, high, low, code, 0, dnssec_ok, 0, 0, 0];
+    out.extend_from_slice(&opt);
 }
 
 #[cfg(test)]

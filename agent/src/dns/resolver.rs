@@ -1,6 +1,7 @@
 //! A query's way: who asks, may he, is it known; else it waits with all that ask the same. Knows no
 //! sockets: bytes in, bytes out.
 
+mod repeated;
 mod telling;
 
 use std::{
@@ -166,9 +167,13 @@ impl Resolver {
         if case.session.lock().take_query(limits, case.now.0).is_err() {
             self.served(&case, Served::Limited);
             self.report(&case, read.as_ref().ok(), denied(Reason::QueryLimit), None);
+            if !case.session.lock().may_refuse(case.now.0) {
+                return Taken::Silent;
+            }
             return refuse(&read, Code::Refused, out);
         }
         match read {
+            Ok(query) if self.repeats(&case, &query, protocol, out) => Taken::Replied,
             Ok(query) if query.edns.is_none_or(|edns| edns.version == 0) => {
                 self.judge(case, query, protocol, out)
             }
@@ -334,12 +339,17 @@ impl Resolver {
             }
         };
         self.told(case, admitted, records);
-        let bytes_max = if protocol == common::flow::TCP {
-            reply::TCP_BYTES_MAX
-        } else {
-            query.udp_bytes_max()
-        };
-        reply::answer(query, &kept.answer, records, ttl, bytes_max, out);
+        let written = reply::answer(
+            query,
+            &kept.answer,
+            records,
+            ttl,
+            reply::bytes_max(query, protocol),
+            out,
+        );
+        if written == reply::Written::Whole {
+            case.remember(query, admitted, kept, now, out);
+        }
         Taken::Replied
     }
 

@@ -1,18 +1,14 @@
-//! The resolver's tasks: one for each UDP socket and one for each TCP listener. Knows sockets, no
-//! names.
+//! The resolver's parts that listen: a thread for each UDP socket, a task for each TCP listener. Knows
+//! sockets, no names.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use common::id::SessionId;
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
 
 use super::{
     asker::{Askers, Witness},
-    datagrams::Datagrams,
+    datagrams::{Datagrams, Serving},
     error::Error,
     flight::Flights,
     lease::Granter,
@@ -31,9 +27,10 @@ pub struct Server {
     resolver: Arc<Resolver>,
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    threads: Vec<Serving>,
 }
 
-/// Starts to answer, on the current tokio runtime.
+/// Starts to answer, on threads of its own and on the current tokio runtime.
 pub fn serve(
     sockets: Sockets,
     settings: Settings,
@@ -50,13 +47,14 @@ pub fn serve(
         address: SocketAddr::from(([127, 0, 0, 1], port)),
         source,
     };
+    let mut threads = Vec::new();
     for socket in sockets.udp {
         let datagrams = Datagrams {
-            socket: Arc::new(UdpSocket::from_std(socket).map_err(failed)?),
+            socket: Arc::new(socket),
             resolver: Arc::clone(&resolver),
             flights: Arc::clone(&flights),
         };
-        tasks.spawn(datagrams.run(closed.clone()));
+        threads.push(datagrams.start(Handle::current()).map_err(failed)?);
     }
     for socket in sockets.tcp {
         let listener = TcpListener::from_std(socket).map_err(failed)?;
@@ -70,6 +68,7 @@ pub fn serve(
         resolver,
         closing,
         tasks,
+        threads,
     })
 }
 
@@ -89,6 +88,9 @@ impl Server {
     pub async fn close(mut self) {
         self.closing.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        for thread in self.threads {
+            thread.close().await;
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use common::{
     limits::{GRANTS_PER_SESSION_MAX, SESSIONS_MAX},
 };
 
-use super::{gate::Admitted, settings::Limits};
+use super::{gate::Admitted, ready::Ready, settings::Limits};
 
 /// Nanoseconds of a second.
 const NS: u64 = 1_000_000_000;
@@ -24,6 +24,9 @@ const NS: u64 = 1_000_000_000;
 const MINUTE_NS: u64 = 60 * NS;
 /// Events of one session in a second; the rest is counted only.
 const EVENTS_PER_SECOND: u32 = 100;
+/// Queries over the rate of one session that are told so in a second. The rest gets no reply: what a
+/// flood costs is then little more than its receipt.
+const REFUSALS_PER_SECOND: u32 = 1_000;
 /// A session that has been silent for so long is forgotten when there is no room for another.
 const SILENT_NS: u64 = MINUTE_NS;
 
@@ -47,7 +50,9 @@ pub(super) struct State {
     bucket: Bucket,
     names: Budget,
     events: Window,
+    refusals: Window,
     pub(super) granted: Granted,
+    pub(super) ready: Ready,
     seen_ns: u64,
 }
 
@@ -114,6 +119,21 @@ impl State {
             .take(admitted.question.name.as_str(), bytes, limits, now_ns)
     }
 
+    /// When the minute of the session's names began, nanoseconds since boot; none where it is over.
+    pub(super) fn minute_ns(&self, now_ns: u64) -> Option<u64> {
+        self.names.minute_ns(now_ns)
+    }
+
+    /// Whether a name under a wildcard was taken from this minute's budget.
+    pub(super) fn has_taken(&self, name: &str) -> bool {
+        self.names.has(name)
+    }
+
+    /// Whether a query over the rate is still told so in this second.
+    pub(super) fn may_refuse(&mut self, now_ns: u64) -> bool {
+        self.refusals.take(REFUSALS_PER_SECOND, now_ns)
+    }
+
     /// Whether an event of the session may still go out in this second.
     pub(super) fn may_report(&mut self, now_ns: u64) -> bool {
         self.events.take(EVENTS_PER_SECOND, now_ns)
@@ -157,6 +177,14 @@ struct Budget {
 }
 
 impl Budget {
+    fn minute_ns(&self, now_ns: u64) -> Option<u64> {
+        (now_ns.saturating_sub(self.began_ns) < MINUTE_NS).then_some(self.began_ns)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.contains(&self.hasher.hash_one(name))
+    }
+
     fn take(&mut self, name: &str, bytes: usize, limits: &Limits, now_ns: u64) -> Result<(), Over> {
         if now_ns.saturating_sub(self.began_ns) >= MINUTE_NS {
             self.began_ns = now_ns;

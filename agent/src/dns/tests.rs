@@ -3,6 +3,7 @@
 mod batches;
 mod bounds;
 mod changes;
+mod floods;
 mod hostile;
 mod standin;
 mod transport;

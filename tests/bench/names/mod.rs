@@ -8,7 +8,7 @@ mod reflector;
 pub(crate) mod resolver;
 pub(crate) mod rounds;
 
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
@@ -27,6 +27,9 @@ const CONFIGURATION: &str = "[dns]\nupstreams = [\"9.9.9.9:53\"]\nqueries_per_se
                              wildcard_bytes_per_minute = 1000000\n";
 /// Whatever server a worker asks, the agent answers.
 const ANY_SERVER: &str = "8.8.8.8:53";
+/// Where other resolvers listen: an address of the host's own loopback device to which a policy can
+/// open UDP, as it can not to 127.0.0.1.
+const PEERS: Ipv4Addr = Ipv4Addr::new(10, 53, 0, 1);
 /// How often each subject has its turn; the first turn fills caches and is not counted.
 const ROUNDS: u64 = 9;
 
@@ -49,6 +52,12 @@ tls = "off"
 [[egress.allow]]
 domain = "site.example"
 ports = [443]
+# Where the bench has other resolvers listen.
+[[egress.allow_private]]
+cidr = "10.53.0.1/32"
+protocol = "udp"
+ports = ["5301-5303"]
+reason = "to be asked from inside a fence"
 [filesystem]
 read = ["/usr", "{scratch}"]
 execute = ["{scratch}"]
@@ -69,6 +78,10 @@ impl Scene {
         let program = scratch.install("prober")?;
         scratch.write(agent::CONFIGURATION, CONFIGURATION)?;
         let lab = Lab::unrecorded(LISTENERS)?;
+        let mut command = Command::new("ip");
+        command.args(["address", "add", &format!("{PEERS}/32"), "dev", "lo"]);
+        let status = lab.host().enter(|| command.status())??;
+        ensure!(status.success(), "{PEERS} on loopback: {status}");
         let names = NameServer::start(lab.world())?;
         names.forget();
         let agent = Agent::start_in(lab.host(), scratch, &[("names", POLICY)])?;

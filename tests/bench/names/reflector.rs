@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,6 +14,10 @@ use std::{
 use anyhow::Result;
 use lab::netns::Netns;
 
+use super::PEERS;
+
+/// Among the ports that the policy of the bench opens.
+const PORT: u16 = 5303;
 const WAKE: Duration = Duration::from_millis(50);
 const QUESTION_BYTES: usize = 512;
 /// The OPT record at the end of every question of the prober.
@@ -31,9 +35,9 @@ pub(super) struct Reflector {
 }
 
 impl Reflector {
-    /// Starts it on a port of loopback.
+    /// Starts it on its port of loopback.
     pub(super) fn start(netns: &Netns) -> Result<Self> {
-        let socket = netns.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))??;
+        let socket = netns.enter(|| UdpSocket::bind((PEERS, PORT)))??;
         socket.set_read_timeout(Some(WAKE))?;
         let address = socket.local_addr()?;
         let ended = Arc::new(AtomicBool::new(false));

@@ -1,8 +1,14 @@
 //! The resolver beside dnsmasq and unbound: the same upstream, the same load, by turns.
 //!
+//! A worker pays for its fence with every packet. So the peers are asked twice: from inside a fence of
+//! the same policy, on ports that it opens, which compares like with like (`dnsmasq`, `unbound`); and
+//! by the same program without a fence (`dnsmasq-bare`, `unbound-bare`).
+//!
 //! Two controls tell whether something else is measured: `reflector` sends each question back with an
-//! address at once, which is all that the load and the loopback can do; `upstream` is the lab's name
-//! server, asked without a resolver between.
+//! address at once, one a system call, so that who takes batches can be faster; `upstream` is the
+//! lab's name server, asked without a resolver between, which a fenced program can not do.
+
+use std::{fs, net::SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::prober::Prober;
@@ -17,6 +23,8 @@ const UNCACHED: u64 = 2_000;
 const ALONE: u64 = 2_000;
 /// Questions on the way at once where throughput is measured.
 const WINDOW: u64 = 32;
+/// Processor time is told in these (`USER_HZ`, proc(5)), microseconds.
+const TICK_US: f64 = 10_000.0;
 
 /// What is measured of each.
 struct Load {
@@ -24,8 +32,6 @@ struct Load {
     is_cached: bool,
     count: u64,
     window: u64,
-    /// What bounds it from outside.
-    control: &'static str,
 }
 
 const LOADS: &[Load] = &[
@@ -34,28 +40,24 @@ const LOADS: &[Load] = &[
         is_cached: true,
         count: CACHED,
         window: WINDOW,
-        control: "reflector",
     },
     Load {
         metric: "cached_latency",
         is_cached: true,
         count: ALONE,
         window: 1,
-        control: "reflector",
     },
     Load {
         metric: "uncached_answers",
         is_cached: false,
         count: UNCACHED,
         window: WINDOW,
-        control: "upstream",
     },
     Load {
         metric: "uncached_latency",
         is_cached: false,
         count: ALONE / 4,
         window: 1,
-        control: "upstream",
     },
 ];
 
@@ -64,6 +66,8 @@ struct Subject {
     name: &'static str,
     server: String,
     fenced: bool,
+    /// Whose processor time is measured.
+    process: Option<u32>,
 }
 
 /// What the rounds of one subject gave.
@@ -72,6 +76,8 @@ struct Taken {
     rates: Vec<f64>,
     medians: Vec<f64>,
     p99s: Vec<f64>,
+    /// Processor time of all rounds, microseconds.
+    busy_us: f64,
 }
 
 /// The rows of this part.
@@ -82,33 +88,65 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let folder = scene.agent.scratch().path();
     let peers = [Peer::dnsmasq(host, folder)?, Peer::unbound(host, folder)?];
     let reflector = Reflector::start(host)?;
-    let of_peer = |peer: &Peer| Subject {
-        name: peer.name,
-        server: peer.address.to_string(),
-        fenced: false,
-    };
     let mut fresh = 0;
     let mut rows = Vec::new();
     for load in LOADS {
         eprintln!("bench: names resolver, {} …", load.metric);
-        let server = match load.control {
-            "reflector" => reflector.address().to_string(),
-            _ => lab::dns::UPSTREAM.to_owned(),
-        };
         let mut subjects = vec![Subject {
             name: "stockade",
             server: ANY_SERVER.to_owned(),
             fenced: true,
+            process: scene.agent.id(),
         }];
-        subjects.extend(peers.iter().map(of_peer));
-        subjects.push(Subject {
-            name: load.control,
-            server,
-            fenced: false,
-        });
+        for peer in &peers {
+            subjects.extend(Subject::both(
+                peer.names,
+                &peer.address,
+                Some(peer.process()),
+            ));
+        }
+        if load.is_cached {
+            let names = ["reflector", "reflector-bare"];
+            subjects.extend(Subject::both(names, &reflector.address(), None));
+        } else {
+            subjects.push(Subject {
+                name: "upstream",
+                server: lab::dns::UPSTREAM.to_owned(),
+                fenced: false,
+                process: None,
+            });
+        }
         rows.extend(load.by_turns(&subjects, &mut bare, &mut fenced, &mut fresh)?);
     }
     Ok(rows)
+}
+
+impl Subject {
+    /// The same server asked from inside a fence and without one.
+    fn both(
+        [fenced, bare]: [&'static str; 2],
+        server: &SocketAddr,
+        process: Option<u32>,
+    ) -> [Self; 2] {
+        [(fenced, true), (bare, false)].map(|(name, fenced)| Self {
+            name,
+            server: server.to_string(),
+            fenced,
+            process,
+        })
+    }
+
+    /// Processor time of its process so far, microseconds.
+    fn busy_us(&self) -> Result<f64> {
+        let Some(process) = self.process else {
+            return Ok(0.0);
+        };
+        let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        // The name, in parentheses, may hold anything.
+        let (_, fields) = text.rsplit_once(')').context("a line of proc(5)")?;
+        let mut times = fields.split_whitespace().skip(11).take(2);
+        times.try_fold(0.0, |sum, ticks| Ok(sum + ticks.parse::<f64>()? * TICK_US))
+    }
 }
 
 impl Load {
@@ -131,8 +169,10 @@ impl Load {
                 } else {
                     &mut *bare
                 };
+                let before = subject.busy_us()?;
                 let [rate, median, p99] = self.once(subject, prober, fresh)?;
                 if round > 0 {
+                    taken.busy_us += subject.busy_us()? - before;
                     taken.rates.push(rate);
                     taken.medians.push(median);
                     taken.p99s.push(p99);
@@ -141,7 +181,10 @@ impl Load {
         }
         let rows = subjects.iter().zip(all);
         Ok(rows
-            .map(|(subject, taken)| self.row(subject.name, taken))
+            .flat_map(|(subject, taken)| {
+                let busy = self.busy(subject, &taken);
+                std::iter::once(self.row(subject.name, taken)).chain(busy)
+            })
             .collect())
     }
 
@@ -166,6 +209,24 @@ impl Load {
         };
         ensure!(*failed == 0.0, "{}: {failed} without address", subject.name);
         Ok([*rate, *median, *p99])
+    }
+
+    /// Processor time of an answer, over all rounds.
+    fn busy(&self, subject: &Subject, taken: &Taken) -> Option<Row> {
+        if self.window == 1 || !self.is_cached || subject.process.is_none() {
+            return None;
+        }
+        let n = self.count * ROUNDS;
+        #[expect(clippy::cast_precision_loss, reason = "a count of a bench")]
+        let each = taken.busy_us / n as f64;
+        let row = Row::new(
+            "names",
+            subject.name,
+            "cached_processor_time",
+            "µs",
+            &mut [each],
+        );
+        Some(Row { n, ..row })
     }
 
     fn row(&self, subject: &'static str, mut taken: Taken) -> Row {

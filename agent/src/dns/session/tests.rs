@@ -2,7 +2,10 @@
 
 use common::{flow::Address, id::SessionId, limits::GRANTS_PER_SESSION_MAX};
 
-use super::{Bucket, Budget, EVENTS_PER_SECOND, Gauge, Granted, MINUTE_NS, NS, Sessions, Window};
+use super::{
+    Bucket, Budget, EVENTS_PER_SECOND, Gauge, Granted, MINUTE_NS, NS, REFUSALS_PER_SECOND,
+    Sessions, State, Window,
+};
 use crate::dns::settings::Limits;
 
 #[test]
@@ -91,4 +94,26 @@ fn a_session_is_one_until_it_is_forgotten() {
     let before = sessions.count();
     sessions.get(SessionId(4_999), NS).expect("room");
     assert_eq!(sessions.count(), before + 1);
+}
+
+#[test]
+fn a_flood_is_told_so_for_a_while_only() {
+    let mut state = State::default();
+    let told = |state: &mut State, now_ns| {
+        let tries = 0..2 * REFUSALS_PER_SECOND;
+        tries.filter(|_| state.may_refuse(now_ns)).count()
+    };
+    assert_eq!(told(&mut state, 5 * NS), REFUSALS_PER_SECOND as usize);
+    assert_eq!(told(&mut state, 5 * NS + NS / 2), 0);
+    assert_eq!(told(&mut state, 6 * NS), REFUSALS_PER_SECOND as usize);
+}
+
+#[test]
+fn a_minute_of_names_is_known_while_it_lasts() {
+    let mut budget = Budget::default();
+    let start = 2 * MINUTE_NS;
+    assert!(budget.take("a", 2, &Limits::DEFAULT, start).is_ok());
+    assert!(budget.has("a") && !budget.has("b"));
+    assert_eq!(budget.minute_ns(start + MINUTE_NS - 1), Some(start));
+    assert_eq!(budget.minute_ns(start + MINUTE_NS), None);
 }
