@@ -17,7 +17,16 @@ pub mod switch;
 pub mod token;
 pub mod worker;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
 
 use call::{
     Credentials, Door, Listed, Received, Reply,
@@ -126,7 +135,15 @@ pub(in crate::broker) struct Inner {
     call_time: Duration,
     warm_time: Duration,
     stopping: Stopping,
+    /// Records of what was turned away at a door, on their way.
+    away: Arc<Semaphore>,
+    /// What was turned away and not recorded since the last record.
+    unrecorded: AtomicU64,
 }
+
+/// Records of what was turned away that are written at once. Beyond them it is counted, and the next
+/// record says how many: a flood of nonsense must not become one of tasks, lines and disk.
+const AWAY_MAX: usize = 64;
 
 impl Broker {
     /// One that takes calls. Wants a runtime.
@@ -165,6 +182,8 @@ impl Broker {
             call_time,
             warm_time,
             stopping,
+            away: Arc::new(Semaphore::new(AWAY_MAX)),
+            unrecorded: AtomicU64::new(0),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         Self(inner)
@@ -255,13 +274,30 @@ impl Broker {
 
     /// Records what was turned away at a door, before there was a call.
     pub fn turned_away(&self, peer: Caller, refused: &Refused) {
-        let (inner, refused) = (Arc::clone(&self.0), refused.clone());
+        let (inner, mut refused) = (Arc::clone(&self.0), refused.clone());
+        let trail = Trail::new(Door::Lines, peer);
+        trail.over(&inner.calls, refused.reason.code());
+        let Ok(place) = Arc::clone(&inner.away).try_acquire_owned() else {
+            inner.unrecorded.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let missing = inner.unrecorded.swap(0, Ordering::Relaxed);
+        if missing > 0 {
+            let before = format!("{missing} before it came too fast to record");
+            refused.detail = [refused.detail, before].join("; ");
+        }
+        tracing::warn!(
+            caller.uid = peer.uid,
+            caller.pid = peer.pid,
+            reason = refused.reason.code(),
+            detail = refused.detail,
+            "message refused at the door"
+        );
         tokio::spawn(async move {
-            let trail = Trail::new(Door::Lines, peer);
-            trail.over(&inner.calls, refused.reason.code());
             if let Err(error) = inner.refused(trail.record(), &refused).await {
                 tracing::error!(%error, "refused message not recorded");
             }
+            drop(place);
         });
     }
 

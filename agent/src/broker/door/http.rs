@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     House, answer::Refusal, challenge::challenge, openapi, page::Page, plain, rpc, streamable,
-    streamable::refused_with, turned,
+    streamable::refused_with,
 };
 use crate::{
     audit::Caller,
@@ -73,7 +73,7 @@ where
         Ok(()) => {}
         Err(error) if error.is_parse() => {
             let refused = Refused::because(Reason::RequestMalformed, error);
-            turned::away(&house.broker, peer, &refused);
+            house.broker.turned_away(peer, &refused);
         }
         Err(error) => tracing::debug!(%error, "broker connection ended early"),
     }
@@ -116,7 +116,7 @@ async fn answer(house: Arc<House>, peer: Caller, request: Request<Incoming>) -> 
     // A browser sends it, and no browser has any business here (MCP: DNS rebinding).
     if head.headers.contains_key(header::ORIGIN) {
         let refused = Refused::because(Reason::PeerRefused, "a request with an origin");
-        turned::away(&house.broker, peer, &refused);
+        house.broker.turned_away(peer, &refused);
         return bare(StatusCode::FORBIDDEN);
     }
     if let Place::OpenApi = place {
@@ -132,7 +132,7 @@ async fn answer(house: Arc<House>, peer: Caller, request: Request<Incoming>) -> 
     let body = match whole(&house, body).await {
         Ok(body) => body,
         Err(refused) => {
-            turned::away(&house.broker, peer, &refused);
+            house.broker.turned_away(peer, &refused);
             let refusal = Refusal::from(&refused);
             return match place {
                 Place::Calls => plain::problem(&house, &refusal),

@@ -18,7 +18,6 @@ use super::{
     mcp::{self, Asked, Era},
     rpc::{self, Id, Malformed, Message},
     running::{Running, Said},
-    turned,
 };
 use crate::{
     audit::Caller,
@@ -67,7 +66,7 @@ where
     // What runs for a caller that is gone is cancelled: its task goes with the set.
     tasks.shutdown().await;
     if let Some(refused) = refused {
-        turned::away(&house.broker, peer, &refused);
+        house.broker.turned_away(peer, &refused);
         let told = Refusal::from(&refused).error(None);
         line.answer(&told).await;
     }
@@ -161,7 +160,7 @@ impl Line {
     }
 
     async fn refuse(&self, id: Option<&Id>, refused: &Refused) {
-        turned::away(&self.house.broker, self.peer, refused);
+        self.house.broker.turned_away(self.peer, refused);
         self.answer(&Refusal::from(refused).error(id)).await;
     }
 
@@ -201,7 +200,8 @@ impl Line {
         let (era, asked) = match asked {
             Ok(asked) => asked,
             Err(refusal) => {
-                turned::away(&self.house.broker, self.peer, &refusal.reason.into());
+                let refused = refusal.reason.into();
+                self.house.broker.turned_away(self.peer, &refused);
                 return self.answer(&refusal.error(Some(&id))).await;
             }
         };

@@ -18,7 +18,6 @@ pub mod rpc;
 mod running;
 mod seats;
 mod streamable;
-mod turned;
 
 use std::{io, ops::Range, sync::Arc, time::Duration};
 
@@ -165,12 +164,14 @@ fn admit(house: &House, seats: &Arc<Seats>, stream: &UnixStream) -> Option<(Call
         }
     };
     if house.settings.worker_uids.contains(&peer.uid) {
-        turned::away(&house.broker, peer, &Reason::PeerRefused.into());
+        house.broker.turned_away(peer, &Reason::PeerRefused.into());
         return None;
     }
     let seat = seats.take(peer.uid);
     if seat.is_none() {
-        turned::away(&house.broker, peer, &Reason::ConnectionLimit.into());
+        house
+            .broker
+            .turned_away(peer, &Reason::ConnectionLimit.into());
     }
     Some((peer, seat?))
 }
@@ -187,7 +188,7 @@ async fn connection(house: &Arc<House>, peer: Caller, mut stream: UnixStream) {
         Ok(Ok(0)) => return,
         Ok(Ok(bytes)) => first.truncate(bytes),
         Ok(Err(error)) => return tracing::debug!(%error, "broker connection ended early"),
-        Err(_) => return turned::away(&house.broker, peer, &Reason::FrameTooSlow.into()),
+        Err(_) => return house.broker.turned_away(peer, &Reason::FrameTooSlow.into()),
     }
     let is_lines = first.first() == Some(&b'{');
     let (reader, writer) = stream.into_split();

@@ -13,7 +13,6 @@ use super::{
     page::Page,
     rpc::{self, Id},
     running::Said,
-    turned,
 };
 use crate::{
     broker::{
@@ -43,7 +42,7 @@ pub(super) async fn answer(asking: Asking) -> Response<Page> {
     let received = match read(&asking) {
         Ok(received) => received,
         Err(refused) => {
-            turned::away(&house.broker, asking.peer, &refused);
+            house.broker.turned_away(asking.peer, &refused);
             return problem(house, &Refusal::from(&refused));
         }
     };

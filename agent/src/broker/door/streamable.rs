@@ -19,7 +19,6 @@ use super::{
     page::{Page, event},
     rpc::{self, Id, Malformed, Message},
     running::{Call, Said},
-    turned,
 };
 use crate::{
     broker::{
@@ -65,7 +64,9 @@ impl Asking {
                 match self.request(&id, &method, params, scope).await {
                     Ok(response) => response,
                     Err(refusal) => {
-                        turned::away(&self.house.broker, self.peer, &refusal.reason.into());
+                        self.house
+                            .broker
+                            .turned_away(self.peer, &refusal.reason.into());
                         refused_with(&self.house, &refusal, &refusal.error(Some(&id)))
                     }
                 }
@@ -80,7 +81,7 @@ impl Asking {
             }
             Ok(Message::Response) => bare(StatusCode::ACCEPTED),
             Err(Malformed { id, refused }) => {
-                turned::away(&self.house.broker, self.peer, &refused);
+                self.house.broker.turned_away(self.peer, &refused);
                 let refusal = Refusal::from(&refused);
                 refused_with(&self.house, &refusal, &refusal.error(id.as_ref()))
             }
@@ -107,7 +108,9 @@ impl Asking {
         let era = Era::of(method, &params)?;
         let house = &self.house;
         if let Some(mismatch) = self.mismatch(era, method, &params)? {
-            turned::away(&house.broker, self.peer, &Reason::RequestMalformed.into());
+            house
+                .broker
+                .turned_away(self.peer, &Reason::RequestMalformed.into());
             let message = format!("header mismatch: {mismatch}");
             let told = rpc::error(Some(id), HEADER_MISMATCH, &message, None);
             return Ok(told_with(house, StatusCode::BAD_REQUEST, &told));

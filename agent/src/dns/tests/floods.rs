@@ -59,7 +59,7 @@ impl Askers for TwoWorkers {
 
 /// Floods with these bytes while the other worker asks; its lost questions, the flooder's sent
 /// datagrams and its replies.
-fn beside(flood: Vec<u8>) -> (u32, u64, u64) {
+fn beside(flood: &[u8]) -> (u32, u64, u64) {
     let upstream = StandIn::new(|query, _| addresses(query, 300, &public(1)));
     let case = Case::new(upstream.address);
     let flooder = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
@@ -93,7 +93,7 @@ fn beside(flood: Vec<u8>) -> (u32, u64, u64) {
         scope.spawn(|| {
             let mut buffer = [0; 512];
             while !ended.load(Ordering::Relaxed) {
-                if flooder.send_to(&flood, to).is_ok() {
+                if flooder.send_to(flood, to).is_ok() {
                     sent.fetch_add(1, Ordering::Relaxed);
                 }
                 while flooder.recv(&mut buffer).is_ok() {
@@ -123,7 +123,7 @@ fn beside(flood: Vec<u8>) -> (u32, u64, u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_floods_starves_nobody() {
     let allowed = query("api.example.", RecordType::A).to_vec().expect("wire");
-    let (lost, sent, heard) = tokio::task::spawn_blocking(|| beside(allowed))
+    let (lost, sent, heard) = tokio::task::spawn_blocking(move || beside(&allowed))
         .await
         .expect("ran");
     println!("{sent} datagrams, {heard} replies, {lost} of {QUESTIONS} lost");
@@ -147,7 +147,7 @@ async fn hostile_bytes_in_a_flood_starve_nobody() {
     let labels = format!("{}xn--a.example.", "a.".repeat(120));
     let labels = query(&labels, RecordType::TXT).to_vec().expect("wire");
     for flood in [options, labels, vec![0xff; 4_200], Vec::new()] {
-        let (lost, sent, heard) = tokio::task::spawn_blocking(|| beside(flood))
+        let (lost, sent, heard) = tokio::task::spawn_blocking(move || beside(&flood))
             .await
             .expect("ran");
         println!("{sent} datagrams, {heard} replies, {lost} of {QUESTIONS} lost");
