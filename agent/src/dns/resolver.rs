@@ -1,6 +1,7 @@
 //! A query's way: who asks, may he, is it known; else it waits with all that ask the same. Knows no
 //! sockets: bytes in, bytes out.
 
+mod identity;
 mod repeated;
 mod telling;
 
@@ -11,6 +12,7 @@ use std::{
 
 use common::verdict::{Outcome, Reason};
 
+pub(super) use self::identity::Identity;
 use self::telling::denied;
 use super::{
     answer::Records,
@@ -46,10 +48,6 @@ pub(super) struct Source {
     /// IP protocol number.
     pub(super) protocol: u16,
 }
-
-/// The worker that has a source; none, where nobody is answered.
-#[derive(Debug)]
-pub(super) struct Identity(Option<(Asker, Arc<Session>)>);
 
 /// What became of a query.
 #[derive(Debug)]
@@ -122,20 +120,6 @@ impl Resolver {
         }
     }
 
-    /// The session behind a connection, for its bound on connections.
-    pub(super) fn session_of(&self, source: Source) -> Option<Arc<Session>> {
-        self.identify(source).0.map(|(_, session)| session)
-    }
-
-    /// Who has this source now.
-    pub(super) fn identify(&self, source: Source) -> Identity {
-        let asker = self.askers.find(source.address, source.protocol);
-        Identity(asker.and_then(|asker| {
-            let session = self.sessions.get(asker.session, BootTime::now().0)?;
-            Some((asker, session))
-        }))
-    }
-
     /// Takes one query; the reply, if there is one at once, is in `out`.
     pub(super) fn take(&self, bytes: &[u8], source: Source, out: &mut Vec<u8>) -> Taken {
         self.take_of(&self.identify(source), bytes, source.protocol, out)
@@ -149,12 +133,12 @@ impl Resolver {
         protocol: u16,
         out: &mut Vec<u8>,
     ) -> Taken {
-        let read = query::read(bytes);
-        if read == Err(Malformed::Unanswerable) {
-            self.counters.malformed.add();
-            return Taken::Silent;
-        }
         let Some((asker, session)) = &who.0 else {
+            let read = query::read(bytes);
+            if read == Err(Malformed::Unanswerable) {
+                self.counters.malformed.add();
+                return Taken::Silent;
+            }
             self.counters.unknown.add();
             return refuse(&read, Code::Refused, out);
         };
@@ -163,13 +147,21 @@ impl Resolver {
             session: Arc::clone(session),
             now: BootTime::now(),
         };
-        let limits = &self.settings.limits;
-        if case.session.lock().take_query(limits, case.now.0).is_err() {
+        let over = self.is_over(&case);
+        if over && !case.session.lock().may_refuse(case.now.0) {
+            // What gets no reply is not read either: reading is the dear part, and others wait.
+            self.served(&case, Served::Limited);
+            self.report(&case, None, denied(Reason::QueryLimit), None);
+            return Taken::Silent;
+        }
+        let read = query::read(bytes);
+        if read == Err(Malformed::Unanswerable) {
+            self.counters.malformed.add();
+            return Taken::Silent;
+        }
+        if over {
             self.served(&case, Served::Limited);
             self.report(&case, read.as_ref().ok(), denied(Reason::QueryLimit), None);
-            if !case.session.lock().may_refuse(case.now.0) {
-                return Taken::Silent;
-            }
             return refuse(&read, Code::Refused, out);
         }
         match read {
@@ -187,6 +179,13 @@ impl Resolver {
                 refuse(&read, Code::FormErr, out)
             }
         }
+    }
+
+    fn is_over(&self, case: &Case) -> bool {
+        let mut session = case.session.lock();
+        session
+            .take_query(&self.settings.limits, case.now.0)
+            .is_err()
     }
 
     fn judge(&self, case: Case, query: Query<'_>, protocol: u16, out: &mut Vec<u8>) -> Taken {

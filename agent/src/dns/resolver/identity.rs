@@ -1,0 +1,29 @@
+//! Who asks: the worker that has the source of a query at this moment, and its session.
+
+use std::sync::Arc;
+
+use super::{Resolver, Source};
+use crate::{
+    clock::BootTime,
+    dns::{asker::Asker, session::Session},
+};
+
+/// The worker that has a source; none, where nobody is answered.
+#[derive(Debug)]
+pub(in crate::dns) struct Identity(pub(super) Option<(Asker, Arc<Session>)>);
+
+impl Resolver {
+    /// The session behind a connection, for its bound on connections.
+    pub(in crate::dns) fn session_of(&self, source: Source) -> Option<Arc<Session>> {
+        self.identify(source).0.map(|(_, session)| session)
+    }
+
+    /// Who has this source now.
+    pub(in crate::dns) fn identify(&self, source: Source) -> Identity {
+        let asker = self.askers.find(source.address, source.protocol);
+        Identity(asker.and_then(|asker| {
+            let session = self.sessions.get(asker.session, BootTime::now().0)?;
+            Some((asker, session))
+        }))
+    }
+}
