@@ -131,8 +131,8 @@ fn a_stopped_worker_is_no_ended_one() {
 #[test]
 fn orphans_are_reaped() {
     // Each is left behind by its parent at once, and ends soon; a zombie would still be listed.
-    let script = "for i in 1 2 3 4 5 6 7 8; do (sleep 1 &); done; \
-                  ls -d /proc/[0-9]* | wc -l; sleep 3; ls -d /proc/[0-9]* | wc -l";
+    let script = "for i in 1 2 3 4 5 6 7 8; do (sleep 4 &); done; \
+                  ls -d /proc/[0-9]* | wc -l; sleep 8; ls -d /proc/[0-9]* | wc -l";
     with_room(async |room| {
         let ended = room.sh(&policy(USR), script).await;
         let counts: Vec<u32> = ended
