@@ -45,6 +45,21 @@ struct Inner {
     over: AtomicBool,
 }
 
+/// Sockets of both protocols at one port. Where any will do, that of the one may be taken in the other by
+/// a neighbour: then another is.
+fn pair(address: SocketAddr) -> (UdpSocket, TcpListener) {
+    const TRIES: usize = 64;
+    for _ in 0..TRIES {
+        let udp = UdpSocket::bind(address).expect("a UDP socket");
+        let same = udp.local_addr().expect("an address");
+        match TcpListener::bind(same) {
+            Ok(tcp) => return (udp, tcp),
+            Err(error) => assert!(address.port() == 0, "a TCP socket: {error}"),
+        }
+    }
+    panic!("no port that is free for both");
+}
+
 impl StandIn {
     pub(super) fn new(
         script: impl Fn(&Message, Over) -> Vec<Vec<u8>> + Send + Sync + 'static,
@@ -57,9 +72,8 @@ impl StandIn {
         tls: Option<Arc<ServerConfig>>,
         script: impl Fn(&Message, Over) -> Vec<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
-        let udp = UdpSocket::bind(address).expect("a UDP socket");
+        let (udp, tcp) = pair(address);
         let address = udp.local_addr().expect("an address");
-        let tcp = TcpListener::bind(address).expect("a TCP socket");
         udp.set_read_timeout(Some(LOOK)).expect("a timeout");
         tcp.set_nonblocking(true)
             .expect("a socket that does not block");
