@@ -48,7 +48,9 @@ use crate::{
     config::Instance,
     kernel::{self, Kernel, cgroup},
     launcher::Launcher,
-    observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
+    observe::{
+        destinations::Destinations, dispatch::Dispatcher, learned::Learned, metrics::Metrics,
+    },
     shutdown::{Stop, Stopping},
 };
 
@@ -72,6 +74,7 @@ pub struct Engine {
     names: names::Names,
     tokens: Option<Arc<tokens::Tokens>>,
     learned: Learned,
+    destinations: Destinations,
     dispatcher: Dispatcher,
     metrics: Metrics,
     drains: mpsc::Sender<oneshot::Sender<()>>,

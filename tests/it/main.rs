@@ -47,6 +47,8 @@ mod probe;
 #[cfg(test)]
 mod profiles;
 #[cfg(test)]
+mod prometheus;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rows;

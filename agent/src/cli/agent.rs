@@ -76,6 +76,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         policies,
         control_group,
         metrics,
+        metrics_tools,
         log_level: _,
         kernel_log,
         log_format: _,
@@ -96,6 +97,7 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         dns,
         broker: Some(broker),
         kernel_log,
+        metrics_tools,
         ending,
     })?;
     let groups = [control_group.as_str(), callers.as_str()];

@@ -27,6 +27,10 @@ pub(super) const SESSIONS_DEFAULT: u32 = 1_024;
 
 const POLICIES_DEFAULT: &str = "/etc/stockade/policies.d";
 const METRICS_PORT_DEFAULT: u16 = 9_464;
+/// Tools with labels of their own when the file does not say, and at most: each is about a hundred
+/// time series where it is used.
+const METRICS_TOOLS_DEFAULT: usize = 256;
+const METRICS_TOOLS_MAX: u32 = 4_096;
 const CONTROL_GROUP_DEFAULT: &str = "stockade";
 
 const _: () = assert!(SESSIONS_DEFAULT <= limits::SESSIONS_MAX);
@@ -43,6 +47,8 @@ pub struct Config {
     pub control_group: String,
     /// Where metrics are served.
     pub metrics: Metrics,
+    /// Tools that have labels of their own in metrics; the others share `other`.
+    pub metrics_tools: usize,
     /// What is logged: a `tracing` filter such as `info` or `agent::daemon=debug,info`.
     pub log_level: String,
     /// What the kernel programs log of themselves.
@@ -141,6 +147,7 @@ struct RawConfig {
     policies: Option<toml::Spanned<PathBuf>>,
     control_group: Option<String>,
     metrics: Option<toml::Spanned<String>>,
+    metrics_tools: Option<toml::Spanned<u32>>,
     #[serde(default)]
     log: RawLog,
     #[serde(default)]
@@ -174,6 +181,7 @@ impl Default for Config {
             policies: PathBuf::from(POLICIES_DEFAULT),
             control_group: CONTROL_GROUP_DEFAULT.to_owned(),
             metrics: Metrics::Address((Ipv4Addr::LOCALHOST, METRICS_PORT_DEFAULT).into()),
+            metrics_tools: METRICS_TOOLS_DEFAULT,
             log_level: "info".to_owned(),
             kernel_log: KernelLog::Off,
             log_format: LogFormat::Auto,
@@ -213,6 +221,7 @@ impl Config {
             policies,
             control_group,
             metrics,
+            metrics_tools,
             log:
                 RawLog {
                     level,
@@ -232,6 +241,9 @@ impl Config {
             })?,
             control_group: control_group.unwrap_or(default.control_group),
             metrics: metrics.map_or(Ok(default.metrics), |text| place.metrics(&text))?,
+            metrics_tools: metrics_tools.map_or(Ok(default.metrics_tools), |number| {
+                place.metrics_tools(&number)
+            })?,
             log_level: level.unwrap_or(default.log_level),
             kernel_log: kernel,
             log_format: format,
@@ -283,6 +295,15 @@ impl Place<'_> {
             );
             self.value(text, "metrics", message)
         })
+    }
+
+    fn metrics_tools(&self, tools: &toml::Spanned<u32>) -> Result<usize, Error> {
+        let number = *tools.get_ref();
+        if (1..=METRICS_TOOLS_MAX).contains(&number) {
+            return Ok(number as usize);
+        }
+        let message = format!("{number} is not within 1 and {METRICS_TOOLS_MAX}");
+        Err(self.value(tools, "metrics_tools", message))
     }
 
     fn sessions(&self, max: &toml::Spanned<u32>) -> Result<u32, Error> {

@@ -13,6 +13,7 @@ use crate::{
     kernel,
     observe::{
         http::Pages,
+        log,
         metrics::{AuditNumbers, Fill, Losses, PolicyInfo, Sample, VerdictCount},
     },
     sandbox::Slipped,
@@ -68,6 +69,12 @@ impl Engine {
                 ));
             }
         }
+        for hook in self.attached.look().iter().filter(|hook| !hook.stands) {
+            ailments.push(format!(
+                "hook `{}`: severed from the workers' cgroup; nothing is launched, restart the agent",
+                hook.hook
+            ));
+        }
         match self.kernel.map_fill() {
             Ok(fills) => ailments.extend(fills.iter().filter_map(nearly_full)),
             Err(error) => ailments.push(chain(&error)),
@@ -98,6 +105,12 @@ impl Engine {
         Ok(Sample {
             verdicts: self.verdicts()?,
             losses: self.losses()?,
+            hooks: self
+                .attached
+                .look()
+                .iter()
+                .map(|h| (h.hook, h.stands))
+                .collect(),
             maps: maps.iter().map(fill).collect(),
             sessions: sessions.into_iter().collect(),
             sessions_max: self.sessions_max,
@@ -120,6 +133,7 @@ impl Engine {
             names: self.names.numbers(),
             broker: self.broker_numbers(),
             audit: self.audit_numbers(),
+            log_suppressed: log::suppressed(),
         })
     }
 

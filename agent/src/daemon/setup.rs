@@ -31,7 +31,9 @@ use crate::{
     dns::Sockets,
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
     launcher::Launcher,
-    observe::{dispatch::Dispatcher, learned::Learned, metrics::Metrics},
+    observe::{
+        destinations::Destinations, dispatch::Dispatcher, learned::Learned, metrics::Metrics,
+    },
     policy::compiled::CompiledPolicy,
     shutdown,
 };
@@ -61,6 +63,8 @@ pub struct Setup {
     pub kernel_log: KernelLog,
     /// The journal.
     pub journal: PathBuf,
+    /// Tools that have labels of their own in metrics.
+    pub metrics_tools: usize,
     /// What becomes of the hooks at the end.
     pub ending: Ending,
 }
@@ -108,6 +112,7 @@ impl Engine {
             broker,
             kernel_log,
             journal,
+            metrics_tools,
             ending,
         } = setup;
         let (journal, opened) = Journal::open(&journal)?;
@@ -149,8 +154,9 @@ impl Engine {
             slots: Arc::new(Semaphore::new(sessions_max as usize)),
             sessions_max,
             learned: Learned::default(),
+            destinations: Destinations::default(),
             dispatcher: Dispatcher::default(),
-            metrics: Metrics::new()?,
+            metrics: Metrics::new(metrics_tools)?,
             drains,
             sweeps,
             started: Instant::now(),
@@ -165,6 +171,8 @@ impl Engine {
             engine.spawn(tasks::lines(lines));
         }
         engine.spawn(names::sweep(Arc::clone(&engine)));
+        engine.spawn(tasks::suppressed_lines());
+        engine.spawn(tasks::hooks(engine.attached.clone()));
         // Before the first session: a worker's first query has an answer.
         engine.open_up(sockets, calls.as_ref())?;
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.

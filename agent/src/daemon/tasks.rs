@@ -15,17 +15,21 @@ use tokio::{
 use super::{Engine, error::chain};
 use crate::{
     kernel::{
-        LocalAddresses,
+        Attached, LocalAddresses,
         flows::Destroyer,
         lines::Lines,
         ring::{Events, Told},
     },
-    observe::event::Event,
+    observe::{event::Event, log},
     timestamp::Timestamp,
 };
 
 /// How long the end of a session waits for its last events.
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(500);
+/// How often the hooks are looked at.
+const HOOKS_PAUSE: Duration = Duration::from_secs(5);
+/// How often suppressed lines are told of.
+const SUPPRESSED_PAUSE: Duration = Duration::from_secs(10);
 /// Pause after an error that might come again at once.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
@@ -102,8 +106,13 @@ impl Engine {
 
     /// Hands an event to the log, its session, the record of what was observed, and whoever listens.
     pub(super) fn tell(&self, event: Event) {
-        log(&event);
+        log_event(&event);
         self.sessions.note(&event);
+        if self.destinations.is_new(&event)
+            && let Some(tool) = &event.tool
+        {
+            self.metrics.new_destination(tool);
+        }
         let observed = event
             .tool
             .as_deref()
@@ -119,7 +128,7 @@ impl Engine {
 
 /// Refusals of a worker are its daily business, so they are logged at `info` at most; a full table
 /// is the operator's.
-fn log(event: &Event) {
+fn log_event(event: &Event) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -204,6 +213,28 @@ pub(super) async fn lines(mut lines: Lines) {
         if let Err(error) = lines.log().await {
             tracing::error!(error = chain(&error), "lines of the programs not read");
             sleep(ERROR_PAUSE).await;
+        }
+    }
+}
+
+/// Looks from time to time whether the hooks stand.
+pub(super) async fn hooks(attached: Attached) {
+    loop {
+        sleep(HOOKS_PAUSE).await;
+        drop(attached.look());
+    }
+}
+
+/// Tells from time to time that log lines were suppressed.
+pub(super) async fn suppressed_lines() {
+    let mut told = log::suppressed();
+    loop {
+        sleep(SUPPRESSED_PAUSE).await;
+        let now = log::suppressed();
+        if now > told {
+            let lines = now.saturating_sub(told);
+            tracing::warn!(log.lines = lines, "log lines suppressed");
+            told = now;
         }
     }
 }

@@ -6,7 +6,10 @@
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use common::{
@@ -68,8 +71,11 @@ pub(in crate::kernel) const fn hook(name: &'static str, attach_type: u32) -> Hoo
 /// Proof that every hook is on the parent cgroup, and the handle to admit sessions.
 #[derive(Clone, Debug)]
 pub struct Attached {
-    inner: Arc<Inner>,
+    pub(in crate::kernel) inner: Arc<Inner>,
     closer: Arc<Closer>,
+    pub(in crate::kernel) parent: CgroupId,
+    /// Whether the last look found a hook missing ([`super::standing`]).
+    pub(in crate::kernel) severed: Arc<AtomicBool>,
 }
 
 /// Proof that a session's cgroup is known to the hooks under a policy that is in force.
@@ -119,7 +125,7 @@ pub(in crate::kernel) fn attach(
         let path = inner
             .pins
             .path(&format!("{LINK_PREFIX}{}", program.hook.name));
-        if program.hook.name == PACE.name && !has_paced_congestion_control() {
+        if !is_wanted(program.hook) {
             // One of an earlier boot of this agent may be there; severed or not, it is not needed.
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -134,7 +140,14 @@ pub(in crate::kernel) fn attach(
     Ok(Attached {
         inner: Arc::clone(inner),
         closer: Arc::new(Closer::start(inner)?),
+        parent: parent.id(),
+        severed: Arc::default(),
     })
+}
+
+/// Whether a hook belongs on the parent cgroup of this host.
+pub(in crate::kernel) fn is_wanted(hook: &Hook) -> bool {
+    hook.name != PACE.name || has_paced_congestion_control()
 }
 
 /// Whether a connection may begin with a congestion control that sends by the clock. Where the kernel
@@ -181,6 +194,9 @@ impl Attached {
     ) -> Result<Admitted, Error> {
         if session.0 == 0 {
             return Err(Error::SessionId(session));
+        }
+        if self.severed.load(Ordering::SeqCst) {
+            return Err(Error::Severed);
         }
         if self.inner.word(policy).generation().is_none() {
             return Err(Error::PolicyNotInForce(policy));

@@ -131,6 +131,11 @@ pub enum Error {
     /// A policy is not in force.
     #[error("policy {0}: not in force")]
     PolicyNotInForce(PolicyId),
+    /// Somebody took a hook off.
+    #[error(
+        "hooks: severed from the workers' cgroup, so nothing is admitted\nhint: `stockade status` names them; restart the agent to attach them again"
+    )]
+    Severed,
     /// A session id is 0 or in use.
     #[error("session {0}: the id is 0 or in use")]
     SessionId(SessionId),

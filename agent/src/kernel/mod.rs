@@ -24,6 +24,7 @@ pub mod pin;
 mod plan;
 pub mod probe;
 pub mod ring;
+mod standing;
 pub mod sync;
 mod unix;
 
@@ -46,6 +47,7 @@ pub use self::{
     error::Error,
     locals::{LocalAddresses, Locals},
     pin::remove_pins,
+    standing::Standing,
     sync::{PolicyInForce, Synced},
 };
 use self::{

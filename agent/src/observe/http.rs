@@ -1,10 +1,11 @@
 //! The page server: `GET /metrics` and `GET /healthz`, one request a connection, everything bounded.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
+use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header,
     server::conn::http1,
@@ -97,7 +98,11 @@ impl Server {
 
 async fn connection(stream: TcpStream, pages: Arc<Pages>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let reply = answer(request.method(), request.uri().path(), &pages);
+        let mut reply = answer(request.method(), request.uri().path(), &pages);
+        if takes_gzip(request.headers()) {
+            reply = packed(reply);
+        }
+        let reply = reply.map(|page| Full::new(Bytes::from(page)));
         async move { Ok::<_, Infallible>(reply) }
     });
     let served = http1::Builder::new()
@@ -114,7 +119,7 @@ async fn connection(stream: TcpStream, pages: Arc<Pages>) {
     }
 }
 
-fn answer(method: &Method, path: &str, pages: &Pages) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, pages: &Pages) -> Response<Vec<u8>> {
     if method != Method::GET {
         return reply(StatusCode::METHOD_NOT_ALLOWED, PLAIN_TYPE, "only GET\n");
     }
@@ -142,8 +147,41 @@ fn answer(method: &Method, path: &str, pages: &Pages) -> Response<Full<Bytes>> {
     }
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut reply = Response::new(Full::new(body.into()));
+/// Whether the client says that it takes gzip (RFC 9110, 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).into_iter();
+    let mut codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        // A weight of 0 means *not that*.
+        let weights = parts.filter_map(|part| part.strip_prefix("q="));
+        named && !weights.into_iter().any(|q| q.parse() == Ok(0.0))
+    })
+}
+
+/// The same, in gzip.
+fn packed(reply: Response<Vec<u8>>) -> Response<Vec<u8>> {
+    let (mut head, page) = reply.into_parts();
+    let mut pack = GzEncoder::new(Vec::new(), Compression::fast());
+    let body = match pack.write_all(&page).and_then(|()| pack.finish()) {
+        Ok(packed) => {
+            let coding = header::HeaderValue::from_static("gzip");
+            head.headers.insert(header::CONTENT_ENCODING, coding);
+            packed
+        }
+        // Memory does not fail; if it does, the page goes as it is.
+        Err(_) => page,
+    };
+    Response::from_parts(head, body)
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<Vec<u8>>) -> Response<Vec<u8>> {
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     let kind = header::HeaderValue::from_static(kind);
     reply.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -167,6 +205,10 @@ mod tests {
     use crate::shutdown;
 
     async fn ask(request: &str) -> String {
+        String::from_utf8(ask_bytes(request).await).expect("text")
+    }
+
+    async fn ask_bytes(request: &str) -> Vec<u8> {
         let (stop, stopping) = shutdown::pair();
         let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into())
             .await
@@ -179,11 +221,11 @@ mod tests {
         let serving = tokio::spawn(server.serve(pages, stopping));
         let mut stream = TcpStream::connect(address).await.expect("connect");
         stream.write_all(request.as_bytes()).await.expect("write");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.expect("read");
+        let mut page = Vec::new();
+        stream.read_to_end(&mut page).await.expect("read");
         stop.now();
         serving.await.expect("server ends");
-        text
+        page
     }
 
     #[tokio::test]
@@ -192,6 +234,32 @@ mod tests {
         assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
         assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
         assert!(metrics.ends_with("\r\n\r\nup 1\n"), "{metrics}");
+        for (accepted, packed) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("identity", false),
+        ] {
+            let request =
+                format!("GET /metrics HTTP/1.1\r\nhost: a\r\naccept-encoding: {accepted}\r\n\r\n");
+            let page = ask_bytes(&request).await;
+            let at = page.windows(4).position(|end| end == b"\r\n\r\n");
+            let (head, body) = page.split_at(at.expect("a head") + 4);
+            let head = String::from_utf8_lossy(head);
+            assert_eq!(
+                head.contains("content-encoding: gzip"),
+                packed,
+                "{accepted}"
+            );
+            let mut text = String::new();
+            if packed {
+                let mut unpack = flate2::read::GzDecoder::new(body);
+                std::io::Read::read_to_string(&mut unpack, &mut text).expect("gzip");
+            } else {
+                text.push_str(std::str::from_utf8(body).expect("text"));
+            }
+            assert_eq!(text, "up 1\n");
+        }
         let health = ask("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert!(health.starts_with("HTTP/1.1 503 "), "{health}");
         assert!(

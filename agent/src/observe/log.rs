@@ -1,14 +1,26 @@
-//! Log lines: text for people and journald, JSON for machines. Messages are constant; what varies
+//! Log lines: text for people, fields for journald, JSON for machines. Messages are constant; what varies
 //! stands in dotted fields (`session.id`, `policy.rule`, `dst.ip`).
 //!
 //! Bytes that a worker chose never reach a line unescaped: fields print with `Debug` or are numbers,
 //! and `tracing-subscriber` escapes control characters in strings.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    os::unix::fs::MetadataExt as _,
+};
 
-use tracing::{Level, Metadata};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing::Metadata;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
+use super::{
+    journald::{Journald, priority},
+    line_limit::{self, LineLimit},
+};
 use crate::config::LogFormat;
 
 /// The filter or the logger can not be set up.
@@ -27,7 +39,8 @@ pub enum Error {
     Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Sends log lines to stderr from now on.
+/// Sends log lines to stderr, or to journald where stderr leads there, from now on. Each source may
+/// write so many lines; what is over is counted ([`suppressed`]).
 pub fn start(level: &str, format: LogFormat) -> Result<(), Error> {
     let filter = EnvFilter::builder()
         .parse(level)
@@ -35,33 +48,36 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), Error> {
             level: level.to_owned(),
             source,
         })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    match Shape::of(format) {
-        Shape::Terminal => builder
-            .with_writer(io::stderr)
-            .with_target(false)
-            .try_init(),
-        Shape::Text => {
-            let builder = builder.with_writer(io::stderr).with_ansi(false);
-            builder.with_target(false).try_init()
-        }
-        Shape::Journal => {
-            let builder = builder.with_writer(JournalWriter).with_ansi(false);
-            builder
-                .with_target(false)
-                .without_time()
-                .with_level(false)
-                .try_init()
-        }
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines: Box<dyn Layer<_> + Send + Sync> = match Shape::of(format) {
+        Shape::Terminal => lines.with_target(false).boxed(),
+        Shape::Text => lines.with_ansi(false).with_target(false).boxed(),
+        Shape::Journal => match Journald::connect() {
+            Ok(journald) => journald.boxed(),
+            // Its stream takes lines all the same.
+            Err(_) => {
+                let lines = lines.with_ansi(false).with_target(false).without_time();
+                lines.with_level(false).with_writer(JournalWriter).boxed()
+            }
+        },
         Shape::Json => {
-            let builder = builder.json().flatten_event(true).with_writer(io::stderr);
-            builder
-                .with_current_span(false)
-                .with_span_list(false)
-                .try_init()
+            let lines = lines.json().flatten_event(true);
+            lines.with_current_span(false).with_span_list(false).boxed()
         }
-    }
-    .map_err(Error::Twice)
+    };
+    let logger = tracing_subscriber::registry()
+        .with(lines)
+        .with(LineLimit::default())
+        .with(filter);
+    logger
+        .try_init()
+        .map_err(|error| Error::Twice(error.into()))
+}
+
+/// Log lines that the limits suppressed so far.
+#[must_use]
+pub fn suppressed() -> u64 {
+    line_limit::suppressed()
 }
 
 #[derive(Clone, Copy)]
@@ -74,7 +90,7 @@ enum Shape {
 
 impl Shape {
     fn of(format: LogFormat) -> Self {
-        let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+        let journal = stderr_is_the_journal();
         match format {
             LogFormat::Text | LogFormat::Auto if io::stderr().is_terminal() => Self::Terminal,
             LogFormat::Text => Self::Text,
@@ -84,32 +100,43 @@ impl Shape {
     }
 }
 
+/// Whether standard error leads to journald: systemd says which file that is (`systemd.exec(5)`,
+/// `$JOURNAL_STREAM`), and the variable may be inherited where the file is not.
+fn stderr_is_the_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let Some((device, inode)) = stream.split_once(':') else {
+        return false;
+    };
+    let Ok(file) = std::fs::metadata("/proc/self/fd/2") else {
+        return false;
+    };
+    device.parse() == Ok(file.dev()) && inode.parse() == Ok(file.ino())
+}
+
 /// Puts the priority before each line, as journald reads it from stderr (`sd-daemon(3)`).
 struct JournalWriter;
 
-struct Prioritised(&'static [u8]);
+struct Prioritised(u8);
 
 impl<'a> MakeWriter<'a> for JournalWriter {
     type Writer = Prioritised;
 
     fn make_writer(&'a self) -> Prioritised {
-        Prioritised(b"<6>")
+        Prioritised(priority(tracing::Level::INFO))
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Prioritised {
-        Prioritised(match *meta.level() {
-            Level::ERROR => b"<3>",
-            Level::WARN => b"<4>",
-            Level::INFO => b"<6>",
-            Level::DEBUG | Level::TRACE => b"<7>",
-        })
+        Prioritised(priority(*meta.level()))
     }
 }
 
 impl Write for Prioritised {
     /// The formatter hands over one whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        io::stderr().lock().write_all(&[self.0, line].concat())?;
+        let priority = format!("<{}>", self.0);
+        io::stderr()
+            .lock()
+            .write_all(&[priority.as_bytes(), line].concat())?;
         Ok(line.len())
     }
 

@@ -7,6 +7,7 @@
 mod calls;
 mod process;
 mod sample;
+mod tools;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,8 @@ pub use sample::{
     Applied, AuditNumbers, BrokerNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample,
     VerdictCount,
 };
+use tools::OTHER;
+use tools::Tools;
 
 /// One row of the table.
 struct Row {
@@ -58,6 +61,8 @@ table! {
         "Decisions that are missing in stockade_verdicts_total because its table was full.";
     STATE_MISSING = "stockade_socket_state_missing_total" []
         "Sockets that got no state for lack of memory, so that each packet is decided anew.";
+    HOOKS = "stockade_hook_attached" ["hook"]
+        "1 while a hook is on the workers' cgroup, 0 where somebody took it off; nothing is launched then.";
     MAP_ENTRIES = "stockade_map_entries" ["map"]
         "Entries of a table of the kernel side.";
     MAP_CAPACITY = "stockade_map_capacity" ["map"]
@@ -134,6 +139,10 @@ table! {
         "Age of the oldest record that is not on the disk.";
     AUDIT_OPEN = "stockade_audit_open" []
         "Sessions and calls whose beginning is recorded and whose end is not.";
+    NEW_DESTINATIONS = "stockade_new_destinations_total" ["tool"]
+        "Names, addresses and rules that workers of a tool used for the first time since the agent started.";
+    LOG_SUPPRESSED = "stockade_log_lines_suppressed_total" []
+        "Log lines that the limit of their source suppressed.";
 }
 
 /// Buckets of the launch duration, seconds.
@@ -168,12 +177,15 @@ pub struct Metrics {
     reloads: IntCounterVec,
     queries: IntCounterVec,
     query_seconds: Histogram,
+    new_destinations: IntCounterVec,
     calls: Arc<Calls>,
+    tools: Arc<Tools>,
 }
 
 impl Metrics {
-    /// All at zero.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    /// All at zero. `tools_max`: how many tools have labels of their own; the others are `other`.
+    pub fn new(tools_max: usize) -> Result<Self, prometheus::Error> {
+        let tools = Arc::new(Tools::new(tools_max));
         let metrics = Self {
             registry: Registry::new(),
             launches: IntCounterVec::new(LAUNCHES.opts(), LAUNCHES.labels)?,
@@ -187,14 +199,17 @@ impl Metrics {
                 HistogramOpts::new(DNS_SECONDS.name, DNS_SECONDS.help)
                     .buckets(QUERY_BUCKETS.to_vec()),
             )?,
-            calls: Arc::new(Calls::new()?),
+            new_destinations: IntCounterVec::new(NEW_DESTINATIONS.opts(), NEW_DESTINATIONS.labels)?,
+            calls: Arc::new(Calls::new(Arc::clone(&tools))?),
+            tools,
         };
-        let collectors: [Box<dyn Collector>; 5] = [
+        let collectors: [Box<dyn Collector>; 6] = [
             Box::new(metrics.launches.clone()),
             Box::new(metrics.launch_seconds.clone()),
             Box::new(metrics.reloads.clone()),
             Box::new(metrics.queries.clone()),
             Box::new(metrics.query_seconds.clone()),
+            Box::new(metrics.new_destinations.clone()),
         ];
         for collector in collectors.into_iter().chain(metrics.calls.collectors()) {
             metrics.registry.register(collector)?;
@@ -212,6 +227,7 @@ impl Metrics {
             Launch::Refused => "refused",
             Launch::Failed => "failed",
         };
+        let tool = self.tools.tool(tool);
         self.launches.with_label_values(&[tool, result]).inc();
     }
 
@@ -228,8 +244,15 @@ impl Metrics {
 
     /// Counts a query of a worker. `tool` is the name of a policy, `result` one of a bounded set.
     pub fn query(&self, tool: &str, result: &str, duration: Duration) {
+        let tool = self.tools.tool(tool);
         self.queries.with_label_values(&[tool, result]).inc();
         self.query_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a destination that workers of a tool had not used before.
+    pub fn new_destination(&self, tool: &str) {
+        let tool = self.tools.tool(tool);
+        self.new_destinations.with_label_values(&[tool]).inc();
     }
 
     /// What the broker counts.
@@ -241,7 +264,7 @@ impl Metrics {
     /// The page that Prometheus reads: text format 0.0.4.
     pub fn render(&self, sample: &Sample) -> Result<Vec<u8>, prometheus::Error> {
         let mut families = self.registry.gather();
-        families.extend(sample::families(sample)?);
+        families.extend(sample::families(sample, &self.tools)?);
         families.extend(process::families()?);
         families.retain(|family| !family.get_metric().is_empty());
         let mut page = Vec::new();
@@ -273,7 +296,8 @@ impl Row {
         let gauge = IntGaugeVec::new(self.opts(), self.labels)?;
         for (labels, value) in values {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
-            gauge.get_metric_with_label_values(&labels)?.set(value);
+            // Added: those without a label of their own share one.
+            gauge.get_metric_with_label_values(&labels)?.add(value);
         }
         Ok(gauge.collect())
     }

@@ -43,6 +43,7 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         dns: Dns::default(),
         broker: None,
         kernel_log: KernelLog::Off,
+        metrics_tools: 1,
         ending: Ending::Remove,
     };
     let engine = match Engine::start(setup) {

@@ -134,6 +134,7 @@ fn in_own_engine<T>(
             dns,
             broker: None,
             kernel_log: KernelLog::Off,
+            metrics_tools: 1,
             ending: Ending::Remove,
         })?;
         let flowing = outlets.flow(output)?;

@@ -1,12 +1,12 @@
 //! What the broker counts: calls, how long each stage of them takes, workers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, core::Collector,
 };
 
-use super::{CALL_STAGE_SECONDS, CALL_WORKERS, CALLS, CALLS_RUNNING};
+use super::{CALL_STAGE_SECONDS, CALL_WORKERS, CALLS, CALLS_RUNNING, tools::Tools};
 
 /// Buckets of the time of a stage, seconds: from a look at a table to a worker's patience.
 const STAGE_BUCKETS: &[f64] = &[
@@ -21,10 +21,11 @@ pub struct Calls {
     stages: HistogramVec,
     workers: IntCounterVec,
     running: IntGauge,
+    tools: Arc<Tools>,
 }
 
 impl Calls {
-    pub(super) fn new() -> Result<Self, prometheus::Error> {
+    pub(super) fn new(tools: Arc<Tools>) -> Result<Self, prometheus::Error> {
         let stages = HistogramOpts::new(CALL_STAGE_SECONDS.name, CALL_STAGE_SECONDS.help);
         Ok(Self {
             ended: IntCounterVec::new(CALLS.opts(), CALLS.labels)?,
@@ -34,6 +35,7 @@ impl Calls {
             )?,
             workers: IntCounterVec::new(CALL_WORKERS.opts(), CALL_WORKERS.labels)?,
             running: IntGauge::with_opts(CALLS_RUNNING.opts())?,
+            tools,
         })
     }
 
@@ -49,6 +51,7 @@ impl Calls {
     /// Counts a call that is over. `tool` and `verb` are names of a policy or `unknown`; `outcome` is
     /// `done`, `tool_error`, `replayed` or the code of a reason.
     pub fn call(&self, tool: &str, verb: &str, outcome: &str) {
+        let (tool, verb) = self.tools.verb(tool, verb);
         self.ended.with_label_values(&[tool, verb, outcome]).inc();
     }
 
@@ -62,6 +65,7 @@ impl Calls {
     /// of a policy.
     pub fn worker(&self, tool: &str, warm: bool) {
         let start = if warm { "warm" } else { "cold" };
+        let tool = self.tools.tool(tool);
         self.workers.with_label_values(&[tool, start]).inc();
     }
 

@@ -13,9 +13,10 @@ use super::{
     AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES, COUNTERS_FULL, DESTROY_LOST,
     DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST,
     DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM, DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST,
-    EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, MAP_CAPACITY, MAP_ENTRIES, OBSERVED, POLICY_APPLY,
-    POLICY_GENERATION, POLICY_INFO, POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX,
-    STATE_MISSING, TOOLS_OFF, VERDICTS, WARM_WORKERS,
+    EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, HOOKS, LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES,
+    OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO, POLICY_RELOAD_OK,
+    POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools, VERDICTS,
+    WARM_WORKERS,
 };
 use crate::observe::event::protocol_label;
 
@@ -26,6 +27,8 @@ pub struct Sample {
     pub verdicts: Vec<VerdictCount>,
     /// Losses so far.
     pub losses: Losses,
+    /// Hooks that ought to be on the workers' cgroup, and whether each is.
+    pub hooks: Vec<(&'static str, bool)>,
     /// Tables of the kernel side.
     pub maps: Vec<Fill>,
     /// Sessions alive, per tool.
@@ -44,6 +47,8 @@ pub struct Sample {
     pub broker: Option<BrokerNumbers>,
     /// The journal.
     pub audit: AuditNumbers,
+    /// Log lines that were not written.
+    pub log_suppressed: u64,
 }
 
 /// The broker. Calls are counted by tool where they end ([`super::Calls`]).
@@ -168,10 +173,14 @@ pub struct Applied {
 }
 
 /// The families of a sample.
-pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus::Error> {
+pub(super) fn families(
+    sample: &Sample,
+    tools: &Tools,
+) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let Sample {
         verdicts,
         losses,
+        hooks,
         maps,
         sessions,
         sessions_max,
@@ -181,31 +190,32 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
         names,
         broker,
         audit,
+        log_suppressed,
     } = sample;
+    // First, so that the tools in force have the labels.
+    let _labels: Vec<_> = policies.iter().map(|p| tools.tool(&p.tool)).collect();
+    let own = || policies.iter().filter(|p| tools.is_known(&p.tool));
     let observed = policies.iter().filter(|p| p.mode == Mode::Observe);
     let alone = |value| [(Vec::new(), value)];
     let families = [
-        VERDICTS.counter(verdicts.iter().map(|v| (verdict_labels(v), v.count)))?,
+        VERDICTS.counter(verdicts.iter().map(|v| (verdict_labels(v, tools), v.count)))?,
         EVENTS_LOST.counter(alone(losses.events_lost))?,
         EVENTS_SUPPRESSED.counter(alone(losses.events_suppressed))?,
         DESTROY_LOST.counter(alone(losses.destroy_lost))?,
         COUNTERS_FULL.counter(alone(losses.counters_full))?,
         STATE_MISSING.counter(alone(losses.state_missing))?,
+        HOOKS.gauge(hooks.iter().map(|(hook, on)| (vec![*hook], u64::from(*on))))?,
         MAP_ENTRIES.gauge(maps.iter().map(|m| (vec![m.map.as_str()], m.entries)))?,
         MAP_CAPACITY.gauge(maps.iter().map(|m| (vec![m.map.as_str()], m.capacity)))?,
-        SESSIONS.gauge(sessions.iter().map(|(tool, n)| (vec![tool.as_str()], *n)))?,
+        SESSIONS.gauge(
+            sessions
+                .iter()
+                .map(|(tool, n)| (vec![tools.tool(tool)], *n)),
+        )?,
         SESSIONS_MAX.gauge(alone(u64::from(*sessions_max)))?,
-        POLICY_GENERATION.gauge(
-            policies
-                .iter()
-                .map(|p| (vec![p.tool.as_str()], u64::from(p.generation))),
-        )?,
-        POLICY_SELF_TEST.gauge(
-            policies
-                .iter()
-                .filter_map(|p| Some((vec![p.tool.as_str()], u64::from(p.self_test?)))),
-        )?,
-        POLICY_INFO.gauge(policies.iter().map(|p| (policy_labels(p), 1)))?,
+        POLICY_GENERATION.gauge(own().map(|p| (vec![p.tool.as_str()], p.generation.into())))?,
+        POLICY_SELF_TEST.gauge(self_tests(policies, tools))?,
+        POLICY_INFO.gauge(own().map(|p| (policy_labels(p), 1)))?,
         POLICY_RELOAD_OK.gauge(alone(u64::from(*reload_successful)))?,
         POLICY_APPLY.seconds([
             (vec!["publish"], applied.publish),
@@ -216,6 +226,7 @@ pub(super) fn families(sample: &Sample) -> Result<Vec<MetricFamily>, prometheus:
         AUDIT_RECORDS.counter(alone(audit.records))?,
         AUDIT_LAG.seconds([(Vec::new(), audit.lag)])?,
         AUDIT_OPEN.gauge(alone(audit.open))?,
+        LOG_SUPPRESSED.counter(alone(*log_suppressed))?,
     ];
     let families = families.into_iter().flatten();
     let mut families: Vec<_> = families.chain(name_families(names)?).collect();
@@ -269,9 +280,20 @@ fn name_families(names: &NameNumbers) -> Result<Vec<MetricFamily>, prometheus::E
     Ok(families.into_iter().flatten().collect())
 }
 
-fn verdict_labels(verdict: &VerdictCount) -> Vec<&str> {
+/// Each tool with a label of its own; of the others the worst.
+fn self_tests<'p>(policies: &'p [PolicyInfo], tools: &Tools) -> Vec<(Vec<&'p str>, u64)> {
+    let tested = policies.iter().filter_map(|p| Some((p, p.self_test?)));
+    let (own, others): (Vec<_>, Vec<_>) = tested.partition(|(p, _)| tools.is_known(&p.tool));
+    let worst = others.iter().map(|(_, passed)| u64::from(*passed)).min();
+    let own = own
+        .into_iter()
+        .map(|(p, passed)| (vec![p.tool.as_str()], u64::from(passed)));
+    own.chain(worst.map(|worst| (vec![OTHER], worst))).collect()
+}
+
+fn verdict_labels<'v>(verdict: &'v VerdictCount, tools: &Tools) -> Vec<&'v str> {
     vec![
-        &verdict.tool,
+        tools.tool(&verdict.tool),
         verdict.outcome.label(),
         verdict.reason.label(),
         protocol_label(verdict.protocol),

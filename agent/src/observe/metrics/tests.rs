@@ -12,16 +12,19 @@ use common::{
     verdict::{Outcome, Reason},
 };
 
+use expect_test::expect_file;
+
 use super::{
     Applied, AuditNumbers, BrokerNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo,
     Sample, TABLE, VerdictCount,
 };
 
 fn page() -> String {
-    let metrics = Metrics::new().expect("metrics");
+    let metrics = Metrics::new(8).expect("metrics");
     metrics.launch("web", Launch::Started);
     metrics.launched_within(Duration::from_micros(700));
     metrics.reload(true);
+    metrics.new_destination("web");
     metrics.query("web", "answered", Duration::from_micros(30));
     let calls = metrics.calls();
     let _runs = calls.runs();
@@ -41,6 +44,7 @@ fn page() -> String {
             events_lost: 1,
             ..Losses::default()
         },
+        hooks: vec![("egress", true), ("connect4", false)],
         maps: vec![Fill {
             map: "workers".to_owned(),
             entries: 1,
@@ -73,6 +77,7 @@ fn page() -> String {
             lag: Duration::from_millis(5),
             open: 2,
         },
+        log_suppressed: 4,
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
 }
@@ -150,4 +155,88 @@ fn promtool_has_nothing_to_say() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert_eq!(said, "", "promtool warns");
+}
+
+#[test]
+fn the_documentation_is_the_table() {
+    let page = page();
+    let mut text = String::from(
+        "# Metrics\n\n\
+         What `/metrics` serves, in Prometheus' text format 0.0.4 (in gzip where the client takes it). Every \
+         label has a bounded set of values: tools and verbs have labels of their own up to \
+         `metrics_tools` in stockade.toml (four times as many verbs), what is over is `other`; nothing that a \
+         caller or a worker wrote becomes a label.\n\n\
+         [`prometheus/rules.yml`](prometheus/rules.yml) has recording rules and alerts, \
+         [`prometheus/tests.yml`](prometheus/tests.yml) says when each of them fires, \
+         [`prometheus/dashboard.json`](prometheus/dashboard.json) is for Grafana. The rules want the job to be \
+         called `stockade`:\n\n\
+         ```yaml\nrule_files: [/usr/share/doc/stockade/prometheus/rules.yml]\nscrape_configs:\n  - \
+         job_name: stockade\n    static_configs: [{ targets: [\"127.0.0.1:9464\"] }]\n```\n\n\
+         <!-- Generated from agent/src/observe/metrics.rs: `UPDATE_EXPECT=1 cargo test -p agent metrics`. \
+         -->\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for row in TABLE {
+        let prefix = format!("# TYPE {} ", row.name);
+        let mut kinds = page.lines().filter_map(|line| line.strip_prefix(&prefix));
+        let kind = kinds.next().expect("a type");
+        let labels: Vec<_> = row.labels.iter().map(|l| format!("`{l}`")).collect();
+        let labels = labels.join(", ");
+        let line = format!("| `{}` | {kind} | {labels} | {} |\n", row.name, row.help);
+        text.push_str(&line);
+    }
+    expect_file!["../../../../docs/metrics.md"].assert_eq(&text);
+}
+
+#[test]
+fn what_rules_and_dashboard_name_is_there() {
+    let docs = [
+        include_str!("../../../../docs/prometheus/rules.yml"),
+        include_str!("../../../../docs/prometheus/tests.yml"),
+        include_str!("../../../../docs/prometheus/dashboard.json"),
+    ];
+    let suffixes = ["_bucket", "_sum", "_count"];
+    for text in docs {
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        for word in words.filter(|word| word.starts_with("stockade_")) {
+            let base = suffixes.iter().find_map(|end| word.strip_suffix(end));
+            let is_metric = |name: &str| TABLE.iter().any(|row| row.name == name);
+            assert!(is_metric(base.unwrap_or(word)), "{word} is no metric");
+        }
+    }
+}
+
+#[test]
+fn tools_without_a_label_share_one() {
+    let metrics = Metrics::new(1).expect("metrics");
+    let policy = |tool: &str, passed| PolicyInfo {
+        tool: tool.to_owned(),
+        digest: "00".to_owned(),
+        mode: Mode::Enforce,
+        generation: 3,
+        self_test: Some(passed),
+    };
+    for tool in ["a", "b", "c"] {
+        metrics.launch(tool, Launch::Started);
+        metrics.calls().call(tool, "get", "done");
+    }
+    let sample = Sample {
+        sessions: ["a", "b", "c"].map(|tool| (tool.to_owned(), 2)).to_vec(),
+        policies: vec![policy("a", true), policy("b", true), policy("c", false)],
+        ..Sample::default()
+    };
+    let page = String::from_utf8(metrics.render(&sample).expect("page")).expect("text");
+    for line in [
+        "stockade_launches_total{result=\"started\",tool=\"a\"} 1",
+        "stockade_launches_total{result=\"started\",tool=\"other\"} 2",
+        "stockade_calls_total{outcome=\"done\",tool=\"other\",verb=\"get\"} 2",
+        "stockade_sessions{tool=\"a\"} 2",
+        "stockade_sessions{tool=\"other\"} 4",
+        "stockade_policy_self_test_passed{tool=\"other\"} 0",
+    ] {
+        assert!(page.contains(line), "missing: {line}\n{page}");
+    }
+    assert!(
+        !page.contains("tool=\"b\"") && !page.contains("tool=\"c\""),
+        "{page}"
+    );
 }

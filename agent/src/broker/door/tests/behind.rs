@@ -86,7 +86,7 @@ impl Behind {
             limiter: Limiter::open(&file("quotas.json")).expect("quotas"),
             store: Store::open(&file("calls.redb")).expect("a store"),
             switches: Switches::open(&file("off.json")).expect("switches"),
-            calls: Metrics::new().expect("metrics").calls(),
+            calls: Metrics::new(8).expect("metrics").calls(),
             limits,
             call_time: Duration::from_secs(10),
             warm_time: Duration::from_secs(10),
