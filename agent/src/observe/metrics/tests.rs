@@ -22,6 +22,7 @@ fn page() -> String {
     metrics.launch("web", Launch::Started);
     metrics.launched_within(Duration::from_micros(700));
     metrics.reload(true);
+    metrics.policy_change("push", true);
     metrics.query("web", "answered", Duration::from_micros(30));
     let calls = metrics.calls();
     let _runs = calls.runs();
@@ -56,6 +57,8 @@ fn page() -> String {
             self_test: Some(true),
         }],
         reload_successful: true,
+        policies_last_good: true,
+        policies_kept: true,
         applied: Applied::default(),
         names: NameNumbers {
             up: true,
