@@ -12,6 +12,7 @@ mod lock;
 mod meter;
 mod names;
 mod policies;
+mod push;
 mod seen;
 mod selftests;
 mod session;
@@ -21,12 +22,17 @@ mod suggest;
 mod table;
 mod tasks;
 mod tokens;
+mod watch;
 
 pub use broker::SwitchError;
 pub use error::{LaunchError, StartError, SuggestError, chain, told};
 pub use explained::explained;
 pub use names::upstream;
-pub use policies::ReloadError;
+pub use policies::{
+    ChangeError, ChangeOrder, Changed, Entry, FolderError, HistoryError, Keeping, Origin, Preview,
+    ReloadError,
+};
+pub use push::{Cut, WouldChange};
 pub use session::{CommandLine, Finished, Order, Session, Stdio};
 pub use setup::{Ending, PolicySource, Setup, sweep_abandoned};
 pub use tokens::{TokenError, Tokens};
@@ -43,7 +49,7 @@ use tokio::{
 };
 
 use crate::{
-    audit::Journal,
+    audit::{self, Journal},
     broker::Broker,
     config::Instance,
     kernel::{self, Kernel, cgroup},
@@ -110,13 +116,21 @@ impl Engine {
         self.stopping.clone()
     }
 
-    /// Reads the policies again, and the keys of token issuers. On an error nothing changes.
-    pub async fn reload(self: &Arc<Self>) -> Result<usize, ReloadError> {
+    /// Reads the policies again, and the keys of token issuers. On an error nothing changes. `caller`:
+    /// who asked, where somebody did.
+    pub async fn reload(
+        self: &Arc<Self>,
+        caller: Option<audit::Caller>,
+    ) -> Result<usize, ReloadError> {
         self.reload_issuers().await;
         let engine = Arc::clone(self);
         // Reading, compiling and publishing many rules takes longer than a thread that serves
         // everybody may be held.
-        let reloaded = spawn_blocking(move || engine.policies.reload(&engine.kernel)).await;
+        let reload = move || {
+            let (kernel, journal) = (&engine.kernel, &engine.journal);
+            engine.policies.reload(kernel, journal, caller)
+        };
+        let reloaded = spawn_blocking(reload).await;
         let reloaded = reloaded.unwrap_or(Err(ReloadError::Interrupted));
         self.metrics.reload(reloaded.is_ok());
         match &reloaded {

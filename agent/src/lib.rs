@@ -15,6 +15,7 @@ pub mod json;
 pub mod kernel;
 pub mod launcher;
 pub mod observe;
+pub mod ownership;
 pub mod policy;
 pub mod sandbox;
 pub mod secret;

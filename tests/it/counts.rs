@@ -13,6 +13,16 @@ pub(crate) fn swaps() -> u32 {
     times(100, 2_000)
 }
 
+/// Pushes of ten thousand rules under load.
+pub(crate) fn pushes() -> u32 {
+    times(4, 100)
+}
+
+/// Kills of an agent while policies are pushed.
+pub(crate) fn push_kills() -> u32 {
+    times(30, 500)
+}
+
 /// Random policies held against the kernel.
 pub(crate) fn policies() -> u32 {
     times(12, 400)

@@ -43,6 +43,8 @@ mod parallel;
 #[cfg(test)]
 mod pins;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod profiles;

@@ -92,7 +92,7 @@ impl Agent {
         let child = self.netns.enter(|| command.spawn())??;
         self.child = Some(child);
         let until = Instant::now() + patience();
-        while !self.command(&["status", "--json"])?.status.success() {
+        while !self.answers()? {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait()?
             {
@@ -106,6 +106,12 @@ impl Agent {
             std::thread::sleep(POLL);
         }
         Ok(())
+    }
+
+    /// Whether it answers: that all is well with it, or that something is wrong (1).
+    fn answers(&self) -> Result<bool> {
+        let output = self.command(&["status", "--json"])?;
+        Ok(matches!(output.status.code(), Some(0 | 1)))
     }
 
     /// The command that starts an agent of this instance, with the configuration that the folder holds,
@@ -152,6 +158,17 @@ impl Agent {
     /// Runs a verb of the command line on this instance to its end.
     pub fn command(&self, words: &[&str]) -> Result<Output> {
         let mut command = self.verb(words)?;
+        Ok(self.netns.enter(|| command.output())??)
+    }
+
+    /// Runs `policy WORDS` on this instance to its end.
+    pub fn policy(&self, words: &[&str]) -> Result<Output> {
+        let mut command = Command::new(binary::stockade()?);
+        let (verb, rest) = words.split_first().context("no verb")?;
+        command
+            .args(["policy", verb, "--instance", &self.instance])
+            .args(rest)
+            .stdin(Stdio::null());
         Ok(self.netns.enter(|| command.output())??)
     }
 
@@ -240,6 +257,11 @@ impl Agent {
         Path::new("/run").join(&self.instance).join("control.sock")
     }
 
+    /// Where the policy sets that were in force are kept.
+    pub fn history(&self) -> PathBuf {
+        Path::new("/var/lib").join(&self.instance).join("policies")
+    }
+
     /// The journal of sessions.
     pub fn journal(&self) -> PathBuf {
         Path::new("/var/lib")
@@ -278,7 +300,7 @@ impl Agent {
         let child = self.netns.enter(|| command.spawn())??;
         self.child = Some(child);
         let until = Instant::now() + patience();
-        while Instant::now() < until && !self.command(&["status", "--json"])?.status.success() {
+        while Instant::now() < until && !self.answers()? {
             std::thread::sleep(POLL);
         }
         self.stop()?;

@@ -20,7 +20,7 @@ use super::{
     commit,
     error::Error,
     place::Place,
-    record::{Entry, Intent, Outcome, Plain, Tested},
+    record::{Entry, Intent, Outcome, Plain, PolicyChange, Tested},
     recover::{self, Recovered},
     writer::{SEGMENT_BYTES_MAX, Shared, Urgency},
 };
@@ -165,6 +165,18 @@ impl Journal {
     /// Records that what an earlier agent left running was ended.
     pub fn leftover(&self, cgroup: &str) -> Result<(), Error> {
         self.append(&Plain::Leftover { cgroup })?;
+        Ok(())
+    }
+
+    /// Records that another set of policies is about to be put in force.
+    pub fn policies(&self, change: &PolicyChange<'_>) -> Result<(), Error> {
+        self.append(&Plain::Policies(change))?;
+        Ok(())
+    }
+
+    /// Records that the set in force stays, after [`Journal::policies`] said otherwise.
+    pub fn policies_kept(&self, before: Option<&str>, why: &str) -> Result<(), Error> {
+        self.append(&Plain::PoliciesKept { before, why })?;
         Ok(())
     }
 

@@ -26,7 +26,7 @@ pub use error::Error;
 pub use journal::{Journal, Numbers, Opened, RECORD_BYTES_MAX};
 pub use key::{KeyError, VerifierKey};
 pub use query::{Filter, Found, query};
-pub use record::{Caller, End, HandedOut, Intent, Outcome, Spent};
+pub use record::{Caller, End, HandedOut, Intent, Outcome, PolicyChange, Spent};
 pub use verify::{Against, Finding, VerifyError, Whole, verify};
 pub use walk::{Break, Wrong};
 

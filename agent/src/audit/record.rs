@@ -72,6 +72,13 @@ pub(super) enum Entry<'a, E: Serialize> {
     },
     /// A session of an agent that was killed was found and ended.
     Leftover { cgroup: &'a str },
+    /// Another set of policies is about to be put in force.
+    Policies(&'a PolicyChange<'a>),
+    /// It was not: what was in force before still is.
+    PoliciesKept {
+        before: Option<&'a str>,
+        why: &'a str,
+    },
 }
 
 impl<E: Serialize> Entry<'_, E> {
@@ -89,7 +96,9 @@ impl<E: Serialize> Entry<'_, E> {
             | Self::Adopted { .. }
             | Self::Segment { .. }
             | Self::Refused { .. }
-            | Self::Leftover { .. } => Step::Tells,
+            | Self::Leftover { .. }
+            | Self::Policies(_)
+            | Self::PoliciesKept { .. } => Step::Tells,
         }
     }
 }
@@ -118,6 +127,22 @@ pub struct Intent<'a> {
     pub command: &'a [String],
     /// Who asked.
     pub caller: Caller,
+}
+
+/// Another set of policies.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PolicyChange<'a> {
+    /// What brought it: `start`, `reload`, `push` and the like.
+    pub origin: &'a str,
+    /// Digest of the set in force, hexadecimal; nothing before the first.
+    pub before: Option<&'a str>,
+    /// Digest of the set that is to be, hexadecimal.
+    pub after: &'a str,
+    /// Its tools.
+    pub tools: usize,
+    /// Who asked; nobody where the agent began or a signal came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
 }
 
 /// The process that asked for a session, as the kernel tells it (`SO_PEERCRED`).

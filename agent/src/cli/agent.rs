@@ -8,7 +8,7 @@ use super::Failure;
 use crate::{
     broker::door,
     config::{Config, Instance, Metrics},
-    daemon::{Ending, Engine, PolicySource, Setup, StartError, control::server::Server},
+    daemon::{Ending, Engine, Keeping, PolicySource, Setup, StartError, control::server::Server},
     exit::Code,
     observe::{http, log},
     shutdown::{Asked, Signals},
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         log,
         remove_on_exit,
     } = arguments;
-    let mut config = Config::load(config.as_deref())?;
+    let mut config = Config::load_trusted(config.as_deref())?;
     config.instance = instance.unwrap_or(config.instance);
     config.metrics = metrics.unwrap_or(config.metrics);
     config.log_level = log.unwrap_or(config.log_level);
@@ -74,6 +74,8 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
     let Config {
         instance,
         policies,
+        policies_history,
+        policies_watch,
         control_group,
         metrics,
         metrics_tools,
@@ -91,6 +93,10 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
     let callers = callers.unwrap_or_else(|| control_group.clone());
     let engine = Engine::start(Setup {
         journal: instance.journal_file(),
+        keeping: Some(Keeping {
+            folder: instance.policies_folder(),
+            sets: policies_history,
+        }),
         instance,
         policies: PolicySource::Folder(policies),
         sessions_max,
@@ -103,6 +109,9 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
     let groups = [control_group.as_str(), callers.as_str()];
     let opened = open(&engine, metrics, groups, handed_over).await;
     if opened.is_ok() {
+        if policies_watch {
+            engine.watch_policies();
+        }
         tracing::info!(instance = engine.instance().name(), "agent ready");
         attend(&engine, &mut signals).await;
     }
@@ -140,7 +149,7 @@ async fn attend(engine: &Arc<Engine>, signals: &mut Signals) {
         match signals.next().await {
             Asked::Stop => return,
             // The outcome is logged, counted and shown by `status`.
-            Asked::Reload => drop(engine.reload().await),
+            Asked::Reload => drop(engine.reload(None).await),
         }
     }
 }

@@ -60,7 +60,7 @@ enum Verb {
     Run(run::Arguments),
     Call(Box<call::Arguments>),
     Mcp(Box<mcp::Arguments>),
-    /// Looks at policies: check, show, explain, compare.
+    /// Policies: check, show, explain, compare, push, roll back.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Looks at the JSON Schemas of verbs: check, tighten.

@@ -1,14 +1,17 @@
-//! `stockade policy`: looks at policies without touching the host.
+//! `stockade policy`: looks at policies without touching the host, and has the agent change them.
 
+mod change;
 mod check;
 mod difference;
 mod explain;
 mod held;
+mod history;
 mod look;
 mod named;
 mod pin;
 mod pinned;
 pub(super) mod print;
+mod push;
 mod show;
 mod suggest;
 mod unix;
@@ -31,6 +34,14 @@ pub enum PolicyCommand {
     Explain(explain::Arguments),
     /// Say what a change of policies changes
     Diff(difference::Arguments),
+    /// Put policies in force: all of them or, with one mistake, none
+    Push(push::Push),
+    /// Take tools out: their sessions end
+    Remove(push::Remove),
+    /// List the sets that were in force
+    History(history::Arguments),
+    /// Put a set in force that was before
+    Rollback(history::Rollback),
     /// Propose the lines that would have allowed what a tool in `observe` mode did
     Suggest(suggest::Arguments),
     /// Print the JSON Schema of the policy file
@@ -52,6 +63,10 @@ impl PolicyCommand {
             Self::Show(arguments) => show::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Diff(arguments) => difference::run(arguments),
+            Self::Push(arguments) => push::run(arguments),
+            Self::Remove(arguments) => push::remove(arguments),
+            Self::History(arguments) => history::run(arguments),
+            Self::Rollback(arguments) => history::rollback(arguments),
             Self::Suggest(arguments) => suggest::run(arguments),
             Self::Schema => Answer::json(Code::Ok, &crate::policy::schema()),
         }

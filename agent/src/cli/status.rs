@@ -10,9 +10,15 @@ use super::{
     terminal::{harmless, table},
 };
 use crate::{
-    daemon::control::protocol::{PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status},
+    daemon::{
+        Entry,
+        control::protocol::{PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status},
+    },
     exit::Code,
 };
+
+/// Digits of a digest for people.
+const DIGEST_DIGITS: usize = 12;
 
 /// Shows how the agent is: policies in force, sessions, losses, and what is wrong.
 ///
@@ -62,6 +68,10 @@ fn page(status: &Status) -> String {
         ("cgroup", status.cgroup.clone()),
         ("policies", status.policy_folder.clone()),
         (
+            "set",
+            status.policy_set.as_ref().map_or_else(String::new, set),
+        ),
+        (
             "sessions",
             format!("{} of {}", status.sessions, status.sessions_max),
         ),
@@ -108,6 +118,20 @@ fn page(status: &Status) -> String {
     format!("{facts}\n{}{warnings}{ailments}", table(&head, &rows))
 }
 
+fn set(entry: &Entry) -> String {
+    let Entry {
+        digest,
+        time,
+        origin,
+        uid,
+        tools: _,
+        rules: _,
+    } = entry;
+    let digits = digest.get(..DIGEST_DIGITS).unwrap_or(digest);
+    let by = uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
+    format!("{digits}, {}{by}, {time}", origin.word())
+}
+
 fn resolver(resolver: &ResolverStatus) -> String {
     let ResolverStatus {
         answers,
@@ -146,7 +170,7 @@ fn row(policy: &PolicyStatus) -> Vec<String> {
         policy.rules.to_string(),
         policy.sessions.to_string(),
         self_test(&policy.self_test),
-        policy.digest.chars().take(12).collect(),
+        policy.digest.chars().take(DIGEST_DIGITS).collect(),
         harmless(&policy.description),
     ]
 }

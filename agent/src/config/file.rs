@@ -4,7 +4,8 @@
 //! nothing of policies but where they lie.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -17,6 +18,7 @@ use super::{
     dns::{Dns, RawDns},
     instance::{Instance, InstanceNameError},
 };
+use crate::ownership::{self, Distrust};
 
 /// Where the file is looked for when none is named.
 pub(super) const DEFAULT_FILE: &str = "/etc/stockade/stockade.toml";
@@ -26,6 +28,10 @@ pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) const SESSIONS_DEFAULT: u32 = 1_024;
 
 const POLICIES_DEFAULT: &str = "/etc/stockade/policies.d";
+/// Policy sets that are kept when the file does not say.
+const HISTORY_DEFAULT: usize = 20;
+/// The set in force and the one before it, up to what a list of a few hundred kilobytes holds.
+const HISTORY_BOUNDS: std::ops::RangeInclusive<usize> = 2..=1_000;
 const METRICS_PORT_DEFAULT: u16 = 9_464;
 /// Tools with labels of their own when the file does not say, and at most: each is about a hundred
 /// time series where it is used.
@@ -42,6 +48,10 @@ pub struct Config {
     pub instance: Instance,
     /// Folder of policy files.
     pub policies: PathBuf,
+    /// How many policy sets that were in force are kept.
+    pub policies_history: usize,
+    /// Whether the folder is read again when its files change.
+    pub policies_watch: bool,
     /// Group whose members may use the control socket beside root. Where the group does not exist,
     /// root alone may.
     pub control_group: String,
@@ -111,6 +121,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Others could have written it.
+    #[error("configuration {0}")]
+    Distrusted(#[from] Distrust),
     /// It is larger than any configuration is.
     #[error("configuration `{}`: larger than {FILE_BYTES_MAX} bytes", .0.display())]
     Size(PathBuf),
@@ -145,6 +158,9 @@ pub enum Error {
 struct RawConfig {
     instance: Option<toml::Spanned<String>>,
     policies: Option<toml::Spanned<PathBuf>>,
+    policies_history: Option<toml::Spanned<usize>>,
+    #[serde(default)]
+    policies_watch: bool,
     control_group: Option<String>,
     metrics: Option<toml::Spanned<String>>,
     metrics_tools: Option<toml::Spanned<u32>>,
@@ -179,6 +195,8 @@ impl Default for Config {
         Self {
             instance: Instance::service(),
             policies: PathBuf::from(POLICIES_DEFAULT),
+            policies_history: HISTORY_DEFAULT,
+            policies_watch: false,
             control_group: CONTROL_GROUP_DEFAULT.to_owned(),
             metrics: Metrics::Address((Ipv4Addr::LOCALHOST, METRICS_PORT_DEFAULT).into()),
             metrics_tools: METRICS_TOOLS_DEFAULT,
@@ -213,12 +231,26 @@ impl Config {
         Self::parse(path, &fs::read_to_string(path).map_err(read)?)
     }
 
+    /// The same for an agent: a file that others than root and the agent's own user could have written
+    /// is refused.
+    pub fn load_trusted(named: Option<&Path>) -> Result<Self, Error> {
+        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+        match File::open(path) {
+            Ok(file) => ownership::file(path, &file)?,
+            // `load` says what there is to say of it.
+            Err(_) => {}
+        }
+        Self::load(named)
+    }
+
     /// Checks the text of a file.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let raw = toml::from_str(text).map_err(|error| syntax(path, text, &error))?;
         let RawConfig {
             instance,
             policies,
+            policies_history,
+            policies_watch,
             control_group,
             metrics,
             metrics_tools,
@@ -239,6 +271,9 @@ impl Config {
             policies: policies.map_or(Ok(default.policies), |folder| {
                 place.absolute(&folder, "policies")
             })?,
+            policies_history: policies_history
+                .map_or(Ok(default.policies_history), |sets| place.history(&sets))?,
+            policies_watch,
             control_group: control_group.unwrap_or(default.control_group),
             metrics: metrics.map_or(Ok(default.metrics), |text| place.metrics(&text))?,
             metrics_tools: metrics_tools.map_or(Ok(default.metrics_tools), |number| {
@@ -304,6 +339,16 @@ impl Place<'_> {
         }
         let message = format!("{number} is not within 1 and {METRICS_TOOLS_MAX}");
         Err(self.value(tools, "metrics_tools", message))
+    }
+
+    fn history(&self, sets: &toml::Spanned<usize>) -> Result<usize, Error> {
+        let number = *sets.get_ref();
+        if HISTORY_BOUNDS.contains(&number) {
+            return Ok(number);
+        }
+        let (least, most) = HISTORY_BOUNDS.into_inner();
+        let message = format!("{number} is not within {least} and {most}");
+        Err(self.value(sets, "policies_history", message))
     }
 
     fn sessions(&self, max: &toml::Spanned<u32>) -> Result<u32, Error> {

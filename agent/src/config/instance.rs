@@ -102,6 +102,12 @@ impl Instance {
         Path::new("/var/lib").join(&self.0)
     }
 
+    /// The policy sets that were in force: survives reboots.
+    #[must_use]
+    pub fn policies_folder(&self) -> PathBuf {
+        self.state_folder().join("policies")
+    }
+
     /// The key of the embedded token issuer: survives reboots, and nobody but the agent reads it.
     #[must_use]
     pub fn issuer_file(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 //! one JSON object a line, descriptors beside the frame that needs them.
 
 pub mod channel;
+pub mod policies;
 pub mod protocol;
 pub mod server;
 pub mod token;

@@ -1,61 +1,77 @@
 //! The policies in force. A folder that does not compile as a whole changes nothing: the last good
-//! set stays, and the error is kept for `status`.
+//! set stays, over a restart too, and the error is kept for `status`.
+
+mod change;
+mod disk;
+mod folder;
+mod history;
+mod set;
+mod slots;
+mod start;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs, io,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
-use common::{
-    decide::Mode,
-    id::{Generation, PolicyId},
-    limits::POLICIES_MAX,
-};
+use common::limits::POLICIES_MAX;
 
-use super::{error::told, setup::PolicySource};
+use self::set::Files;
+pub(super) use self::set::{Loaded, Set};
+pub use self::{
+    change::{ChangeError, ChangeOrder, Changed, Preview},
+    folder::FolderError,
+    history::{Entry, HistoryError, Origin},
+};
+use self::{history::History, slots::Slots};
+use super::{
+    error::{chain, told},
+    setup::PolicySource,
+};
 use crate::{
+    audit::{Caller, Journal, PolicyChange},
     exit::Code,
     kernel::{self, Kernel, PolicyInForce, Synced},
-    observe::{event::Names, metrics::Applied},
-    policy::{self, compiled::CompiledPolicy},
+    policy::{
+        self,
+        compiled::CompiledPolicy,
+        store::{PolicySet, Sources},
+    },
 };
-
-const SLOTS_FILE: &str = "slots.json";
 
 /// Where policies come from, and which are in force.
 pub(super) struct Policies {
     source: PolicySource,
-    slots: Mutex<Slots>,
+    /// Held until a new set is the current one: two changes never interleave.
+    state: Mutex<State>,
     current: ArcSwap<Set>,
     last_error: Mutex<Option<String>>,
+    /// Why the set in force would not be there after a restart.
+    unkept: Mutex<Option<String>>,
 }
 
-/// The policies in force at one moment.
-#[derive(Default)]
-pub(super) struct Set {
-    pub(super) by_tool: BTreeMap<String, Loaded>,
-    by_id: HashMap<PolicyId, Loaded>,
-    pub(super) names: Names,
-    pub(super) applied: Applied,
+struct State {
+    slots: Slots,
+    /// None for a stand-alone run, and where it can not be opened.
+    history: Option<History>,
 }
 
-/// A policy in force.
-#[derive(Clone)]
-pub(super) struct Loaded {
-    pub(super) id: PolicyId,
-    pub(super) policy: Arc<CompiledPolicy>,
-    pub(super) generation: Generation,
+/// Where the sets that were in force are kept.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The folder.
+    pub folder: PathBuf,
+    /// How many.
+    pub sets: usize,
 }
 
-/// Which slot of the kernel's table a tool has. A slot is kept as long as the pins live (until a
-/// reboot), so that the counters of a tool stay its own over restarts of the agent.
-#[derive(Debug)]
-struct Slots {
-    file: Option<PathBuf>,
-    by_tool: BTreeMap<String, u32>,
+/// Who and what brings a set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct By {
+    pub(super) origin: Origin,
+    pub(super) caller: Option<Caller>,
 }
 
 /// The policies can not be put in force.
@@ -67,6 +83,9 @@ pub enum ReloadError {
     /// The kernel side does not take them.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// A change that was cut short can not be finished.
+    #[error("policies: a change that was cut short can not be finished")]
+    Cut(#[source] Box<ChangeError>),
     /// There are more tools than slots.
     #[error("policies: more than {} tools since the last reboot", POLICIES_MAX - 1)]
     Slots,
@@ -91,32 +110,28 @@ impl ReloadError {
             Self::Store(_) | Self::Slots => Code::Policy,
             Self::Kernel(_) => Code::Unavailable,
             Self::Interrupted => Code::Software,
-            Self::SlotsFile { .. } => Code::CanNotCreate,
+            Self::SlotsFile { .. } | Self::Cut(_) => Code::CanNotCreate,
         }
     }
 }
 
 impl Policies {
-    /// Reads the source and puts it in force for the first time.
-    pub(super) fn first(
-        source: PolicySource,
-        run_folder: &Path,
-        kernel: &Kernel,
-    ) -> Result<(Self, Synced), ReloadError> {
-        let slots = Slots::read(&source, run_folder)?;
-        let policies = Self {
-            source,
-            slots: Mutex::new(slots),
-            current: ArcSwap::default(),
-            last_error: Mutex::new(None),
-        };
-        let synced = policies.apply(kernel)?;
-        Ok((policies, synced))
-    }
-
     /// Reads the source again. On an error everything stays, and the error is kept.
-    pub(super) fn reload(&self, kernel: &Kernel) -> Result<usize, ReloadError> {
-        let applied = self.apply(kernel);
+    pub(super) fn reload(
+        &self,
+        kernel: &Kernel,
+        journal: &Journal,
+        caller: Option<Caller>,
+    ) -> Result<usize, ReloadError> {
+        let mut state = lock(&self.state);
+        let by = By {
+            origin: Origin::Reload,
+            caller,
+        };
+        // The folder counts only when no change of it is half done.
+        let applied = self
+            .finish_begun(&mut state)
+            .and_then(|()| self.read_and_apply(&mut state, kernel, journal, by));
         *lock(&self.last_error) = applied.as_ref().err().map(|error| told(error));
         let _synced: Synced = applied?;
         Ok(self.current.load().by_tool.len())
@@ -132,6 +147,23 @@ impl Policies {
         lock(&self.last_error).clone()
     }
 
+    /// Why the set in force would not be there after a restart with a bad folder.
+    pub(super) fn unkept(&self) -> Option<String> {
+        lock(&self.unkept).clone()
+    }
+
+    /// Whether a bad folder was found at the start and nothing else was put in force since.
+    pub(super) fn is_last_good(&self) -> bool {
+        let set = self.current.load();
+        let origin = set.files.as_ref().map(|files| files.entry.origin);
+        origin == Some(Origin::LastGood)
+    }
+
+    /// Where they come from.
+    pub(super) fn source(&self) -> &PolicySource {
+        &self.source
+    }
+
     /// Where they come from, for people.
     pub(super) fn place(&self) -> String {
         match &self.source {
@@ -140,28 +172,106 @@ impl Policies {
         }
     }
 
-    fn apply(&self, kernel: &Kernel) -> Result<Synced, ReloadError> {
-        // Held until the new set is the current one: two reloads never interleave.
-        let mut slots = lock(&self.slots);
-        let compiled: Vec<Arc<CompiledPolicy>> = match &self.source {
+    fn read_and_apply(
+        &self,
+        state: &mut State,
+        kernel: &Kernel,
+        journal: &Journal,
+        by: By,
+    ) -> Result<Synced, ReloadError> {
+        match &self.source {
             PolicySource::Folder(folder) => {
-                let set = policy::store::read_directory(folder)?;
-                set.iter().map(Arc::clone).collect()
+                let sources = policy::store::read_trusted(folder)?;
+                let files = Files::new(&sources, by);
+                self.tell(journal, &files, state.history.as_ref());
+                let synced = self.apply(state, kernel, &sources.set, Some(files.clone()))?;
+                self.keep(state, &sources, files.entry);
+                Ok(synced)
             }
-            PolicySource::One(policy) => vec![Arc::clone(policy)],
-        };
-        let mut wanted = Vec::with_capacity(compiled.len());
-        for policy in compiled {
-            let id = slots.of(policy.tool.as_str())?;
-            wanted.push(PolicyInForce { id, policy });
+            PolicySource::One(policy) => {
+                let set = PolicySet::from_iter([Arc::clone(policy)]);
+                self.apply(state, kernel, &set, None)
+            }
         }
-        slots.keep()?;
+    }
+
+    /// Brings a set into the kernel, then makes it the current one.
+    fn apply(
+        &self,
+        state: &mut State,
+        kernel: &Kernel,
+        set: &PolicySet,
+        files: Option<Files>,
+    ) -> Result<Synced, ReloadError> {
+        let wanted = state.wanted(set)?;
         let synced = kernel.sync(&wanted)?;
         for wanted in &wanted {
             tell_quarantine(&wanted.policy);
         }
-        self.current.store(Arc::new(Set::new(wanted, &synced)));
+        self.current
+            .store(Arc::new(Set::new(wanted, &synced, files)));
         Ok(synced)
+    }
+
+    /// Records another set before it is in force. A reload is not refused where that fails: it may
+    /// take away what must go at once, and the journal says itself that it is not whole.
+    fn tell(&self, journal: &Journal, files: &Files, history: Option<&History>) {
+        let current = self.current.load();
+        let before = current.files.as_ref().map(|files| &files.entry.digest);
+        let last = history.and_then(|history| history.entries().last());
+        let before = before.or(last.map(|entry| &entry.digest));
+        let is_new = current.files.is_none() || before != Some(&files.entry.digest);
+        if is_new
+            && history.is_some()
+            && let Err(error) = journal.policies(&change_of(files, before))
+        {
+            tracing::error!(error = chain(&error), "change of policies not recorded");
+        }
+    }
+
+    /// Keeps the set in force. Where that fails it is in force all the same, and the failure is told.
+    fn keep(&self, state: &mut State, sources: &Sources, entry: Entry) {
+        let Some(history) = &mut state.history else {
+            return;
+        };
+        let kept = history.put(&sources.files, &sources.files.digest());
+        let last = history.entries().last().map(|last| &last.digest);
+        let kept = match kept {
+            Ok(()) if last != Some(&entry.digest) => history.note(entry),
+            other => other,
+        };
+        match kept {
+            Ok(()) => *lock(&self.unkept) = None,
+            Err(error) => self.not_kept(&error),
+        }
+    }
+
+    fn not_kept(&self, error: &HistoryError) {
+        tracing::error!(error = chain(error), "policy set not kept");
+        *lock(&self.unkept) = Some(chain(error));
+    }
+}
+
+impl State {
+    fn wanted(&mut self, set: &PolicySet) -> Result<Vec<PolicyInForce>, ReloadError> {
+        let mut wanted = Vec::with_capacity(set.len());
+        for policy in set.iter() {
+            let id = self.slots.of(policy.tool.as_str())?;
+            let policy = Arc::clone(policy);
+            wanted.push(PolicyInForce { id, policy });
+        }
+        self.slots.keep()?;
+        Ok(wanted)
+    }
+}
+
+fn change_of<'a>(files: &'a Files, before: Option<&'a String>) -> PolicyChange<'a> {
+    PolicyChange {
+        origin: files.entry.origin.word(),
+        before: before.map(String::as_str),
+        after: &files.entry.digest,
+        tools: files.entry.tools,
+        caller: files.caller,
     }
 }
 
@@ -177,112 +287,6 @@ fn tell_quarantine(policy: &CompiledPolicy) {
                 "verb in quarantine"
             );
         }
-    }
-}
-
-impl Set {
-    fn new(policies: Vec<PolicyInForce>, synced: &Synced) -> Self {
-        let names = Names::new(policies.iter().map(|p| (p.id, &p.policy)));
-        let loaded: Vec<_> = policies
-            .into_iter()
-            .map(|PolicyInForce { id, policy }| Loaded {
-                id,
-                policy,
-                generation: synced.generation(id).unwrap_or_default(),
-            })
-            .collect();
-        let by_id = loaded.iter().map(|loaded| (loaded.id, loaded.clone()));
-        let by_tool = loaded.iter().map(|loaded| {
-            let tool = loaded.policy.tool.to_string();
-            (tool, loaded.clone())
-        });
-        Self {
-            by_tool: by_tool.collect(),
-            by_id: by_id.collect(),
-            names,
-            applied: Applied {
-                publish: synced.publish_duration(),
-                flip: synced.flip_duration(),
-            },
-        }
-    }
-
-    /// The policy with this number.
-    pub(super) fn policy(&self, id: PolicyId) -> Option<&Loaded> {
-        self.by_id.get(&id)
-    }
-
-    /// Whether a tool only observes.
-    pub(super) fn observes(&self, tool: &str) -> bool {
-        let loaded = self.by_tool.get(tool);
-        loaded.is_some_and(|loaded| loaded.policy.mode == Mode::Observe)
-    }
-
-    /// The tool whose name is nearest to a wrong one.
-    pub(super) fn near(&self, tool: &str) -> Option<String> {
-        const NEAR_ENOUGH: f64 = 0.8;
-        let names = self.by_tool.keys();
-        let rated = names.map(|name| (strsim::jaro_winkler(name, tool), name));
-        let (rate, name) = rated.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-        (rate >= NEAR_ENOUGH).then(|| name.clone())
-    }
-}
-
-impl Slots {
-    fn read(source: &PolicySource, run_folder: &Path) -> Result<Self, ReloadError> {
-        let path = match source {
-            PolicySource::Folder(_) => run_folder.join(SLOTS_FILE),
-            // Nothing outlives a stand-alone run.
-            PolicySource::One(_) => {
-                return Ok(Self {
-                    file: None,
-                    by_tool: BTreeMap::new(),
-                });
-            }
-        };
-        let by_tool = match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| ReloadError::SlotsFile {
-                    path: path.clone(),
-                    source: error.into(),
-                })?
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(ReloadError::SlotsFile { path, source }),
-        };
-        Ok(Self {
-            file: Some(path),
-            by_tool,
-        })
-    }
-
-    fn of(&mut self, tool: &str) -> Result<PolicyId, ReloadError> {
-        if let Some(slot) = self.by_tool.get(tool) {
-            return Ok(PolicyId(*slot));
-        }
-        // Slot 0 is never used: a zeroed word means "no policy".
-        let last = self.by_tool.values().copied().max().unwrap_or(0);
-        let slot = last.saturating_add(1);
-        if slot >= POLICIES_MAX {
-            return Err(ReloadError::Slots);
-        }
-        self.by_tool.insert(tool.to_owned(), slot);
-        Ok(PolicyId(slot))
-    }
-
-    /// Written before the kernel sees a new slot, and whole or not at all.
-    fn keep(&self) -> Result<(), ReloadError> {
-        let Some(path) = &self.file else {
-            return Ok(());
-        };
-        let failed = |source| ReloadError::SlotsFile {
-            path: path.clone(),
-            source,
-        };
-        let bytes = serde_json::to_vec(&self.by_tool).map_err(|error| failed(error.into()))?;
-        let new = path.with_extension("new");
-        fs::write(&new, bytes).map_err(failed)?;
-        fs::rename(&new, path).map_err(failed)
     }
 }
 

@@ -58,6 +58,11 @@ impl Engine {
         if let Some(error) = self.policies.last_error() {
             ailments.push(format!("policies: an older set is in force: {error}"));
         }
+        if let Some(error) = self.policies.unkept() {
+            ailments.push(format!(
+                "policies: the set in force is not kept; a restart with a bad folder would not have it: {error}"
+            ));
+        }
         if !self.names.numbers().up {
             ailments.push("resolver: does not answer; names do not resolve".to_owned());
         }
@@ -129,6 +134,8 @@ impl Engine {
                 })
                 .collect(),
             reload_successful: self.policies.last_error().is_none(),
+            policies_last_good: self.policies.is_last_good(),
+            policies_kept: self.policies.unkept().is_none(),
             applied: set.applied,
             names: self.names.numbers(),
             broker: self.broker_numbers(),

@@ -19,7 +19,7 @@ use super::{
     error::{StartError, chain},
     lock::InstanceLock,
     names::{self, Names},
-    policies::Policies,
+    policies::{Keeping, Policies},
     selftests::SelfTests,
     table::{Table, Why},
     tasks,
@@ -53,6 +53,8 @@ pub struct Setup {
     pub instance: Instance,
     /// Its policies.
     pub policies: PolicySource,
+    /// Where the sets that were in force are kept; nowhere for an engine that is gone at its end.
+    pub keeping: Option<Keeping>,
     /// Sessions alive at once.
     pub sessions_max: u32,
     /// How names are resolved.
@@ -107,6 +109,7 @@ impl Engine {
         let Setup {
             instance,
             policies: source,
+            keeping,
             sessions_max,
             dns,
             broker,
@@ -127,7 +130,9 @@ impl Engine {
         end_leftovers(&parent, &journal)?;
         let sockets = names::bind(&dns, &instance.run_folder())?;
         let kernel = Kernel::open_with_log(&instance, &parent, kernel_log)?;
-        let (policies, synced) = Policies::first(source, &instance.run_folder(), &kernel)?;
+        let run_folder = instance.run_folder();
+        let first = Policies::first(source, keeping.as_ref(), &run_folder, &kernel, &journal);
+        let (policies, synced) = first?;
         let attached = kernel.attach(&parent, &synced)?;
         let launcher = Launcher::start(&instance)?;
         let (events, destroyer) = (kernel.events()?, kernel.destroyer()?);

@@ -38,6 +38,7 @@ impl Engine {
             uptime_seconds: self.started.elapsed().as_secs(),
             cgroup: self.parent.path().display().to_string(),
             policy_folder: self.policies.place(),
+            policy_set: set.files.as_ref().map(|files| files.entry.clone()),
             policies: policies.collect(),
             policy_error: self.policies.last_error(),
             sessions: alive.values().sum(),

@@ -169,7 +169,8 @@ impl Destroyer {
                     continue;
                 }
                 let policy = policies.get(&owned.policy);
-                if policy.is_some_and(|policy| inner.carries(policy, &owned)) {
+                let lives = |rule| inner.lives(owned.policy, rule);
+                if policy.is_some_and(|policy| inner.carries(policy, &owned, lives)) {
                     continue;
                 }
                 if destroy(diag, socket)? {
@@ -204,7 +205,13 @@ impl Destroyer {
 impl Inner {
     /// Whether a flow that no prefix allows goes on by what names have opened: it goes to the resolver,
     /// the rule that admitted it lives, or a grant that demands no handshake covers it.
-    fn carries(&self, policy: &CompiledPolicy, owned: &OwnedSocket) -> bool {
+    /// `lives`: whether a rule is part of the policy that judges.
+    pub(in crate::kernel) fn carries(
+        &self,
+        policy: &CompiledPolicy,
+        owned: &OwnedSocket,
+        lives: impl Fn(RuleId) -> bool,
+    ) -> bool {
         let socket = &owned.socket;
         let resolver = self.resolver.load(Ordering::Relaxed);
         if socket.remote_port == resolver && IpAddr::from(socket.remote).is_loopback() {
@@ -220,11 +227,11 @@ impl Inner {
             && state.address == socket.remote
             && state.port == socket.remote_port
             && state.protocol == socket.protocol
-            && self.lives(owned.policy, state.rule);
-        is_admitted || self.is_granted(owned)
+            && lives(state.rule);
+        is_admitted || self.is_granted(owned, lives)
     }
 
-    fn is_granted(&self, owned: &OwnedSocket) -> bool {
+    fn is_granted(&self, owned: &OwnedSocket, lives: impl Fn(RuleId) -> bool) -> bool {
         let socket = &owned.socket;
         let key = GrantKey {
             session: owned.session,
@@ -239,7 +246,7 @@ impl Inner {
                     && u16::from(range.protocol) == socket.protocol
                     && (range.low..=range.high).contains(&socket.remote_port)
                     && range.flags & TLS == 0
-                    && self.lives(owned.policy, range.rule)
+                    && lives(range.rule)
             })
         })
     }

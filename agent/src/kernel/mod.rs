@@ -11,6 +11,7 @@ pub mod cgroup;
 mod clean;
 pub mod clients;
 pub mod closing;
+pub mod cuts;
 pub mod error;
 pub mod flows;
 pub mod grant;
@@ -29,6 +30,7 @@ pub mod sync;
 mod unix;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -57,6 +59,7 @@ use self::{
 };
 use crate::{
     config::{Instance, KernelLog},
+    policy::compiled::CompiledPolicy,
     sys::{bpf_map::Write, netns},
 };
 
@@ -187,6 +190,14 @@ impl Kernel {
     /// The one who destroys sockets that a policy refuses.
     pub fn destroyer(&self) -> Result<flows::Destroyer, Error> {
         flows::Destroyer::open(&self.inner)
+    }
+
+    /// The open flows that other policies would refuse; nothing is changed.
+    pub fn cuts(
+        &self,
+        policies: &BTreeMap<PolicyId, Arc<CompiledPolicy>>,
+    ) -> Result<Vec<cuts::Cut>, Error> {
+        cuts::of(&self.inner, policies)
     }
 
     /// The addresses of this host, to be looked up.

@@ -85,6 +85,12 @@ table! {
         "Attempts to put the policy folder in force: success or failure.";
     POLICY_RELOAD_OK = "stockade_policy_last_reload_successful" []
         "1 where the folder as it was last read is in force, 0 where an older set is.";
+    POLICY_CHANGES = "stockade_policy_changes_total" ["origin", "result"]
+        "Changes asked for over the control socket by origin (push, remove, rollback) and result: success or failure.";
+    POLICY_LAST_GOOD = "stockade_policy_last_good" []
+        "1 while the last good set of an earlier agent is in force because the folder was bad at the start.";
+    POLICY_KEPT = "stockade_policy_set_kept" []
+        "1 where the set in force is kept on the disk, 0 where a restart with a bad folder would not have it.";
     POLICY_APPLY = "stockade_policy_apply_seconds" ["step"]
         "Time the last policy change took, by step: publish (rules into the tables) and flip.";
     OBSERVED = "stockade_observed_tools" []
@@ -175,6 +181,7 @@ pub struct Metrics {
     launches: IntCounterVec,
     launch_seconds: Histogram,
     reloads: IntCounterVec,
+    changes: IntCounterVec,
     queries: IntCounterVec,
     query_seconds: Histogram,
     new_destinations: IntCounterVec,
@@ -194,6 +201,7 @@ impl Metrics {
                     .buckets(LAUNCH_BUCKETS.to_vec()),
             )?,
             reloads: IntCounterVec::new(POLICY_RELOADS.opts(), POLICY_RELOADS.labels)?,
+            changes: IntCounterVec::new(POLICY_CHANGES.opts(), POLICY_CHANGES.labels)?,
             queries: IntCounterVec::new(DNS_QUERIES.opts(), DNS_QUERIES.labels)?,
             query_seconds: Histogram::with_opts(
                 HistogramOpts::new(DNS_SECONDS.name, DNS_SECONDS.help)
@@ -207,6 +215,7 @@ impl Metrics {
             Box::new(metrics.launches.clone()),
             Box::new(metrics.launch_seconds.clone()),
             Box::new(metrics.reloads.clone()),
+            Box::new(metrics.changes.clone()),
             Box::new(metrics.queries.clone()),
             Box::new(metrics.query_seconds.clone()),
             Box::new(metrics.new_destinations.clone()),
@@ -216,6 +225,12 @@ impl Metrics {
         }
         for result in ["success", "failure"] {
             metrics.reloads.with_label_values(&[result]).inc_by(0);
+            for origin in ["push", "remove", "rollback"] {
+                metrics
+                    .changes
+                    .with_label_values(&[origin, result])
+                    .inc_by(0);
+            }
         }
         Ok(metrics)
     }
@@ -240,6 +255,12 @@ impl Metrics {
     pub fn reload(&self, success: bool) {
         let result = if success { "success" } else { "failure" };
         self.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Counts a change of policies that somebody asked for. `origin` is one of a bounded set.
+    pub fn policy_change(&self, origin: &str, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.changes.with_label_values(&[origin, result]).inc();
     }
 
     /// Counts a query of a worker. `tool` is the name of a policy, `result` one of a bounded set.

@@ -3,6 +3,7 @@
 //! Nothing here does I/O but `store`. `compile` is the one way from text to a [`compiled`] policy;
 //! `model` and `explain` answer with the code that the kernel runs.
 
+pub mod bundle;
 pub mod caution;
 mod choice;
 pub mod cidr;
@@ -16,6 +17,7 @@ pub mod error;
 mod example;
 pub mod explain;
 pub mod lock;
+pub mod merge;
 pub mod model;
 pub mod names;
 mod overlap;

@@ -3,29 +3,31 @@
 //! A directory gives a set or nothing: one bad file, two files of one tool, or more than the
 //! kernel's tables hold, and the caller keeps what it had.
 
+mod error;
+mod reader;
 mod schema_file;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use nix::fcntl::OFlag;
-
 use common::limits::{LIVE_RULES_MAX, NAMES_MAX, POLICIES_MAX, PREFIXES_MAX};
 use sha2::{Digest as _, Sha256};
 
+pub use self::error::{SetError, StoreError};
+use self::reader::{Place, Read, Reader};
 use super::{
+    bundle::Bundle,
     compile::{Compiled, compile_located},
     compiled::{CompiledPolicy, Digest, LockRule, ToolName},
-    error::{Code, Findings, PolicyError},
-    lock::{Lock, LockError},
+    error::{Code, Findings},
+    lock::Lock,
     overlap::{Claims, overlaps},
 };
+use crate::ownership;
 
 /// Bytes of one policy file: 110,000 rules at 140 bytes, twice.
 pub const POLICY_FILE_BYTES_MAX: u64 = 32 << 20;
@@ -96,95 +98,22 @@ impl FromIterator<Arc<CompiledPolicy>> for PolicySet {
     }
 }
 
-/// Why nothing was read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file or directory can not be read.
-    #[error("policy `{}`: can not be read", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is too large.
-    #[error("policy `{}`: more than {POLICY_FILE_BYTES_MAX} bytes", path.display())]
-    TooLarge {
-        /// Which.
-        path: PathBuf,
-    },
-    /// It is not a regular file.
-    #[error("policy `{}`: not a regular file", path.display())]
-    NotAFile {
-        /// Which.
-        path: PathBuf,
-    },
-    /// It is not text.
-    #[error("policy `{}`: not UTF-8 text, first at byte {at}", path.display())]
-    NotText {
-        /// Which.
-        path: PathBuf,
-        /// Offset of the first other byte.
-        at: usize,
-    },
-    /// It was refused.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// Its lock file does not count.
-    #[error("lock `{}`{}: {error}", path.display(), line(error))]
-    Lock {
-        /// The lock file.
-        path: PathBuf,
-        /// Why.
-        error: LockError,
-    },
-    /// It wants a lock file and has none.
-    #[error(
-        "policy `{}`: `lock = \"required\"`, and there is no `{}`\nhint: `stockade policy pin {}`",
-        path.display(), lock.display(), path.display()
-    )]
-    Unlocked {
-        /// The policy file.
-        path: PathBuf,
-        /// The lock file that is missing.
-        lock: PathBuf,
-    },
-    /// The set as a whole is more than the kernel's tables hold.
-    #[error("policies of `{}`: {count} {what}, {max} is the most", path.display())]
-    SetTooLarge {
-        /// The directory.
-        path: PathBuf,
-        /// Of what.
-        what: &'static str,
-        /// How many there are.
-        count: usize,
-        /// How many there may be.
-        max: usize,
-    },
-}
-
-/// All that is wrong with a directory.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct SetError(pub Vec<StoreError>);
-
-fn line(error: &LockError) -> String {
-    error
-        .line
-        .map_or_else(String::new, |line| format!(":{line}"))
-}
-
 /// Reads one policy file, and its lock file where there is one.
 pub fn read_file(path: &Path) -> Result<CompiledPolicy, StoreError> {
-    let mut policy = read_without_lock(path)?;
-    lock(path, &mut policy)?;
+    let mut reader = Reader::new(Place::Disk);
+    let mut policy = compiled(path, &mut reader)?;
+    lock(path, &mut policy, &mut reader)?;
     Ok(policy)
 }
 
 /// Reads one policy file as if it had no lock file: to write one.
 pub fn read_without_lock(path: &Path) -> Result<CompiledPolicy, StoreError> {
-    let text = text_of(path)?;
-    let mut schemas = |name: &str| schema_file::read(path, name);
+    compiled(path, &mut Reader::new(Place::Disk))
+}
+
+fn compiled(path: &Path, reader: &mut Reader<'_>) -> Result<CompiledPolicy, StoreError> {
+    let text = reader.policy(path)?;
+    let mut schemas = |name: &str| reader.schema(path, name);
     Ok(super::compile_with(
         &path.display().to_string(),
         &text,
@@ -217,22 +146,15 @@ fn is_lock(path: &Path) -> bool {
 
 /// The lock file of a policy file, where there is one.
 pub fn read_lock(policy: &Path) -> Result<Option<Lock>, StoreError> {
-    let path = lock_path(policy);
-    let text = match text_of(&path) {
-        Ok(text) => text,
-        Err(StoreError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    match Lock::parse(&text) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) => Err(StoreError::Lock { path, error }),
-    }
+    Reader::new(Place::Disk).lock(policy)
 }
 
-fn lock(path: &Path, policy: &mut CompiledPolicy) -> Result<(), StoreError> {
-    match read_lock(path)? {
+fn lock(
+    path: &Path,
+    policy: &mut CompiledPolicy,
+    reader: &mut Reader<'_>,
+) -> Result<(), StoreError> {
+    match reader.lock(path)? {
         Some(lock) => lock.apply(policy).map_err(|error| StoreError::Lock {
             path: lock_path(path),
             error,
@@ -245,6 +167,40 @@ fn lock(path: &Path, policy: &mut CompiledPolicy) -> Result<(), StoreError> {
     }
 }
 
+/// A set and the files that it was compiled from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// What they compile to.
+    pub set: PolicySet,
+    /// Every file that was read, byte for byte.
+    pub files: Bundle,
+    /// The locks and schemas that each policy file needs.
+    pub needs: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Reads a directory as the agent does: only files that nobody but root and the agent could have
+/// written, and with the bytes that were compiled.
+pub fn read_trusted(path: &Path) -> Result<Sources, SetError> {
+    let one = |error| SetError(vec![error]);
+    // One that is not there is told as such, below.
+    if path.is_dir() {
+        ownership::folder(path).map_err(|error| one(StoreError::Distrusted(error)))?;
+    }
+    let files = list(path).map_err(one)?;
+    read_as(path, &files, Place::Trusted)
+}
+
+/// Reads several files as one set, with the bytes that were compiled.
+pub fn collect(path: &Path, files: &[PathBuf]) -> Result<Sources, SetError> {
+    read_as(path, files, Place::Disk)
+}
+
+/// Compiles a set of files that is held. Files that no policy names are left out.
+pub fn compile_held(path: &Path, held: &Bundle) -> Result<Sources, SetError> {
+    let files: Vec<PathBuf> = held.policies().map(PathBuf::from).collect();
+    read_as(path, &files, Place::Held(held))
+}
+
 /// Reads a directory, all of it or nothing.
 pub fn read_directory(path: &Path) -> Result<PolicySet, SetError> {
     let files = list(path).map_err(|error| SetError(vec![error]))?;
@@ -253,12 +209,17 @@ pub fn read_directory(path: &Path) -> Result<PolicySet, SetError> {
 
 /// Reads several files as one set, or nothing. `path` names the set in messages.
 pub fn read_files(path: &Path, files: &[PathBuf]) -> Result<PolicySet, SetError> {
+    read_as(path, files, Place::Disk).map(|sources| sources.set)
+}
+
+fn read_as(path: &Path, files: &[PathBuf], place: Place<'_>) -> Result<Sources, SetError> {
+    let mut reader = Reader::new(place);
     let mut errors = Vec::new();
     let mut set = PolicySet::default();
     let mut origin: BTreeMap<ToolName, String> = BTreeMap::new();
     let mut claims = Vec::new();
     for file in files {
-        match read_one(file, &mut origin, &mut claims) {
+        match read_one(file, &mut origin, &mut claims, &mut reader) {
             Ok(policy) => {
                 set.files.insert(policy.tool.clone(), file.clone());
                 set.policies.insert(policy.tool.clone(), Arc::new(policy));
@@ -268,8 +229,9 @@ pub fn read_files(path: &Path, files: &[PathBuf]) -> Result<PolicySet, SetError>
     }
     errors.extend(overlaps(&claims).into_iter().map(StoreError::Policy));
     errors.extend(too_large(path, &set));
+    let Read { files, needs } = reader.into_read();
     if errors.is_empty() {
-        Ok(set)
+        Ok(Sources { set, files, needs })
     } else {
         Err(SetError(errors))
     }
@@ -279,14 +241,15 @@ fn read_one(
     path: &Path,
     origin: &mut BTreeMap<ToolName, String>,
     claims: &mut Vec<Claims>,
+    reader: &mut Reader<'_>,
 ) -> Result<CompiledPolicy, StoreError> {
-    let text = text_of(path)?;
+    let text = reader.policy(path)?;
     let name = path.display().to_string();
     let Compiled {
         mut policy,
         tool_span,
         claims: own,
-    } = compile_located(&name, &text, &mut |name| schema_file::read(path, name))?;
+    } = compile_located(&name, &text, &mut |name| reader.schema(path, name))?;
     if let Some(other) = origin.get(&policy.tool) {
         let mut findings = Findings::default();
         let message = format!("tool `{}` has a policy already", policy.tool);
@@ -294,7 +257,7 @@ fn read_one(
         findings.hinted(Code::Duplicate, tool_span, message, hint);
         findings.finish(&name, &text, None::<()>)?;
     }
-    lock(path, &mut policy)?;
+    lock(path, &mut policy, reader)?;
     origin.insert(policy.tool.clone(), name.clone());
     if !own.is_empty() {
         claims.push(Claims {
@@ -353,34 +316,4 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     }
     files.sort();
     Ok(files)
-}
-
-fn text_of(path: &Path) -> Result<String, StoreError> {
-    let read = |source| StoreError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    // A FIFO or a device would hang or never end; opening a FIFO waits for its writer already.
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(read)?;
-    if !file.metadata().map_err(read)?.is_file() {
-        return Err(StoreError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    let mut bytes = Vec::new();
-    let limit = POLICY_FILE_BYTES_MAX.saturating_add(1);
-    let count = file.take(limit).read_to_end(&mut bytes).map_err(read)?;
-    if u64::try_from(count).unwrap_or(u64::MAX) > POLICY_FILE_BYTES_MAX {
-        return Err(StoreError::TooLarge {
-            path: path.to_owned(),
-        });
-    }
-    String::from_utf8(bytes).map_err(|error| StoreError::NotText {
-        path: path.to_owned(),
-        at: error.utf8_error().valid_up_to(),
-    })
 }

@@ -10,6 +10,7 @@ pub mod keyring;
 pub mod landlock;
 pub mod mapping;
 pub mod membarrier;
+pub mod memfd;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

@@ -23,8 +23,8 @@ const LAYERS: &[(u8, &[&str])] = &[
             "shutdown",
         ],
     ),
-    // Pure, and what a policy's schemas are read with.
-    (0, &["json"]),
+    // What a policy's schemas are read with, and whether a file may be believed.
+    (0, &["json", "ownership"]),
 ];
 
 /// Two halves of one thing: the launcher is the process in which the sandbox is made.

@@ -16,7 +16,8 @@ const NARROWEST: (&str, &str) = ("doctor", "version = 1\ntool = \"doctor\"\n");
 /// A row for each policy of the folder; for the narrowest one where the folder has none in order.
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let (name, text) = NARROWEST;
-    let (source, tools) = match store::read_directory(&config.policies) {
+    let read = store::read_trusted(&config.policies).map(|sources| sources.set);
+    let (source, tools) = match read {
         Ok(set) if !set.is_empty() => {
             let tools = set.iter().map(|policy| policy.tool.to_string()).collect();
             (PolicySource::Folder(config.policies.clone()), tools)
@@ -39,6 +40,7 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         journal: instance.run_folder().join("journal.jsonl"),
         instance,
         policies: source,
+        keeping: None,
         sessions_max: 1,
         dns: Dns::default(),
         broker: None,

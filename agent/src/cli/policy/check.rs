@@ -1,16 +1,20 @@
 //! `stockade policy check`: every mistake of every file, and nothing is changed.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    pinned,
+    look, pinned,
     print::{Answer, Colour, paint},
 };
 use crate::{
     exit::Code,
+    ownership,
     policy::{
         caution::{Caution, cautions},
         compiled::CompiledPolicy,
@@ -94,6 +98,8 @@ struct Pinning {
     locked: bool,
     /// What is not as it was pinned.
     differences: Vec<String>,
+    /// Why an agent would not believe the file.
+    distrust: Option<String>,
 }
 
 impl Pinning {
@@ -104,6 +110,7 @@ impl Pinning {
         Self {
             locked: lock.is_some(),
             differences: pinned::differences(policy, lock.as_ref()),
+            distrust: file.and_then(distrust),
         }
     }
 
@@ -115,6 +122,18 @@ impl Pinning {
             (true, pins) => format!(", {pins} pinned"),
         }
     }
+}
+
+/// Why an agent would refuse a file of its policy folder. Of files elsewhere only those are told that
+/// everybody may write: owner and group of a checkout are not those of the folder.
+fn distrust(file: &Path) -> Option<String> {
+    let looked = if file.starts_with(look::POLICIES) {
+        let open = File::open(file).ok()?;
+        ownership::file(file, &open)
+    } else {
+        ownership::named_file(file)
+    };
+    Some(looked.err()?.to_string().replace('\n', "; "))
 }
 
 /// Cautions of one policy that are printed; the rest is counted.
@@ -146,6 +165,9 @@ fn line(policy: &CompiledPolicy, pinning: &Pinning) -> String {
     for difference in &pinning.differences {
         lines.push(format!("    {warn}  not as pinned: {difference}"));
     }
+    if let Some(distrust) = &pinning.distrust {
+        lines.push(format!("    {warn}  an agent would refuse {distrust}"));
+    }
     let more = cautions.len().saturating_sub(CAUTIONS_MAX);
     if more > 0 {
         lines.push(format!("    and {more} more warnings"));
@@ -166,6 +188,7 @@ fn object(policy: &CompiledPolicy, pinning: &Pinning) -> Value {
         "lock": pinning.locked,
         "pins": policy.worker.pins.len(),
         "not_as_pinned": pinning.differences,
+        "distrust": pinning.distrust,
         "warnings": cautions(policy).iter().map(warning).collect::<Vec<Value>>(),
     })
 }

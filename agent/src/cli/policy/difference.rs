@@ -6,10 +6,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    look,
+    change, look,
     print::{Answer, Colour, paint},
 };
 use crate::{
+    cli::Target,
     exit::Code,
     policy::{
         compiled::{CompiledPolicy, Rule},
@@ -21,22 +22,31 @@ use crate::{
 /// What to compare.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 nothing differs, 1 something does, 65 a policy is wrong.\n\n\
-                        Example:\n  \
-                        stockade policy diff /etc/stockade/policies.d ./policies.new"
+    after_help = "Exit codes: 0 nothing differs, 1 something does, 65 a policy is wrong; with one\n\
+                  path, 75 no agent.\n\n\
+                  Examples:\n  \
+                  stockade policy diff /etc/stockade/policies.d ./policies.new\n  \
+                  stockade policy diff ./web.toml"
 )]
 pub struct Arguments {
-    /// A policy file or a directory: as it is
-    old: PathBuf,
-    /// A policy file or a directory: as it would be
-    new: PathBuf,
+    #[command(flatten)]
+    target: Target,
+    /// Policy files or directories: as it is, and as it would be. One alone is compared with what the
+    /// agent has in force: a file with its tool, a directory with the whole set
+    #[arg(required = true, num_args = 1..=2, value_names = ["OLD", "NEW"])]
+    paths: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
-    let (old, new) = match (look::set(&arguments.old), look::set(&arguments.new)) {
+    let (old_path, new_path) = match arguments.paths.as_slice() {
+        [new] => return with_what_is_in_force(arguments, new),
+        [old, new, ..] => (old, new),
+        [] => anyhow::bail!("diff: no path"),
+    };
+    let (old, new) = match (look::set(old_path), look::set(new_path)) {
         (Ok(old), Ok(new)) => (old, new),
         (old, new) => {
             let errors = [old, new].into_iter().filter_map(Result::err);
@@ -44,16 +54,31 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
             return Answer::refused(Code::Policy, &errors, arguments.json);
         }
     };
-    let diff = compare(&arguments.old, &arguments.new, &old, &new);
+    let diff = compare(old_path, new_path, &old, &new);
+    answer(&diff, arguments.json)
+}
+
+fn answer(diff: &SetDiff<'_>, as_json: bool) -> anyhow::Result<Answer> {
     let code = if diff.is_empty() {
         Code::Ok
     } else {
         Code::Finding
     };
-    if arguments.json {
-        return Answer::json(code, &object(&diff));
+    if as_json {
+        return Answer::json(code, &object(diff));
     }
-    Ok(Answer::text(code, words(&diff)))
+    Ok(Answer::text(code, words(diff)))
+}
+
+fn with_what_is_in_force(arguments: &Arguments, new: &Path) -> anyhow::Result<Answer> {
+    let as_json = arguments.json;
+    let files = match change::collect(&[new.to_owned()])? {
+        Ok(files) => files,
+        Err(error) => return Answer::refused(Code::Policy, &error, as_json),
+    };
+    let preview = change::preview_of_push(&arguments.target, &files, new.is_dir())?;
+    let (old, new) = (preview.old()?, preview.new()?);
+    answer(&diff::sets(&old, &new), as_json)
 }
 
 /// Two files are two states of one policy even where the tool was renamed.
@@ -81,7 +106,7 @@ fn compare<'a>(
     diff::sets(old, new)
 }
 
-fn words(diff: &SetDiff<'_>) -> String {
+pub(super) fn words(diff: &SetDiff<'_>) -> String {
     if diff.is_empty() {
         return "nothing differs\n".to_owned();
     }
@@ -130,7 +155,7 @@ fn policy_words(diff: &PolicyDiff<'_>) -> Vec<String> {
     out
 }
 
-fn object(diff: &SetDiff<'_>) -> Value {
+pub(super) fn object(diff: &SetDiff<'_>) -> Value {
     let tools = |policies: &[&CompiledPolicy]| -> Vec<String> {
         policies
             .iter()

@@ -4,6 +4,7 @@
 use std::{
     env,
     io::{self, ErrorKind, IsTerminal, Write},
+    path::Path,
 };
 
 use serde_json::{Value, json};
@@ -134,6 +135,7 @@ fn one(error: &StoreError, picture: bool, colour: bool) -> String {
         | StoreError::NotText { .. }
         | StoreError::Lock { .. }
         | StoreError::Unlocked { .. }
+        | StoreError::Distrusted(_)
         | StoreError::SetTooLarge { .. } => format!("error: {error}\n"),
     }
 }
@@ -153,25 +155,28 @@ fn objects(error: &SetError) -> Vec<Value> {
         .iter()
         .flat_map(|error| match error {
             StoreError::Policy(error) => error.json(),
+            StoreError::Distrusted(distrust) => vec![object(distrust.path(), error)],
             StoreError::Read { path, .. }
             | StoreError::TooLarge { path }
             | StoreError::NotAFile { path }
             | StoreError::NotText { path, .. }
             | StoreError::Lock { path, .. }
             | StoreError::Unlocked { path, .. }
-            | StoreError::SetTooLarge { path, .. } => {
-                let chain = one(error, false, false);
-                vec![json!({
-                    "file": path.display().to_string(),
-                    "line": null,
-                    "column": null,
-                    "code": "file",
-                    "message": chain.trim_start_matches("error: ").trim_end(),
-                    "text": "",
-                    "hint": null,
-                    "related_line": null,
-                })]
-            }
+            | StoreError::SetTooLarge { path, .. } => vec![object(path, error)],
         })
         .collect()
+}
+
+fn object(path: &Path, error: &StoreError) -> Value {
+    let chain = one(error, false, false);
+    json!({
+        "file": path.display().to_string(),
+        "line": null,
+        "column": null,
+        "code": "file",
+        "message": chain.trim_start_matches("error: ").trim_end(),
+        "text": "",
+        "hint": null,
+        "related_line": null,
+    })
 }

@@ -27,6 +27,7 @@ use crate::{
     },
     exit::Code,
     observe::log,
+    ownership::{self, Distrust},
     policy::{self, compiled::CompiledPolicy},
 };
 
@@ -58,6 +59,16 @@ pub(super) fn run(
         explain,
         raw,
     } = wishes;
+    for file in [policy, &policy::store::lock_path(policy)] {
+        match ownership::named_file(file) {
+            // Whoever writes it decides what is run here, as root.
+            Err(error @ Distrust::Writable { .. }) => {
+                return Err(Failure::said(Code::NoPermission, format!("policy {error}")));
+            }
+            // One that is not there is told as such, below.
+            Ok(()) | Err(Distrust::Owner { .. } | Distrust::Unseen { .. }) => {}
+        }
+    }
     let policy = Arc::new(policy::store::read_file(policy)?);
     if suggest && policy.mode == Mode::Enforce {
         let tool = &policy.tool;
@@ -130,6 +141,7 @@ fn in_own_engine<T>(
             journal: journal.unwrap_or_else(|| instance.run_folder().join("journal.jsonl")),
             instance,
             policies: PolicySource::One(policy),
+            keeping: None,
             sessions_max: 1,
             dns,
             broker: None,

@@ -4,8 +4,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::token::{TokenReply, TokenRequest};
+use super::{
+    policies::{PolicyReply, PolicyRequest},
+    token::{TokenReply, TokenRequest},
+};
 use crate::{
+    daemon::policies::Entry,
     observe::{event::Event, refused::Refusal},
     sandbox::Measure,
 };
@@ -59,6 +63,12 @@ pub enum Request {
     Token {
         /// What.
         ask: TokenRequest,
+    },
+    /// A change of policies, or the sets that were in force; files come as a descriptor beside the
+    /// frame.
+    Policies {
+        /// What.
+        ask: PolicyRequest,
     },
 }
 
@@ -116,6 +126,8 @@ pub enum Reply {
     Suggested(Suggestion),
     /// What became of a request about access tokens.
     Token(TokenReply),
+    /// What became of a request about policies.
+    Policies(PolicyReply),
     /// The request was not carried out.
     Refused(Refused),
 }
@@ -234,6 +246,8 @@ pub struct Status {
     pub cgroup: String,
     /// Folder of the policy files.
     pub policy_folder: String,
+    /// The set in force; nothing where no folder is read.
+    pub policy_set: Option<Entry>,
     /// Policies in force.
     pub policies: Vec<PolicyStatus>,
     /// Why the folder as it was last read is not in force.

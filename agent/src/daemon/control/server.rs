@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     channel::{Channel, Error, REQUEST_BYTES_MAX},
+    policies,
     protocol::{Ended, Meanwhile, Output, Refused, Reply, Request},
 };
 use crate::{
@@ -166,7 +167,7 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
         }
         Request::Events { session, tool } => events(engine, channel, session, tool).await,
         Request::Reload {} => {
-            let reply = match engine.reload().await {
+            let reply = match engine.reload(Some(caller)).await {
                 Ok(policies) => Reply::Reloaded { policies },
                 Err(error) => refused(error.code() as u8, &error),
             };
@@ -184,6 +185,7 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             };
             channel.send(&reply).await
         }
+        Request::Policies { ask } => policies::answer(engine, channel, ask, caller).await,
         Request::Suggest {
             tool,
             session,
@@ -303,7 +305,7 @@ async fn events(
     }
 }
 
-fn refused(code: u8, error: &dyn std::error::Error) -> Reply {
+pub(super) fn refused(code: u8, error: &dyn std::error::Error) -> Reply {
     let message = told(error);
     Reply::Refused(Refused { code, message })
 }

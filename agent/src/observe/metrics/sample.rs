@@ -14,9 +14,9 @@ use super::{
     DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST,
     DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM, DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST,
     EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, HOOKS, LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES,
-    OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO, POLICY_RELOAD_OK,
-    POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools, VERDICTS,
-    WARM_WORKERS,
+    OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO, POLICY_KEPT, POLICY_LAST_GOOD,
+    POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools,
+    VERDICTS, WARM_WORKERS,
 };
 use crate::observe::event::protocol_label;
 
@@ -39,6 +39,10 @@ pub struct Sample {
     pub policies: Vec<PolicyInfo>,
     /// Whether the folder as it was last read is in force.
     pub reload_successful: bool,
+    /// Whether the last good set stands in for a folder that was bad at the start.
+    pub policies_last_good: bool,
+    /// Whether the set in force is kept on the disk.
+    pub policies_kept: bool,
     /// How long the last policy change took.
     pub applied: Applied,
     /// The resolver and what it granted.
@@ -186,6 +190,8 @@ pub(super) fn families(
         sessions_max,
         policies,
         reload_successful,
+        policies_last_good,
+        policies_kept,
         applied,
         names,
         broker,
@@ -217,6 +223,8 @@ pub(super) fn families(
         POLICY_SELF_TEST.gauge(self_tests(policies, tools))?,
         POLICY_INFO.gauge(own().map(|p| (policy_labels(p), 1)))?,
         POLICY_RELOAD_OK.gauge(alone(u64::from(*reload_successful)))?,
+        POLICY_LAST_GOOD.gauge(alone(u64::from(*policies_last_good)))?,
+        POLICY_KEPT.gauge(alone(u64::from(*policies_kept)))?,
         POLICY_APPLY.seconds([
             (vec!["publish"], applied.publish),
             (vec!["flip"], applied.flip),

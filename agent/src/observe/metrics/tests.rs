@@ -25,6 +25,7 @@ fn page() -> String {
     metrics.launched_within(Duration::from_micros(700));
     metrics.reload(true);
     metrics.new_destination("web");
+    metrics.policy_change("push", true);
     metrics.query("web", "answered", Duration::from_micros(30));
     let calls = metrics.calls();
     let _runs = calls.runs();
@@ -60,6 +61,8 @@ fn page() -> String {
             self_test: Some(true),
         }],
         reload_successful: true,
+        policies_last_good: true,
+        policies_kept: true,
         applied: Applied::default(),
         names: NameNumbers {
             up: true,

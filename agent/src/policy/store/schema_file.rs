@@ -13,7 +13,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::policy::schema::SCHEMA_BYTES_MAX;
+use crate::{ownership, policy::schema::SCHEMA_BYTES_MAX};
 
 /// Not waiting for a FIFO's writer, not becoming a terminal's owner.
 const FLAGS: OFlag = OFlag::O_RDONLY
@@ -22,17 +22,28 @@ const FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOCTTY);
 
 /// The bytes of a schema file, or why not. A relative name never leads out of the policy's folder, not
-/// by a link either.
-pub(super) fn read(policy: &Path, name: &str) -> Result<Vec<u8>, String> {
-    bytes(open(policy, Path::new(name)))
+/// by a link either. `trusted`: only one that nobody but root and the agent could have written.
+pub(super) fn read(policy: &Path, name: &str, trusted: bool) -> Result<Vec<u8>, String> {
+    let judge = |file: &File| {
+        let looked = ownership::file(Path::new(name), file);
+        looked.map_err(|distrust| distrust.to_string().replace('\n', "; "))
+    };
+    bytes(open(policy, Path::new(name)), |file| {
+        if trusted { judge(file) } else { Ok(()) }
+    })
 }
 
 /// The bytes of a schema file that no policy names, or why not.
 pub(super) fn read_alone(path: &Path) -> Result<Vec<u8>, String> {
-    bytes(openat2(AT_FDCWD, path, OpenHow::new().flags(FLAGS)))
+    bytes(openat2(AT_FDCWD, path, OpenHow::new().flags(FLAGS)), |_| {
+        Ok(())
+    })
 }
 
-fn bytes(opened: nix::Result<OwnedFd>) -> Result<Vec<u8>, String> {
+fn bytes(
+    opened: nix::Result<OwnedFd>,
+    judge: impl FnOnce(&File) -> Result<(), String>,
+) -> Result<Vec<u8>, String> {
     let file = File::from(opened.map_err(|errno| {
         if errno == nix::Error::EXDEV {
             "it lies outside the policy's folder".to_owned()
@@ -44,6 +55,7 @@ fn bytes(opened: nix::Result<OwnedFd>) -> Result<Vec<u8>, String> {
     if !regular {
         return Err("not a regular file".to_owned());
     }
+    judge(&file)?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(SCHEMA_BYTES_MAX).unwrap_or(u64::MAX);
     // One more, so that `Schema::read` sees that it is too large.
