@@ -21,6 +21,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "sys",
             "exit",
             "shutdown",
+            "authorities",
         ],
     ),
     // Pure, and what a policy's schemas are read with.
