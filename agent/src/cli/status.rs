@@ -10,7 +10,9 @@ use super::{
     terminal::{harmless, table},
 };
 use crate::{
-    daemon::control::protocol::{PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status},
+    daemon::control::protocol::{
+        IssuerStatus, PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status,
+    },
     exit::Code,
 };
 
@@ -95,6 +97,13 @@ fn page(status: &Status) -> String {
         "description",
     ];
     let rows: Vec<_> = status.policies.iter().map(row).collect();
+    let issuers: Vec<_> = status.issuers.iter().map(issuer).collect();
+    let issuers = if issuers.is_empty() {
+        String::new()
+    } else {
+        let head = ["issuer", "keys from", "keys", "age", "last error"];
+        format!("\n{}", table(&head, &issuers))
+    };
     let warnings = status
         .warnings
         .iter()
@@ -105,7 +114,8 @@ fn page(status: &Status) -> String {
         .iter()
         .map(|ailment| format!("\nwrong: {ailment}\n"));
     let ailments: String = ailments.collect();
-    format!("{facts}\n{}{warnings}{ailments}", table(&head, &rows))
+    let policies = table(&head, &rows);
+    format!("{facts}\n{policies}{issuers}{warnings}{ailments}")
 }
 
 fn resolver(resolver: &ResolverStatus) -> String {
@@ -136,6 +146,26 @@ fn self_test(outcome: &SelfTest) -> String {
         SelfTest::Passed => "passed".to_owned(),
         SelfTest::Slipped(slipped) => format!("FAILED: {slipped}"),
     }
+}
+
+fn issuer(issuer: &IssuerStatus) -> Vec<String> {
+    let IssuerStatus {
+        issuer,
+        source,
+        keys,
+        age_seconds,
+        error,
+    } = issuer;
+    let age = age_seconds.map_or_else(|| "-".to_owned(), |age| format!("{age} s"));
+    // Of a hint, only what is wrong fits a line.
+    let error = error.as_deref().and_then(|error| error.lines().next());
+    vec![
+        harmless(issuer),
+        source.clone(),
+        keys.to_string(),
+        age,
+        harmless(error.unwrap_or("-")),
+    ]
 }
 
 fn row(policy: &PolicyStatus) -> Vec<String> {
