@@ -55,6 +55,14 @@ pub(crate) const SERVERS: &[Servers] = &[
         program: "/usr/bin/python3",
         install: pip,
     },
+    Servers {
+        registry: "schemas",
+        why: "the JSON Schema Test Suite, an oracle of the tests",
+        folder: "schemas",
+        pins: PIP_PINS,
+        program: "/bin/sh",
+        install: unpack,
+    },
 ];
 
 const PIP_PINS: &[&str] = &["requirements.txt"];
@@ -67,6 +75,15 @@ fn pip(command: &mut Command) {
         .args(["--no-deps", "--require-hashes", "--only-binary", ":all:"])
         .args(["--no-compile", "--root-user-action", "ignore"])
         .args(["--target", ".", "--requirement", "requirements.txt"]);
+}
+
+/// Only the tests out of the archive. (To say what an archive is, pip runs its build backend.)
+const UNPACK: &str = "/usr/bin/python3 -m pip download --quiet --disable-pip-version-check \
+    --no-deps --require-hashes --no-binary jsonschema --requirement requirements.txt && \
+    tar xzf jsonschema-*.tar.gz --strip-components=2 --wildcards '*/json/tests'";
+
+fn unpack(command: &mut Command) {
+    command.args(["-ec", UNPACK]);
 }
 
 fn npm(command: &mut Command) {

@@ -1,6 +1,8 @@
 //! Calls: token, proof, checks, record, fenced worker, answer, with a real agent and real workers.
 
+mod bridge;
 mod caller;
+mod contract;
 mod flow;
 mod oidc;
 mod provider;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use expect_test::expect;
+use expect_test::expect_file;
 use serde_json::{Value, json};
 
 use super::{Answer, QUICK, World, set};
@@ -85,20 +85,7 @@ async fn key_sets_that_are_none() {
         });
         said += &format!("{name}: {}\n", error.await);
     }
-    expect![[r"
-        symmetric: its keys: key 1: key: a private or secret key where a public one belongs
-        private: its keys: key 1: key: a private or secret key where a public one belongs
-        other curve: its keys: key 1: key: neither P-256 nor Ed25519 nor RSA
-        no algorithm of its own: its keys: key 1: key: `alg` is not accepted for a key of this kind
-        key_ops: its keys: key 1: key: not for signatures
-        kid: its keys: key 1: `kid` has another shape
-        twice: its keys: key 2: its id was there before
-        none: its keys: not 1 to 64 keys
-        array: its keys: no JWK set: `keys` lacks or is no list of keys
-        html: its keys: json: malformed at byte 0
-        member twice: its keys: json: a key stands twice in an object at byte 16
-    "]]
-    .assert_eq(&said);
+    expect_file!["said/keys.txt"].assert_eq(&said);
 }
 
 #[tokio::test]
@@ -163,24 +150,7 @@ async fn answers_that_are_not_read() {
         let error = refused(name, |world| world.server.put("/keys", answer)).await;
         said += &format!("{name}: {error}\n");
     }
-    expect![[r"
-        error: answered 500
-        elsewhere: answered 302: no redirect is followed
-        hint: `jwks_uri` names the place of the keys
-        moved: answered 308: no redirect is followed
-        hint: `jwks_uri` names the place of the keys
-        partial: answered 206
-        text: the answer's content type is not JSON
-        no type: the answer's content type is not JSON
-        encoded: the answer is encoded
-        large: the answer is larger than 262144 bytes
-        endless: the answer is larger than 262144 bytes
-        no HTTP: no whole answer: invalid HTTP version parsed
-        cut: no whole answer: connection closed before message completed
-        many headers: no whole answer: message head is too large
-        long header: no whole answer: message head is too large
-    "]]
-    .assert_eq(&said);
+    expect_file!["said/answers.txt"].assert_eq(&said);
 }
 
 #[tokio::test]
@@ -219,21 +189,7 @@ async fn documents_that_lead_astray() {
             .put("/.well-known/openid-configuration", nothing);
     });
     said += &format!("gone: {}\n", gone.await);
-    expect![[r"
-        another issuer: what it says of itself: `issuer` is not the one that is configured
-        nearly: what it says of itself: `issuer` is not the one that is configured
-        no issuer: what it says of itself: `issuer` is not the one that is configured
-        another origin: what it says of itself: `jwks_uri` is of another origin
-        hint: `jwks_uri` in stockade.toml names that origin, if it is the right one
-        another port: what it says of itself: `jwks_uri` is of another origin
-        hint: `jwks_uri` in stockade.toml names that origin, if it is the right one
-        in the clear: what it says of itself: `jwks_uri` lacks or is no URL that is taken
-        a file: what it says of itself: `jwks_uri` lacks or is no URL that is taken
-        no place: what it says of itself: `jwks_uri` lacks or is no URL that is taken
-        large: the answer is larger than 65536 bytes
-        gone: answered 404
-    "]]
-    .assert_eq(&said);
+    expect_file!["said/documents.txt"].assert_eq(&said);
 }
 
 #[tokio::test]
@@ -254,7 +210,7 @@ async fn slow_servers_hold_no_call_for_long() {
         assert_eq!(refused.reason, Reason::IssuerUnavailable);
         assert_eq!(refused.retry_after, Some(WAIT_MAX));
         let waited = began.elapsed();
-        assert!(waited < WAIT_MAX + Duration::from_secs(1), "{waited:?}");
+        assert!(waited < WAIT_MAX * 2, "{waited:?}");
         world
             .until("the end of the fetch", |world| {
                 world.condition().error.is_some()
@@ -267,9 +223,10 @@ async fn slow_servers_hold_no_call_for_long() {
 
 #[tokio::test]
 async fn what_is_gone_is_believed_up_to_the_hard_age() {
-    const HARD: Duration = Duration::from_millis(1_500);
+    const HARD: Duration = Duration::from_secs(6);
     let settings = Fetching {
         stale_max: HARD,
+        refresh_max: Duration::from_millis(400),
         ..QUICK
     };
     let world = World::discovering("", settings).await;

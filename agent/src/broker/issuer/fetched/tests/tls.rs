@@ -101,7 +101,7 @@ async fn who_is_vouched_for_by_others_or_under_another_name_is_nobody() {
             &authority,
             "certificate not valid for name",
         ),
-        (Server::start().await, &authority, "no TLS"),
+        (Server::start().await, &authority, "not within its time"),
     ] {
         let (reason, error) = keys_of(server, trusted).await.expect_err(why);
         assert_eq!(reason, Reason::IssuerUnavailable);
