@@ -25,6 +25,12 @@ impl BootTime {
     pub fn now() -> Self {
         Self(boot_ns())
     }
+
+    /// How long after another instant it is; nothing if it is before.
+    #[must_use]
+    pub fn since(self, other: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(other.0))
+    }
 }
 
 impl Add<Duration> for BootTime {

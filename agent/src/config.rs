@@ -5,7 +5,10 @@ mod dns;
 mod file;
 mod instance;
 
-pub use broker::{Broker, Calls, ISSUERS_MAX, Issuer, TOKEN_LIFETIME_DEFAULT, TOKEN_LIFETIME_MAX};
+pub use broker::{
+    Broker, Calls, Endpoint, Fetching, ISSUERS_MAX, Issuer, KeyPlace, KeySource, LoopbackHttp,
+    Origin, TOKEN_LIFETIME_DEFAULT, TOKEN_LIFETIME_MAX, URL_BYTES_MAX,
+};
 pub use dns::{Dns, PORTS_FREE_FROM, Refusal, UPSTREAMS_MAX, Upstreams};
 pub use file::{Config, Error, KernelLog, LogFormat, Metrics};
 pub use instance::{DEFAULT_INSTANCE, INSTANCE_NAME_BYTES_MAX, Instance, InstanceNameError};

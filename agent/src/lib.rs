@@ -4,6 +4,7 @@
 //! `launcher` → `kernel` → `audit`, `observe` → `policy`, `config`, `clock`, `sys` → `common`.
 
 pub mod audit;
+pub mod authorities;
 pub mod broker;
 pub mod cli;
 pub mod clock;

@@ -3,6 +3,7 @@
 //!
 //! The seed is printed; `STOCKADE_FUZZ_SEED=N` repeats a run, `STOCKADE_LONG=1` makes it long.
 
+mod audit;
 mod config;
 mod control;
 mod dns;

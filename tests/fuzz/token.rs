@@ -7,11 +7,12 @@ use std::{
 
 use agent::{
     broker::{
-        issuer::{Embedded, Issuers, Keys, Order, Revoked},
+        issuer::{Embedded, Issuers, Keys, Order, Revoked, fetched::key_place},
         jose::{Algorithm, Compact, KeyPair, base64url},
         proof::{Proofs, Signer},
         token::Verifier,
     },
+    config::{Endpoint, LoopbackHttp},
     json,
 };
 use serde_json::{Map, Value};
@@ -135,6 +136,46 @@ fn claims_of_any_shape_are_read_or_refused() {
             .proofs
             .check(&signed, &world.token, &holder, &BODY, false, world.now);
         assert!(checked.is_err());
+    });
+}
+
+#[test]
+fn what_an_issuer_says_of_itself_leads_nowhere_else() {
+    let issuer = "https://id.example/tenant";
+    let at = Endpoint::parse(issuer, LoopbackHttp::Refused).expect("a URL");
+    let good =
+        br#"{"issuer":"https://id.example/tenant","jwks_uri":"https://id.example:443/keys?a=b",
+        "token_endpoint":"https://id.example/token","claims_supported":["sub","aud"]}"#;
+    let read = |bytes: &[u8]| key_place(bytes, issuer, &at, LoopbackHttp::Refused);
+    let place = read(good).expect("a place");
+    assert_eq!(place.to_string(), "https://id.example/keys?a=b");
+    fuzz("discovery", &[good], |bytes| {
+        if let Ok(place) = read(bytes) {
+            assert_eq!(place.origin, at.origin, "the same host, port and TLS");
+            let text = place.to_string();
+            let again = Endpoint::parse(&text, LoopbackHttp::Refused);
+            assert_eq!(again, Some(place), "one form: {text}");
+        }
+    });
+}
+
+#[test]
+fn urls_of_any_text_have_one_form() {
+    let seeds: [&[u8]; 3] = [
+        b"https://id.example:8443/a/b?c=d",
+        b"http://127.0.0.1:80",
+        b"https://[::1]:443/",
+    ];
+    fuzz("url", &seeds, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let Some(endpoint) = Endpoint::parse(&text, LoopbackHttp::Taken) else {
+            return;
+        };
+        let loopback = endpoint.origin.host.parse::<std::net::IpAddr>();
+        let loopback = loopback.is_ok_and(|address| address.is_loopback());
+        assert!(endpoint.origin.tls || loopback, "in the clear: {text}");
+        let again = Endpoint::parse(&endpoint.to_string(), LoopbackHttp::Taken);
+        assert_eq!(again, Some(endpoint), "{text}");
     });
 }
 

@@ -57,5 +57,7 @@ mod rows;
 #[cfg(test)]
 mod selftest;
 #[cfg(test)]
+mod suite;
+#[cfg(test)]
 mod swap;
 mod tokens;

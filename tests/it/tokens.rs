@@ -64,6 +64,24 @@ impl Scene {
         serde_json::from_str(&self.said(verb, words)).expect("json")
     }
 
+    /// What `audit query --json` tells, with these options.
+    fn recorded(&self, options: &[&str]) -> Vec<Value> {
+        let mut command = Command::new(binary::stockade().expect("the binary is built"));
+        command.args([
+            "audit",
+            "query",
+            "--json",
+            "--instance",
+            self.agent.instance(),
+        ]);
+        let output = command.args(options).output().expect("it runs");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        let lines = said
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("json"));
+        lines.collect()
+    }
+
     fn issue(&self, more: &[&str]) -> Value {
         let key = self.key.display().to_string();
         let words = [
@@ -198,6 +216,21 @@ fn rotation_is_rehearsed() {
     let fourth = scene.issue(&[]);
     assert_ne!(text(&fourth, "key_id"), text(&third, "key_id"));
     assert!(scene.verify(&fourth).is_ok());
+    // All of it is in the journal: who asked, and what for.
+    let issued = scene.recorded(&["--outcome", "issued", "--user", "alice"]);
+    let ids: Vec<_> = issued
+        .iter()
+        .map(|one| &one["begun"]["token"]["id"])
+        .collect();
+    assert_eq!(ids.len(), 4, "{issued:?}");
+    assert_eq!(*ids[0], first["token_id"]);
+    assert_eq!(issued[0]["begun"]["caller"]["uid"], 0);
+    let rotated = scene.recorded(&["--outcome", "rotated"]);
+    let forced: Vec<_> = rotated.iter().map(|one| &one["begun"]["forced"]).collect();
+    assert_eq!(forced, [false, true]);
+    let revoked = scene.recorded(&["--outcome", "revoked"]);
+    assert_eq!(revoked[0]["begun"]["key"], third["key_id"], "{revoked:?}");
+    assert_eq!(revoked[0]["begun"]["new_key"], fourth["key_id"]);
 }
 
 #[test]

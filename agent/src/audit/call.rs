@@ -164,7 +164,7 @@ fn short<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{kept}… and {} bytes", cut.len()))
 }
 
-fn short_str<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn short_str<S: Serializer>(text: &&str, serializer: S) -> Result<S::Ok, S::Error> {
     short(text, serializer)
 }
 

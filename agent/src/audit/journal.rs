@@ -22,6 +22,7 @@ use super::{
     place::Place,
     record::{Entry, Intent, Outcome, Plain, PolicyChange, Tested},
     recover::{self, Recovered},
+    token::TokenChange,
     writer::{SEGMENT_BYTES_MAX, Shared, Urgency},
 };
 
@@ -159,6 +160,16 @@ impl Journal {
         };
         let session = session.0;
         self.append(&Plain::SelfTested { session, tested })?;
+        Ok(())
+    }
+
+    /// Records what was done about access tokens.
+    pub fn token(&self, change: TokenChange<'_>) -> Result<(), Error> {
+        self.append(&match change {
+            TokenChange::Issued(issued) => Plain::TokenIssued(issued),
+            TokenChange::Rotated(rotated) => Plain::TokenKeyRotated(rotated),
+            TokenChange::Revoked(revoked) => Plain::TokensRevoked(revoked),
+        })?;
         Ok(())
     }
 

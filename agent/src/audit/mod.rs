@@ -15,6 +15,7 @@ mod query;
 mod record;
 mod recover;
 mod segment;
+mod token;
 mod verify;
 mod walk;
 mod writer;
@@ -27,6 +28,7 @@ pub use journal::{Journal, Numbers, Opened, RECORD_BYTES_MAX};
 pub use key::{KeyError, VerifierKey};
 pub use query::{Filter, Found, query};
 pub use record::{Caller, End, HandedOut, Intent, Outcome, PolicyChange, Spent};
+pub use token::{Holder, KeyRotated, Token, TokenChange, TokenIssued, TokensRevoked, Whose};
 pub use verify::{Against, Finding, VerifyError, Whole, verify};
 pub use walk::{Break, Wrong};
 

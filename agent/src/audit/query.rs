@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{error::Error, place::Place, verify::open_files, walk::Lines};
 
-/// Kinds of records that stand for something that began, or was asked for and refused.
-const BEGINNINGS: [&str; 4] = ["call", "intent", "self_test", "refused"];
+/// Kinds of records that stand for something that began and will end.
+const BEGINNINGS: [&str; 3] = ["call", "intent", "self_test"];
 
 /// What is asked for; what is absent is not asked.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub struct Filter {
     pub verb: Option<String>,
     /// The token's id.
     pub token: Option<String>,
-    /// What came of it: `done`, a reason's code, `exit`, `running`, …
+    /// What came of it: `done`, a reason's code, `exit`, `running`, `issued`, …
     pub outcome: Option<String>,
     /// Not before: a beginning of `2026-11-22T13:00:00.000000Z`.
     pub since: Option<String>,
@@ -35,7 +35,7 @@ pub struct Filter {
     pub until: Option<String>,
 }
 
-/// Something that began, or was refused.
+/// Something that began, was refused, or was done at once.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Found {
     /// Its first record.
@@ -93,8 +93,15 @@ pub fn query(
 /// Takes a record: keeps a beginning, gives what is complete.
 fn join(running: &mut BTreeMap<u64, Value>, filter: &Filter, record: Value) -> Option<Found> {
     let kind = text(&record, "/record")?;
-    if kind == "refused" {
-        let outcome = text(&record, "/code").unwrap_or_default().to_owned();
+    let alone = match kind {
+        "refused" => Some(text(&record, "/code").unwrap_or_default()),
+        "token_issued" => Some("issued"),
+        "token_key_rotated" => Some("rotated"),
+        "tokens_revoked" => Some("revoked"),
+        _ => None,
+    };
+    if let Some(outcome) = alone {
+        let outcome = outcome.to_owned();
         return Some(Found {
             begun: record,
             ended: None,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     call::{CallOutcome, CallRecord, Refusal},
     chain::Step,
+    token::{KeyRotated, TokenIssued, TokensRevoked},
 };
 use crate::timestamp::Timestamp;
 
@@ -70,6 +71,12 @@ pub(super) enum Entry<'a, E: Serialize> {
         #[serde(flatten)]
         tested: Tested<'a>,
     },
+    /// A token is about to be handed out.
+    TokenIssued(&'a TokenIssued<'a>),
+    /// The agent's own issuer signs with another key.
+    TokenKeyRotated(&'a KeyRotated<'a>),
+    /// Tokens are refused from now on.
+    TokensRevoked(&'a TokensRevoked<'a>),
     /// A session of an agent that was killed was found and ended.
     Leftover { cgroup: &'a str },
     /// Another set of policies is about to be put in force.
@@ -96,6 +103,9 @@ impl<E: Serialize> Entry<'_, E> {
             | Self::Adopted { .. }
             | Self::Segment { .. }
             | Self::Refused { .. }
+            | Self::TokenIssued(_)
+            | Self::TokenKeyRotated(_)
+            | Self::TokensRevoked(_)
             | Self::Leftover { .. }
             | Self::Policies(_)
             | Self::PoliciesKept { .. } => Step::Tells,

@@ -23,7 +23,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::Semaphore;
@@ -185,6 +185,7 @@ impl Broker {
             away: Arc::new(Semaphore::new(AWAY_MAX)),
             unrecorded: AtomicU64::new(0),
         });
+        inner.issuers.start(&inner.stopping);
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         Self(inner)
     }
@@ -224,7 +225,7 @@ impl Broker {
             credentials,
             body: body_digest,
         };
-        let listed = inner.list(&shown, tool, &mut trail);
+        let listed = inner.list(&shown, tool, &mut trail).await;
         if let Err(refused) = &listed {
             trail.over(&inner.calls, refused.reason.code());
             if let Err(error) = inner.refused(trail.record(), refused).await {
@@ -301,6 +302,12 @@ impl Broker {
         });
     }
 
+    /// How the keys of every issuer are.
+    #[must_use]
+    pub fn issuers(&self) -> Vec<issuer::Condition> {
+        self.0.issuers.conditions(SystemTime::now())
+    }
+
     /// Entries of each store.
     #[must_use]
     pub fn entries(&self) -> Vec<(&'static str, u64)> {
@@ -323,13 +330,13 @@ impl Broker {
 }
 
 impl Inner {
-    fn list(
+    async fn list(
         &self,
         shown: &Shown,
         tool: Option<&str>,
         trail: &mut Trail,
     ) -> Result<Vec<Listed>, Refused> {
-        let (claims, _spent) = shown.check(self, |_| false, trail)?;
+        let (claims, _spent) = shown.check(self, |_| false, trail).await?;
         if let Some(tool) = tool {
             covers_tool(&claims, tool)?;
         }

@@ -12,7 +12,9 @@ use super::{
 use crate::{
     daemon::{
         Entry,
-        control::protocol::{PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status},
+        control::protocol::{
+            IssuerStatus, PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status,
+        },
     },
     exit::Code,
 };
@@ -105,6 +107,13 @@ fn page(status: &Status) -> String {
         "description",
     ];
     let rows: Vec<_> = status.policies.iter().map(row).collect();
+    let issuers: Vec<_> = status.issuers.iter().map(issuer).collect();
+    let issuers = if issuers.is_empty() {
+        String::new()
+    } else {
+        let head = ["issuer", "keys from", "keys", "age", "last error"];
+        format!("\n{}", table(&head, &issuers))
+    };
     let warnings = status
         .warnings
         .iter()
@@ -115,7 +124,8 @@ fn page(status: &Status) -> String {
         .iter()
         .map(|ailment| format!("\nwrong: {ailment}\n"));
     let ailments: String = ailments.collect();
-    format!("{facts}\n{}{warnings}{ailments}", table(&head, &rows))
+    let policies = table(&head, &rows);
+    format!("{facts}\n{policies}{issuers}{warnings}{ailments}")
 }
 
 fn set(entry: &Entry) -> String {
@@ -160,6 +170,26 @@ fn self_test(outcome: &SelfTest) -> String {
         SelfTest::Passed => "passed".to_owned(),
         SelfTest::Slipped(slipped) => format!("FAILED: {slipped}"),
     }
+}
+
+fn issuer(issuer: &IssuerStatus) -> Vec<String> {
+    let IssuerStatus {
+        issuer,
+        source,
+        keys,
+        age_seconds,
+        error,
+    } = issuer;
+    let age = age_seconds.map_or_else(|| "-".to_owned(), |age| format!("{age} s"));
+    // Of a hint, only what is wrong fits a line.
+    let error = error.as_deref().and_then(|error| error.lines().next());
+    vec![
+        harmless(issuer),
+        source.clone(),
+        keys.to_string(),
+        age,
+        harmless(error.unwrap_or("-")),
+    ]
 }
 
 fn row(policy: &PolicyStatus) -> Vec<String> {

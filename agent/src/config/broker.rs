@@ -2,13 +2,18 @@
 //! tokens may live, whose keys are believed. It knows nothing of how tokens are checked.
 
 mod calls;
+mod endpoint;
+mod issuer;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use serde::Deserialize;
 
 pub use calls::Calls;
 use calls::RawCalls;
+pub use endpoint::{Endpoint, LoopbackHttp, Origin, URL_BYTES_MAX};
+use issuer::RawIssuer;
+pub use issuer::{Fetching, Issuer, KeyPlace, KeySource};
 
 use super::file::{Error, Place};
 
@@ -31,19 +36,10 @@ pub struct Broker {
     pub resource: Option<String>,
     /// Longest life of a token that is accepted, and of one that is issued without saying.
     pub token_lifetime_max: Duration,
-    /// Issuers whose keys lie in files.
+    /// Issuers beside the embedded one.
     pub issuers: Vec<Issuer>,
     /// How calls are taken.
     pub calls: Calls,
-}
-
-/// An issuer whose keys lie in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
-    /// Its identifier, as `iss` has it.
-    pub issuer: String,
-    /// Its JWK set.
-    pub jwks: PathBuf,
 }
 
 impl Default for Broker {
@@ -75,13 +71,6 @@ struct RawToken {
     lifetime_max: Option<toml::Spanned<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIssuer {
-    issuer: toml::Spanned<String>,
-    jwks: toml::Spanned<PathBuf>,
-}
-
 impl RawBroker {
     pub(super) fn check(self, place: &Place<'_>) -> Result<Broker, Error> {
         let Self {
@@ -102,24 +91,23 @@ impl RawBroker {
         let checked = resource.map(|text| uri(place, &text, "broker.resource"));
         let resource = checked.transpose()?;
         let mut issuers: Vec<Issuer> = Vec::new();
-        for RawIssuer { issuer, jwks } in issuer {
-            let fail = |message: String| Err(place.value(&issuer, "broker.issuer", message));
-            let name = uri(place, &issuer, "broker.issuer.issuer")?;
+        for raw in issuer {
+            let named = raw.issuer.clone();
+            let fail = |message: String| Err(place.value(&named, "broker.issuer", message));
+            let issuer = raw.check(place)?;
+            let name = &issuer.issuer;
             if resource.is_none() {
                 // The name of a host is no secret and not unique; an issuer of many hosts needs more.
                 let message = "`broker.resource` lacks: tokens of this issuer could be meant for another host\nhint: `resource = \"https://…\"` under `[broker]`, one for each host";
                 return fail(message.to_owned());
             }
-            if issuers.iter().any(|other| other.issuer == name) {
+            if issuers.iter().any(|other| other.issuer == *name) {
                 return fail(format!("`{name}` is named twice"));
             }
             if issuers.len() == ISSUERS_MAX {
                 return fail(format!("more than {ISSUERS_MAX} issuers"));
             }
-            issuers.push(Issuer {
-                issuer: name,
-                jwks: place.absolute(&jwks, "broker.issuer.jwks")?,
-            });
+            issuers.push(issuer);
         }
         Ok(Broker {
             resource,

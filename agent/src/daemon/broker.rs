@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     CommandLine, Engine, LaunchError, Order, Session, StartError, Tokens,
+    control::protocol::IssuerStatus,
     error::{chain, suggestion},
 };
 use crate::{
@@ -18,13 +19,14 @@ use crate::{
     broker::{
         Broker, FrameLimits, Host, Parts, door,
         idempotency::Store,
+        issuer,
         limit::Limiter,
         switch::Switches,
         worker::{self, Ended, Fenced, NotStarted, Starting},
     },
     config,
     exit::Code,
-    observe::metrics::BrokerNumbers,
+    observe::metrics::{BrokerNumbers, IssuerNumbers},
     policy::compiled::CompiledPolicy,
     sandbox::uids,
 };
@@ -174,6 +176,41 @@ fn gid(name: &str) -> Result<Option<u32>, StartError> {
     Ok(found.map(|group| group.gid.as_raw()))
 }
 
+fn numbers(condition: issuer::Condition) -> IssuerNumbers {
+    let issuer::Condition {
+        issuer,
+        source: _,
+        keys,
+        age,
+        error: _,
+        fetches,
+    } = condition;
+    IssuerNumbers {
+        issuer,
+        keys: keys as u64,
+        age,
+        fetches,
+    }
+}
+
+fn status(condition: issuer::Condition) -> IssuerStatus {
+    let issuer::Condition {
+        issuer,
+        source,
+        keys,
+        age,
+        error,
+        fetches: _,
+    } = condition;
+    IssuerStatus {
+        issuer,
+        source: source.to_owned(),
+        keys: keys as u64,
+        age_seconds: age.map(|age| age.as_secs()),
+        error,
+    }
+}
+
 impl Engine {
     /// The broker, where calls are taken.
     #[must_use]
@@ -277,6 +314,17 @@ impl Engine {
             warm: broker.warm() as u64,
             off: broker.switched_off().len() as u64,
             entries: broker.entries(),
+            issuers: broker.issuers().into_iter().map(numbers).collect(),
         })
+    }
+
+    /// How the keys of token issuers are.
+    pub(super) fn issuer_statuses(&self) -> Vec<IssuerStatus> {
+        let issuers = self.broker.get().map(Broker::issuers);
+        issuers
+            .unwrap_or_default()
+            .into_iter()
+            .map(status)
+            .collect()
     }
 }

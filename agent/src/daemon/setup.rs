@@ -119,11 +119,12 @@ impl Engine {
             ending,
         } = setup;
         let (journal, opened) = Journal::open(&journal)?;
+        let journal = Arc::new(journal);
         say_opened(&opened);
         let broker = broker.filter(|settings| settings.calls.enabled);
         let calls = broker.as_ref().map(|settings| settings.calls.clone());
         let tokens = broker
-            .map(|settings| Tokens::open(settings, &instance))
+            .map(|settings| Tokens::open(settings, &instance, Arc::clone(&journal)))
             .transpose()?;
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
@@ -151,7 +152,7 @@ impl Engine {
             kernel,
             attached,
             launcher,
-            journal: Arc::new(journal),
+            journal,
             broker: OnceLock::new(),
             policies,
             sessions: Table::default(),

@@ -46,6 +46,7 @@ impl Engine {
             events_lost: losses.events_lost,
             events_suppressed: losses.events_suppressed,
             resolver: self.resolver_status(),
+            issuers: self.issuer_statuses(),
             tools_off: self.tools_off(),
             warnings: self.warnings(),
             ailments: self.ailments(),
@@ -68,7 +69,8 @@ impl Engine {
         }
     }
 
-    /// What is so because it was configured so, and no promise holds for.
+    /// What is so because it was configured so, and no promise holds for; and whose tokens are refused
+    /// for lack of keys, which is no fault of this host.
     fn warnings(&self) -> Vec<String> {
         let set = self.policies.current();
         let observing = set.by_tool.keys().filter(|tool| set.observes(tool));
@@ -76,6 +78,13 @@ impl Engine {
         let off = off
             .iter()
             .map(|tool| format!("tool `{tool}` is off: none of its calls is taken"));
+        let issuers = self.issuer_statuses();
+        let keyless = issuers.iter().filter(|one| one.keys == 0).map(|one| {
+            format!(
+                "issuer `{}` has no keys: every token of it is refused",
+                one.issuer
+            )
+        });
         observing
             .map(|tool| {
                 format!(
@@ -83,6 +92,7 @@ impl Engine {
                 )
             })
             .chain(off)
+            .chain(keyless)
             .collect()
     }
 

@@ -16,14 +16,20 @@ use super::{
     error::chain,
 };
 use crate::{
-    audit::Caller,
+    audit::{
+        self, Caller, Holder, Journal, KeyRotated, Principal, TokenChange, TokenIssued, TokenRef,
+        TokensRevoked, Whose,
+    },
     broker::{
-        issuer::{self, Embedded, Issuers, Order, Revoked, Rotation, StaticIssuer, Target},
+        issuer::{
+            self, Embedded, Fetched, Issued, Issuers, Order, Revoked, Rotation, StaticIssuer,
+            Target,
+        },
         jose::digest_from_base64url,
         proof::{NoSecret, Proofs},
         token::Verifier,
     },
-    config::{Broker, Instance},
+    config::{self, Broker, Instance, KeySource},
     exit::Code,
     timestamp::Timestamp,
 };
@@ -40,6 +46,7 @@ pub struct Tokens {
     revoked: Arc<Revoked>,
     verifier: Arc<Verifier>,
     proofs: Arc<Proofs>,
+    journal: Arc<Journal>,
 }
 
 /// Tokens can not be checked, or what was asked about them not done.
@@ -62,6 +69,12 @@ pub enum TokenError {
     /// A thumbprint or digest has another shape.
     #[error("token: `{0}` is no SHA-256 value in base64url")]
     Digest(&'static str),
+    /// It can not be recorded: nothing was handed out.
+    #[error("token: can not be recorded, so none is issued")]
+    Record(#[source] audit::Error),
+    /// It could not be recorded, and is in force all the same: what takes rights away does not wait.
+    #[error("token: in force, but not recorded")]
+    Unrecorded(#[source] audit::Error),
     /// Longer than tokens may live.
     #[error(
         "token: {asked} s is longer than {max} s\nhint: `lifetime_max` under `[broker.token]` in stockade.toml, up to 15m"
@@ -89,20 +102,27 @@ impl TokenError {
                 Code::Usage
             }
             Self::Issuer(
-                issuer::Error::Read { .. } | issuer::Error::Keys { .. } | issuer::Error::Twice(_),
+                issuer::Error::Read { .. }
+                | issuer::Error::Keys { .. }
+                | issuer::Error::Authorities { .. }
+                | issuer::Error::Twice(_),
             ) => Code::Configuration,
             Self::Issuer(issuer::Error::Full) | Self::Stopping => Code::TryAgain,
             Self::Issuer(issuer::Error::File(_) | issuer::Error::Damaged { .. })
             | Self::Folder { .. } => Code::CanNotCreate,
             Self::Issuer(issuer::Error::Pair(_)) | Self::Proofs(_) => Code::Software,
-            Self::None => Code::Unavailable,
+            Self::None | Self::Record(_) | Self::Unrecorded(_) => Code::Unavailable,
         }
     }
 }
 
 impl Tokens {
     /// Opens what an instance has, and makes what lacks.
-    pub fn open(settings: Broker, instance: &Instance) -> Result<Self, TokenError> {
+    pub fn open(
+        settings: Broker,
+        instance: &Instance,
+        journal: Arc<Journal>,
+    ) -> Result<Self, TokenError> {
         let Broker {
             resource,
             token_lifetime_max,
@@ -123,11 +143,15 @@ impl Tokens {
             resource.clone(),
             SystemTime::now(),
         )?);
-        let files = issuers.into_iter().map(|named| StaticIssuer {
-            issuer: named.issuer,
-            jwks: named.jwks,
-        });
-        let issuers = Arc::new(Issuers::new(Some(Arc::clone(&embedded)), files.collect())?);
+        let (mut files, mut fetched) = (Vec::new(), Vec::new());
+        for config::Issuer { issuer, keys } in issuers {
+            match keys {
+                KeySource::File(jwks) => files.push(StaticIssuer { issuer, jwks }),
+                KeySource::Fetched(settings) => fetched.push(Fetched::new(issuer, settings)?),
+            }
+        }
+        let own = Some(Arc::clone(&embedded));
+        let issuers = Arc::new(Issuers::with_fetched(own, files, fetched)?);
         let revoked = Arc::new(Revoked::open(&instance.revocations_file())?);
         let verifier = Arc::new(Verifier::new(
             resource.clone(),
@@ -143,6 +167,7 @@ impl Tokens {
             issuers,
             revoked,
             verifier,
+            journal,
         })
     }
 
@@ -200,6 +225,13 @@ impl Tokens {
                     Rotation::Graceful
                 };
                 let key_id = self.embedded.rotate(rotation, now)?;
+                let rotated = KeyRotated {
+                    caller,
+                    key: &key_id,
+                    forced: force,
+                };
+                let recorded = self.journal.token(TokenChange::Rotated(&rotated));
+                recorded.map_err(TokenError::Unrecorded)?;
                 tracing::info!(
                     token.key_id = key_id,
                     rotation.forced = force,
@@ -234,6 +266,7 @@ impl Tokens {
             });
         }
         let issued = self.embedded.issue(order, now)?;
+        self.record(order, &issued, caller)?;
         tracing::info!(
             token.id = issued.token_id,
             token.key_id = issued.key_id,
@@ -250,6 +283,28 @@ impl Tokens {
             expires: Timestamp::from(issued.expires).to_string(),
             resource: self.resource.clone(),
         })
+    }
+
+    /// Before anybody has the token.
+    fn record(&self, order: &Order, issued: &Issued, caller: Caller) -> Result<(), TokenError> {
+        let record = TokenIssued {
+            caller,
+            principal: Principal {
+                issuer: self.embedded.issuer().to_owned(),
+                subject: order.subject.clone(),
+                client: order.client.clone(),
+            },
+            token: TokenRef {
+                id: issued.token_id.clone(),
+                key: issued.key_id.clone(),
+            },
+            tool: order.tool.as_deref(),
+            scopes: &order.scopes,
+            purpose: order.purpose.as_deref(),
+            expires: Timestamp::from(issued.expires),
+        };
+        let recorded = self.journal.token(TokenChange::Issued(&record));
+        recorded.map_err(TokenError::Record)
     }
 
     fn order(&self, ask: TokenRequest) -> Result<Order, TokenError> {
@@ -297,6 +352,13 @@ impl Tokens {
         } else {
             None
         };
+        let revoked = TokensRevoked {
+            caller,
+            whose: whose(target),
+            new_key: new_key_id.as_deref(),
+        };
+        let recorded = self.journal.token(TokenChange::Revoked(&revoked));
+        recorded.map_err(TokenError::Unrecorded)?;
         tracing::warn!(
             revoked.target = ?target,
             token.new_key_id = new_key_id,
@@ -338,6 +400,16 @@ impl Engine {
                 "keys of the issuers not reloaded: the last ones stay"
             );
         }
+    }
+}
+
+fn whose(target: &Target) -> Whose<'_> {
+    match target {
+        Target::Token(id) => Whose::Token(audit::Token { id }),
+        Target::Subject(name) => Whose::Principal(Holder::Subject(name)),
+        Target::Client(name) => Whose::Principal(Holder::Client(name)),
+        Target::Tool(name) => Whose::Tool(name),
+        Target::Key(id) => Whose::Key(id),
     }
 }
 

@@ -2,26 +2,22 @@
 //! the configured file. And why one was not, for people.
 
 use std::{
-    fs::File,
-    io::{BufReader, Read},
     path::Path,
     sync::{Arc, Mutex},
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 use super::{error::Error, session::lock};
-
-/// Bytes of a file of trusted authorities.
-const ROOTS_BYTES_MAX: u64 = 16 << 20;
+use crate::authorities;
 
 /// Why a certificate was last refused; taken by whoever tells it.
 pub(super) type LastRefused = Arc<Mutex<Option<rustls::Error>>>;
@@ -32,17 +28,7 @@ pub(super) fn client(roots: &Path, refused: &LastRefused) -> Result<ClientConfig
         path: roots.to_owned(),
         why: why.to_string(),
     };
-    let file = File::open(roots).map_err(|error| bad(&error))?;
-    let mut store = RootCertStore::empty();
-    let pem = BufReader::new(file.take(ROOTS_BYTES_MAX));
-    for certificate in CertificateDer::pem_reader_iter(pem) {
-        let certificate = certificate.map_err(|error| bad(&error))?;
-        // One authority that this library can not read is no reason to trust none of the others.
-        let (_added, _passed_over) = store.add_parsable_certificates([certificate]);
-    }
-    if store.is_empty() {
-        return Err(bad(&"no certificate in it"));
-    }
+    let store = authorities::read(roots).map_err(|error| bad(&error))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone());
     let verifier = Verifier {

@@ -19,8 +19,8 @@ use prometheus::{
 pub use calls::{Calls, Runs};
 pub use process::resident_bytes;
 pub use sample::{
-    Applied, AuditNumbers, BrokerNumbers, Fill, Losses, NameNumbers, PolicyInfo, Sample,
-    VerdictCount,
+    Applied, AuditNumbers, BrokerNumbers, Fill, IssuerNumbers, Losses, NameNumbers, PolicyInfo,
+    Sample, VerdictCount,
 };
 use tools::OTHER;
 use tools::Tools;
@@ -137,6 +137,12 @@ table! {
         "Tools that the kill switch holds off.";
     BROKER_ENTRIES = "stockade_broker_entries" ["store"]
         "Entries of a store of the broker; full means refused.";
+    ISSUER_KEYS = "stockade_issuer_keys" ["issuer"]
+        "Keys of a token issuer that are believed; 0 means that no token of it is good.";
+    ISSUER_AGE = "stockade_issuer_keys_age_seconds" ["issuer"]
+        "Age of an issuer's keys as they were last read or fetched; absent where they never were, and for the agent's own.";
+    ISSUER_FETCHES = "stockade_issuer_fetches_total" ["issuer", "outcome"]
+        "Fetches of an issuer's keys by outcome: success, unreachable, slow, status, refused.";
     AUDIT_UP = "stockade_audit_up" []
         "1 while records are written, synced and signed, 0 while that fails; launches and calls are refused then.";
     AUDIT_RECORDS = "stockade_audit_records_total" []

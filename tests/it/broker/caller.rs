@@ -70,15 +70,25 @@ impl Caller {
         self.send(&body, &self.proof(&body))
     }
 
+    /// Its token.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A proof for this body.
     pub(super) fn proof(&self, body: &str) -> String {
+        self.proof_of(body.as_bytes())
+    }
+
+    /// The same of any bytes.
+    pub(super) fn proof_of(&self, body: &[u8]) -> String {
         let nonce = self.nonce.lock().expect("no panic").clone();
         self.signer
             .proof(
                 &self.resource,
                 &self.token,
                 Some(&nonce),
-                Some(&json::sha256(body.as_bytes())),
+                Some(&json::sha256(body)),
                 SystemTime::now(),
             )
             .expect("a proof")

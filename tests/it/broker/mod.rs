@@ -1,7 +1,11 @@
 //! Calls: token, proof, checks, record, fenced worker, answer, with a real agent and real workers.
 
+mod bridge;
 mod caller;
+mod contract;
 mod flow;
+mod oidc;
+mod provider;
 mod races;
 mod warm;
 
@@ -24,8 +28,24 @@ impl Scene {
     /// An agent with these policies, in which `{scratch}/tools` holds these workers and
     /// `{scratch}/schemas` these schemas.
     fn new(policies: &[(&str, &str)], workers: &[(&str, &str)], schemas: &[(&str, &str)]) -> Self {
+        Self::configured(policies, workers, schemas, |_| String::new())
+    }
+
+    /// The same with a configuration of its own, written when the lab is there.
+    fn configured(
+        policies: &[(&str, &str)],
+        workers: &[(&str, &str)],
+        schemas: &[(&str, &str)],
+        configure: impl FnOnce(&Lab) -> String,
+    ) -> Self {
         let lab = Lab::unrecorded(&[]).expect("the lab can be made");
         let scratch = Scratch::new().expect("a folder");
+        let configuration = configure(&lab);
+        if !configuration.is_empty() {
+            scratch
+                .write(lab::agent::CONFIGURATION, &configuration)
+                .expect("a file");
+        }
         for (folder, files) in [("tools", workers), ("schemas", schemas)] {
             let folder = scratch.path().join(folder);
             fs::create_dir(&folder).expect("a folder");
@@ -40,6 +60,11 @@ impl Scene {
 
     /// The `invoice` examples as they are, but for their place.
     fn invoice() -> Self {
+        Self::invoice_configured(|_| String::new())
+    }
+
+    /// The same with a configuration of its own.
+    fn invoice_configured(configure: impl FnOnce(&Lab) -> String) -> Self {
         let read =
             |name: &str| fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example");
         let place = |text: String| {
@@ -53,10 +78,11 @@ impl Scene {
             .iter()
             .map(|(name, text)| (*name, text.as_str()))
             .collect();
-        Self::new(
+        Self::configured(
             &[("invoice", &once), ("invoice-mcp", &server)],
             &[("invoice.py", &read("workers/invoice.py"))],
             &schemas,
+            configure,
         )
     }
 

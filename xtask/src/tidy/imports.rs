@@ -21,6 +21,7 @@ const LAYERS: &[(u8, &[&str])] = &[
             "sys",
             "exit",
             "shutdown",
+            "authorities",
         ],
     ),
     // What a policy's schemas are read with, and whether a file may be believed.

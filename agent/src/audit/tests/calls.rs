@@ -7,11 +7,12 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     super::{
-        Against, CallOutcome, CallRecord, Error, Filter, Journal, Principal, Refusal, TokenRef,
-        query, verify,
+        Against, CallOutcome, CallRecord, Error, Filter, Holder, Journal, KeyRotated, Principal,
+        Refusal, Token, TokenChange, TokenIssued, TokenRef, TokensRevoked, Whose, query, verify,
     },
     CALLER, records,
 };
+use crate::timestamp::Timestamp;
 
 pub(super) fn call(subject: &str, tool: &str) -> CallRecord {
     CallRecord {
@@ -222,4 +223,70 @@ fn guessable_values_are_salted() {
             .count(),
         0
     );
+}
+
+#[test]
+fn what_was_done_about_tokens_is_found_like_calls() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    let call = call("ann", "invoice");
+    let issued = TokenIssued {
+        caller: CALLER,
+        principal: call.principal.expect("one"),
+        token: call.token.expect("one"),
+        tool: Some("invoice"),
+        scopes: &["invoice:read".to_owned()],
+        purpose: None,
+        expires: Timestamp::now(),
+    };
+    let rotated = KeyRotated {
+        caller: CALLER,
+        key: "k2",
+        forced: true,
+    };
+    let revoked = |whose| TokensRevoked {
+        caller: CALLER,
+        whose,
+        new_key: None,
+    };
+    let revoked = [
+        Whose::Token(Token { id: "token-of-ann" }),
+        Whose::Principal(Holder::Subject("ann")),
+        Whose::Principal(Holder::Client("desk")),
+        Whose::Tool("invoice"),
+        Whose::Key("k2"),
+    ]
+    .map(revoked);
+    let changes = [TokenChange::Issued(&issued), TokenChange::Rotated(&rotated)]
+        .into_iter()
+        .chain(revoked.iter().map(TokenChange::Revoked));
+    for change in changes {
+        journal.token(change).expect("recorded");
+    }
+    drop(journal);
+    verify(&path, &Against::default()).expect("whole");
+    let lines = records(&path);
+    let kinds: Vec<_> = lines.iter().map(|line| &line["record"]).collect();
+    assert_eq!(
+        kinds[1..4],
+        ["token_issued", "token_key_rotated", "tokens_revoked"]
+    );
+    assert_eq!(lines[2]["forced"], true);
+    let outcomes = |filter: Filter| -> Vec<(u64, String)> { found(&path, &filter) };
+    let ann = outcomes(Filter {
+        subject: Some("ann".to_owned()),
+        ..Filter::default()
+    });
+    assert_eq!(ann, [(2, "issued".to_owned()), (5, "revoked".to_owned())]);
+    let token = outcomes(Filter {
+        token: Some("token-of-ann".to_owned()),
+        ..Filter::default()
+    });
+    assert_eq!(token, [(2, "issued".to_owned()), (4, "revoked".to_owned())]);
+    let revoked = outcomes(Filter {
+        outcome: Some("revoked".to_owned()),
+        ..Filter::default()
+    });
+    assert_eq!(revoked.len(), 5);
 }

@@ -24,7 +24,7 @@ pub struct Authenticated {
 
 impl Authenticated {
     /// `policy` is the one of the tool that the call names, as it was when the call began.
-    pub(in crate::broker) fn check(
+    pub(in crate::broker) async fn check(
         inner: &Inner,
         mut received: Received,
         policy: Option<&CompiledPolicy>,
@@ -41,7 +41,7 @@ impl Authenticated {
                 .and_then(|policy| find(policy, &received.verb, claims))
                 .is_some_and(|verb| verb.body_proof)
         };
-        let (claims, spent) = shown.check(inner, body_proof, trail)?;
+        let (claims, spent) = shown.check(inner, body_proof, trail).await?;
         Ok(Self {
             received,
             claims,
@@ -69,7 +69,7 @@ pub(in crate::broker) struct Shown {
 
 impl Shown {
     /// Peer, token, proof, replay. `body_proof`: whether the proof must be for this very body.
-    pub(in crate::broker) fn check(
+    pub(in crate::broker) async fn check(
         &self,
         inner: &Inner,
         body_proof: impl FnOnce(&Claims) -> bool,
@@ -85,10 +85,12 @@ impl Shown {
         }
         let now = SystemTime::now();
         let token = credentials.token.as_deref().ok_or(Reason::TokenMissing)?;
-        let claims = inner.verifier.verify(token, now)?;
+        let claims = inner.verifier.verify_patiently(token, now).await?;
         trail.principal(&claims);
         let proof = credentials.proof.as_deref().ok_or(Reason::ProofMissing)?;
         let wanted = body_proof(&claims);
+        // The keys may have taken a while.
+        let now = SystemTime::now();
         let checked = inner
             .proofs
             .check(proof, token, &claims, body, wanted, now)?;

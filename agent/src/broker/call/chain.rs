@@ -50,7 +50,7 @@ async fn stages(
     }
     // One snapshot for the whole call.
     let policy = inner.host.policy(&received.tool);
-    let authenticated = Authenticated::check(inner, received, policy.as_deref(), trail)?;
+    let authenticated = Authenticated::check(inner, received, policy.as_deref(), trail).await?;
     trail.passed(&inner.calls, "authenticate");
     let validated = Validated::check(inner, authenticated, policy, trail)?;
     trail.passed(&inner.calls, "validate");

@@ -144,6 +144,17 @@ impl Embedded {
             .then(|| Arc::clone(&found.key))
     }
 
+    /// How many keys have tokens that may be alive.
+    #[must_use]
+    pub(super) fn believed(&self, now: SystemTime) -> usize {
+        let now = seconds(now);
+        let all = self.public.load();
+        let alive = all
+            .iter()
+            .filter(|public| public.until.is_none_or(|until| now < until));
+        alive.count()
+    }
+
     /// Makes a token. A key that has signed for its time is replaced first.
     pub fn issue(&self, order: &Order, now: SystemTime) -> Result<Issued, Error> {
         let mut signing = self.signing();

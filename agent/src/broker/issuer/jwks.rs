@@ -113,6 +113,18 @@ impl Keys {
         Ok(Self(keys))
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The key of this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Arc<PublicKey>> {

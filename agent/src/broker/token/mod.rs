@@ -21,7 +21,7 @@ use super::{
     jose::Compact,
     reason::{Reason, Refused},
 };
-use crate::{config::TOKEN_LIFETIME_MAX, json};
+use crate::{clock::BootTime, config::TOKEN_LIFETIME_MAX, json};
 
 /// Longest token, bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1_024;
@@ -46,6 +46,8 @@ struct Signed {
     leeway: Duration,
     /// State of the issuers' keys under which it was checked.
     generation: u64,
+    /// Until when the key is believed, if it is for a time.
+    until: Option<BootTime>,
 }
 
 impl Verifier {
@@ -84,6 +86,7 @@ impl Verifier {
         // Before any key is looked up: keys that change meanwhile make this look outdated.
         let generation = self.issuers.generation();
         let known = self.cache().get(&digest, generation);
+        let known = known.filter(|signed| signed.until.is_none_or(|until| BootTime::now() < until));
         let signed = match &known {
             Some(signed) => signed.clone(),
             None => self.check_signed(token, generation, now)?,
@@ -95,6 +98,33 @@ impl Verifier {
             self.cache().put(digest, signed);
         }
         Ok(claims)
+    }
+
+    /// The same, where the issuer's keys may have to be fetched first. The call waits for them, within
+    /// [`fetched::WAIT_MAX`]; a refusal that could be another's later says when to come again.
+    ///
+    /// [`fetched::WAIT_MAX`]: super::issuer::fetched::WAIT_MAX
+    pub async fn verify_patiently(
+        &self,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<Arc<Claims>, Refused> {
+        let refused = match self.verify(token, now) {
+            Err(refused)
+                if matches!(refused.reason, Reason::TokenKey | Reason::IssuerUnavailable) =>
+            {
+                refused
+            }
+            decided => return decided,
+        };
+        let Some((issuer, key_id)) = signer_of(token) else {
+            return Err(refused);
+        };
+        match self.issuers.ask(&issuer, &key_id).await {
+            None => Err(refused),
+            Some(Err(refused)) => Err(refused),
+            Some(Ok(())) => self.verify(token, SystemTime::now()),
+        }
     }
 
     /// Checks that a token may be used for a tool: it names this one or none, and the tokens for this
@@ -132,6 +162,7 @@ impl Verifier {
             claims: Arc::new(claims),
             leeway: found.leeway,
             generation,
+            until: found.until,
         })
     }
 
@@ -162,6 +193,13 @@ impl Verifier {
         // A panic leaves at most a missing entry.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Issuer and key that a token names, before anything is proved.
+fn signer_of(token: &str) -> Option<(String, String)> {
+    let compact = Compact::read(token, TOKEN_BYTES_MAX).ok()?;
+    let issuer = claims::issuer(&compact).ok()?.to_owned();
+    Some((issuer, claims::key_id(&compact).ok()?.to_owned()))
 }
 
 /// Type (RFC 9068, 4: `at+jwt`), and no member that would choose the key.

@@ -19,7 +19,7 @@ use crate::{
 /// A time in the journal; a digit for each `0`.
 const FORM: &str = "0000-00-00T00:00:00.000000Z";
 
-/// Shows calls and sessions, each with what came of it. Whether the journal is as it was written is
+/// Shows calls and sessions, each with what came of it, and what was done about tokens. Whether the journal is as it was written is
 /// for `audit verify` to say.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "ID")]
     token: Option<String>,
     /// With this outcome: `done`, `tool_error`, `running`, `outcome_unknown`, a reason's code; of
-    /// sessions `exit`, `signal`, `wall_timeout`, …
+    /// sessions `exit`, `signal`, `wall_timeout`, …; of tokens `issued`, `rotated`, `revoked`.
     #[arg(long, value_name = "CODE")]
     outcome: Option<String>,
     /// That began at this moment or later.
@@ -122,7 +122,20 @@ fn line(found: &Found) -> String {
             format!("uid {uid}:")
         },
     );
-    let what = ["/tool", "/verb"].into_iter().filter_map(begun);
+    // What was done about tokens names whose, instead of a verb.
+    let whose: &[&str] = match found.outcome.as_str() {
+        "issued" => &["/token/id"],
+        "rotated" => &["/key"],
+        "revoked" => &[
+            "/token/id",
+            "/principal/subject",
+            "/principal/client",
+            "/key",
+        ],
+        _ => &[],
+    };
+    let what = ["/tool", "/verb"].iter().chain(whose);
+    let what = what.filter_map(|pointer| begun(pointer));
     words.extend(what.filter(|word| !word.is_empty()));
     words.push(format!("-> {}", harmless(&found.outcome)));
     words.extend(ended("/seconds").map(|seconds| format!("after {seconds} s")));

@@ -121,7 +121,7 @@ impl RawCalls {
 }
 
 /// `90s`, `10m`, `1h`
-fn duration(
+pub(super) fn duration(
     place: &Place<'_>,
     text: &toml::Spanned<String>,
     key: &'static str,

@@ -262,6 +262,8 @@ pub struct Status {
     pub events_suppressed: u64,
     /// The resolver.
     pub resolver: ResolverStatus,
+    /// Token issuers, where calls are taken.
+    pub issuers: Vec<IssuerStatus>,
     /// Tools that the kill switch holds off.
     pub tools_off: Vec<String>,
     /// What is right as configured, and weaker than it could be.
@@ -270,6 +272,21 @@ pub struct Status {
     pub ailments: Vec<String>,
     /// Resident memory of the agent, bytes.
     pub resident_bytes: u64,
+}
+
+/// A token issuer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IssuerStatus {
+    /// Its identifier.
+    pub issuer: String,
+    /// Where its keys come from: `own`, `file` or `fetched`.
+    pub source: String,
+    /// Keys that are believed.
+    pub keys: u64,
+    /// Seconds since they were read or fetched.
+    pub age_seconds: Option<u64>,
+    /// Why newer ones could not be had.
+    pub error: Option<String>,
 }
 
 /// The resolver.

@@ -13,10 +13,10 @@ use super::{
     AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES, COUNTERS_FULL, DESTROY_LOST,
     DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST,
     DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM, DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST,
-    EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, HOOKS, LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES,
-    OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO, POLICY_KEPT, POLICY_LAST_GOOD,
-    POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools,
-    VERDICTS, WARM_WORKERS,
+    EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, HOOKS, ISSUER_AGE, ISSUER_FETCHES, ISSUER_KEYS,
+    LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES, OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION,
+    POLICY_INFO, POLICY_KEPT, POLICY_LAST_GOOD, POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS,
+    SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools, VERDICTS, WARM_WORKERS,
 };
 use crate::observe::event::protocol_label;
 
@@ -64,6 +64,21 @@ pub struct BrokerNumbers {
     pub off: u64,
     /// Entries of each store.
     pub entries: Vec<(&'static str, u64)>,
+    /// The token issuers, as the configuration names them.
+    pub issuers: Vec<IssuerNumbers>,
+}
+
+/// A token issuer.
+#[derive(Clone, Debug, Default)]
+pub struct IssuerNumbers {
+    /// Its name.
+    pub issuer: String,
+    /// Keys that are believed.
+    pub keys: u64,
+    /// Their age.
+    pub age: Option<Duration>,
+    /// Fetches by outcome.
+    pub fetches: Vec<(&'static str, u64)>,
 }
 
 /// How the journal does.
@@ -245,12 +260,31 @@ pub(super) fn families(
 }
 
 fn broker_families(broker: &BrokerNumbers) -> Result<Vec<MetricFamily>, prometheus::Error> {
-    let BrokerNumbers { warm, off, entries } = broker;
+    let BrokerNumbers {
+        warm,
+        off,
+        entries,
+        issuers,
+    } = broker;
     let alone = |value| [(Vec::new(), value)];
     let families = [
         WARM_WORKERS.gauge(alone(*warm))?,
         TOOLS_OFF.gauge(alone(*off))?,
         BROKER_ENTRIES.gauge(entries.iter().map(|(store, n)| (vec![*store], *n)))?,
+        ISSUER_KEYS.gauge(
+            issuers
+                .iter()
+                .map(|one| (vec![one.issuer.as_str()], one.keys)),
+        )?,
+        ISSUER_AGE.seconds(
+            issuers
+                .iter()
+                .filter_map(|one| Some((vec![one.issuer.as_str()], one.age?))),
+        )?,
+        ISSUER_FETCHES.counter(issuers.iter().flat_map(|one| {
+            let fetches = one.fetches.iter();
+            fetches.map(|(outcome, n)| (vec![one.issuer.as_str(), *outcome], *n))
+        }))?,
     ];
     Ok(families.into_iter().flatten().collect())
 }

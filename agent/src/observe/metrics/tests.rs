@@ -15,8 +15,8 @@ use common::{
 use expect_test::expect_file;
 
 use super::{
-    Applied, AuditNumbers, BrokerNumbers, Fill, Launch, Losses, Metrics, NameNumbers, PolicyInfo,
-    Sample, TABLE, VerdictCount,
+    Applied, AuditNumbers, BrokerNumbers, Fill, IssuerNumbers, Launch, Losses, Metrics,
+    NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
 };
 
 fn page() -> String {
@@ -73,6 +73,12 @@ fn page() -> String {
             warm: 2,
             off: 1,
             entries: vec![("proofs", 7)],
+            issuers: vec![IssuerNumbers {
+                issuer: "https://id.example".to_owned(),
+                keys: 3,
+                age: Some(Duration::from_secs(60)),
+                fetches: vec![("success", 4), ("slow", 0)],
+            }],
         }),
         audit: AuditNumbers {
             up: true,
@@ -127,6 +133,9 @@ fn values_are_the_samples() {
         "stockade_call_workers_total{start=\"warm\",tool=\"invoice\"} 1",
         "stockade_warm_workers 2",
         "stockade_broker_entries{store=\"proofs\"} 7",
+        "stockade_issuer_keys{issuer=\"https://id.example\"} 3",
+        "stockade_issuer_keys_age_seconds{issuer=\"https://id.example\"} 60",
+        "stockade_issuer_fetches_total{issuer=\"https://id.example\",outcome=\"success\"} 4",
         "stockade_dns_up 1",
         "stockade_audit_up 1",
         "stockade_audit_records_total 9",
