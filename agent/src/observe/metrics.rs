@@ -217,7 +217,7 @@ impl Metrics {
             calls: Arc::new(Calls::new(Arc::clone(&tools))?),
             tools,
         };
-        let collectors: [Box<dyn Collector>; 6] = [
+        let collectors: [Box<dyn Collector>; 7] = [
             Box::new(metrics.launches.clone()),
             Box::new(metrics.launch_seconds.clone()),
             Box::new(metrics.reloads.clone()),
