@@ -141,8 +141,8 @@ pub(in crate::broker) struct Inner {
     unrecorded: AtomicU64,
 }
 
-/// Records of what was turned away that are written at once. Beyond them it is counted, and the next
-/// record says how many: a flood of nonsense must not become one of tasks, lines and disk.
+/// Records of what was turned away that are written at once; beyond them it is counted, and the next
+/// record says how many. A flood of nonsense must not become one of tasks, lines and disk.
 const AWAY_MAX: usize = 64;
 
 impl Broker {
@@ -384,13 +384,11 @@ impl Inner {
 }
 
 /// Lets idle workers go, as long as there is a broker.
-async fn sweep(inner: std::sync::Weak<Inner>) {
-    loop {
+async fn sweep(broker: std::sync::Weak<Inner>) {
+    while let Some(inner) = broker.upgrade() {
+        inner.pool.sweep();
+        drop(inner);
         tokio::time::sleep(SWEEP_PAUSE).await;
-        match inner.upgrade() {
-            Some(inner) => inner.pool.sweep(),
-            None => return,
-        }
     }
 }
 

@@ -123,9 +123,8 @@ impl Engine {
         say_opened(&opened);
         let broker = broker.filter(|settings| settings.calls.enabled);
         let calls = broker.as_ref().map(|settings| settings.calls.clone());
-        let tokens = broker
-            .map(|settings| Tokens::open(settings, &instance, Arc::clone(&journal)))
-            .transpose()?;
+        let tokens = broker.map(|settings| Tokens::open(settings, &instance, &journal));
+        let tokens = tokens.transpose()?;
         let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;

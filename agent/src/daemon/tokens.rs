@@ -1,6 +1,9 @@
 //! Access tokens of this instance: the embedded issuer and the others, what was revoked, and what the
 //! broker checks tokens and proofs with. Here their files get their places, and every change is logged.
 
+mod error;
+mod recorded;
+
 use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
@@ -10,27 +13,22 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
+pub use error::TokenError;
+
 use super::{
     Engine,
     control::token::{IssuedToken, TokenReply, TokenRequest},
     error::chain,
 };
 use crate::{
-    audit::{
-        self, Caller, Holder, Journal, KeyRotated, Principal, TokenChange, TokenIssued, TokenRef,
-        TokensRevoked, Whose,
-    },
+    audit::{Caller, Journal},
     broker::{
-        issuer::{
-            self, Embedded, Fetched, Issued, Issuers, Order, Revoked, Rotation, StaticIssuer,
-            Target,
-        },
+        issuer::{Embedded, Fetched, Issuers, Order, Revoked, Rotation, StaticIssuer, Target},
         jose::digest_from_base64url,
-        proof::{NoSecret, Proofs},
+        proof::Proofs,
         token::Verifier,
     },
     config::{self, Broker, Instance, KeySource},
-    exit::Code,
     timestamp::Timestamp,
 };
 
@@ -49,79 +47,12 @@ pub struct Tokens {
     journal: Arc<Journal>,
 }
 
-/// Tokens can not be checked, or what was asked about them not done.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// Keys or revocations can not be had or kept.
-    #[error(transparent)]
-    Issuer(#[from] issuer::Error),
-    /// No secret for proofs.
-    #[error(transparent)]
-    Proofs(#[from] NoSecret),
-    /// The state folder can not be made.
-    #[error("`{path}`: can not be made")]
-    Folder {
-        /// The folder.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A thumbprint or digest has another shape.
-    #[error("token: `{0}` is no SHA-256 value in base64url")]
-    Digest(&'static str),
-    /// It can not be recorded: nothing was handed out.
-    #[error("token: can not be recorded, so none is issued")]
-    Record(#[source] audit::Error),
-    /// It could not be recorded, and is in force all the same: what takes rights away does not wait.
-    #[error("token: in force, but not recorded")]
-    Unrecorded(#[source] audit::Error),
-    /// Longer than tokens may live.
-    #[error(
-        "token: {asked} s is longer than {max} s\nhint: `lifetime_max` under `[broker.token]` in stockade.toml, up to 15m"
-    )]
-    Lifetime {
-        /// What was asked for, seconds.
-        asked: u64,
-        /// What is configured, seconds.
-        max: u64,
-    },
-    /// This engine runs one worker and no broker.
-    #[error("token: this agent has no broker")]
-    None,
-    /// The agent stops.
-    #[error("token: the agent stops")]
-    Stopping,
-}
-
-impl TokenError {
-    /// The exit code that tells it.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Issuer(issuer::Error::Order(_)) | Self::Digest(_) | Self::Lifetime { .. } => {
-                Code::Usage
-            }
-            Self::Issuer(
-                issuer::Error::Read { .. }
-                | issuer::Error::Keys { .. }
-                | issuer::Error::Authorities { .. }
-                | issuer::Error::Twice(_),
-            ) => Code::Configuration,
-            Self::Issuer(issuer::Error::Full) | Self::Stopping => Code::TryAgain,
-            Self::Issuer(issuer::Error::File(_) | issuer::Error::Damaged { .. })
-            | Self::Folder { .. } => Code::CanNotCreate,
-            Self::Issuer(issuer::Error::Pair(_)) | Self::Proofs(_) => Code::Software,
-            Self::None | Self::Record(_) | Self::Unrecorded(_) => Code::Unavailable,
-        }
-    }
-}
-
 impl Tokens {
     /// Opens what an instance has, and makes what lacks.
     pub fn open(
         settings: Broker,
         instance: &Instance,
-        journal: Arc<Journal>,
+        journal: &Arc<Journal>,
     ) -> Result<Self, TokenError> {
         let Broker {
             resource,
@@ -167,7 +98,7 @@ impl Tokens {
             issuers,
             revoked,
             verifier,
-            journal,
+            journal: Arc::clone(journal),
         })
     }
 
@@ -225,13 +156,7 @@ impl Tokens {
                     Rotation::Graceful
                 };
                 let key_id = self.embedded.rotate(rotation, now)?;
-                let rotated = KeyRotated {
-                    caller,
-                    key: &key_id,
-                    forced: force,
-                };
-                let recorded = self.journal.token(TokenChange::Rotated(&rotated));
-                recorded.map_err(TokenError::Unrecorded)?;
+                self.record_rotation(&key_id, force, caller)?;
                 tracing::info!(
                     token.key_id = key_id,
                     rotation.forced = force,
@@ -266,7 +191,7 @@ impl Tokens {
             });
         }
         let issued = self.embedded.issue(order, now)?;
-        self.record(order, &issued, caller)?;
+        self.record_issue(order, &issued, caller)?;
         tracing::info!(
             token.id = issued.token_id,
             token.key_id = issued.key_id,
@@ -283,28 +208,6 @@ impl Tokens {
             expires: Timestamp::from(issued.expires).to_string(),
             resource: self.resource.clone(),
         })
-    }
-
-    /// Before anybody has the token.
-    fn record(&self, order: &Order, issued: &Issued, caller: Caller) -> Result<(), TokenError> {
-        let record = TokenIssued {
-            caller,
-            principal: Principal {
-                issuer: self.embedded.issuer().to_owned(),
-                subject: order.subject.clone(),
-                client: order.client.clone(),
-            },
-            token: TokenRef {
-                id: issued.token_id.clone(),
-                key: issued.key_id.clone(),
-            },
-            tool: order.tool.as_deref(),
-            scopes: &order.scopes,
-            purpose: order.purpose.as_deref(),
-            expires: Timestamp::from(issued.expires),
-        };
-        let recorded = self.journal.token(TokenChange::Issued(&record));
-        recorded.map_err(TokenError::Record)
     }
 
     fn order(&self, ask: TokenRequest) -> Result<Order, TokenError> {
@@ -352,13 +255,7 @@ impl Tokens {
         } else {
             None
         };
-        let revoked = TokensRevoked {
-            caller,
-            whose: whose(target),
-            new_key: new_key_id.as_deref(),
-        };
-        let recorded = self.journal.token(TokenChange::Revoked(&revoked));
-        recorded.map_err(TokenError::Unrecorded)?;
+        self.record_revocation(target, new_key_id.as_deref(), caller)?;
         tracing::warn!(
             revoked.target = ?target,
             token.new_key_id = new_key_id,
@@ -400,16 +297,6 @@ impl Engine {
                 "keys of the issuers not reloaded: the last ones stay"
             );
         }
-    }
-}
-
-fn whose(target: &Target) -> Whose<'_> {
-    match target {
-        Target::Token(id) => Whose::Token(audit::Token { id }),
-        Target::Subject(name) => Whose::Principal(Holder::Subject(name)),
-        Target::Client(name) => Whose::Principal(Holder::Client(name)),
-        Target::Tool(name) => Whose::Tool(name),
-        Target::Key(id) => Whose::Key(id),
     }
 }
 

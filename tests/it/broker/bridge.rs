@@ -5,7 +5,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread,
     time::Duration,
@@ -35,7 +35,7 @@ pub(super) fn start(socket: &Path, caller: Arc<Caller>) -> u16 {
 }
 
 /// One request, one answer, the end.
-fn carry(stream: &TcpStream, socket: &PathBuf, caller: &Caller) -> io::Result<()> {
+fn carry(stream: &TcpStream, socket: &Path, caller: &Caller) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();

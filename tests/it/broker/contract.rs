@@ -1,4 +1,4 @@
-//! The plain face against its own OpenAPI document, asked by `schemathesis`: whatever it is sent, it
+//! The plain face against its own `OpenAPI` document, asked by `schemathesis`: whatever it is sent, it
 //! does not fail, and what it answers is what the document says.
 
 use std::{
@@ -24,7 +24,7 @@ fn ask(document: &Path, port: u16, options: &[&str]) -> String {
         .args(["-m", "schemathesis.cli", "run"])
         .arg(document)
         .args(["--url", &format!("http://127.0.0.1:{port}")])
-        .args(["--checks", CHECKS, "--max-time", "15", "--seed", "1"])
+        .args(["--checks", CHECKS, "--max-examples", "30", "--seed", "1"])
         .args(["--phases", "coverage,fuzzing", "--warnings", "off"])
         .args(["--suppress-health-check", "all"])
         .args(options)

@@ -76,6 +76,11 @@ fn call() -> Value {
             "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Result" } } },
         }),
     );
+    // Said before anything of the body is read.
+    responses.insert(
+        "415".to_owned(),
+        json!({ "description": "The body is not said to be `application/json`" }),
+    );
     json!({
         "operationId": "call",
         "summary": "Carries out one call",

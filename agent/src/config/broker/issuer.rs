@@ -151,7 +151,7 @@ impl RawIssuer {
             Some(text) => KeyPlace::Set(endpoint(text, "broker.issuer.jwks_uri")?),
             None => KeyPlace::Discovery(endpoint(&self.issuer, "broker.issuer.issuer")?),
         };
-        let span = |value: &Option<toml::Spanned<String>>, key, default| match value {
+        let span = |value: Option<&toml::Spanned<String>>, key, default| match value {
             None => Ok(default),
             Some(value) => duration(place, value, key),
         };
@@ -163,22 +163,22 @@ impl RawIssuer {
             },
             http,
             refresh_min: span(
-                &self.refresh_min,
+                self.refresh_min.as_ref(),
                 "broker.issuer.refresh_min",
                 REFRESH_MIN_DEFAULT,
             )?,
             refresh_max: span(
-                &self.refresh_max,
+                self.refresh_max.as_ref(),
                 "broker.issuer.refresh_max",
                 REFRESH_MAX_DEFAULT,
             )?,
             stale_max: span(
-                &self.stale_max,
+                self.stale_max.as_ref(),
                 "broker.issuer.stale_max",
                 STALE_MAX_DEFAULT,
             )?,
             pause: span(
-                &self.fetch_pause,
+                self.fetch_pause.as_ref(),
                 "broker.issuer.fetch_pause",
                 FETCH_PAUSE_DEFAULT,
             )?,

@@ -17,7 +17,7 @@ use crate::{
         token::{Claims, Verifier},
     },
     config::{Endpoint, Fetching, KeyPlace, LoopbackHttp},
-    shutdown::{self, Stop},
+    shutdown::{self, Stop, Stopping},
 };
 
 mod flood;
@@ -54,7 +54,7 @@ struct World {
     pair: KeyPair,
     issuers: Arc<Issuers>,
     verifier: Arc<Verifier>,
-    _stop: Stop,
+    ends: (Stop, Stopping),
     _folder: tempfile::TempDir,
 }
 
@@ -103,15 +103,13 @@ impl World {
             pair: KeyPair::p256().expect("a key"),
             issuers,
             verifier: Arc::new(verifier),
-            _stop: shutdown::pair().0,
+            ends: shutdown::pair(),
             _folder: folder,
         }
     }
 
-    fn start(mut self) -> Self {
-        let (stop, stopping) = shutdown::pair();
-        self.issuers.start(&stopping);
-        self._stop = stop;
+    fn start(self) -> Self {
+        self.issuers.start(&self.ends.1);
         self
     }
 

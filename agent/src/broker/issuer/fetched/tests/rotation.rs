@@ -84,7 +84,7 @@ async fn within_the_pause_a_caller_is_told_when_to_come_again() {
     tokio::time::sleep(QUICK.pause).await;
     let next = KeyPair::p256().expect("a key");
     // This one brings about a fetch, after which no other is allowed for a while.
-    let _ = world.reason(&world.token("nobody", &next)).await;
+    assert!(world.reason(&world.token("nobody", &next)).await.is_some());
     world.publish(&[("two", &next)]);
     let token = world.token("two", &next);
     if let Err(refused) = world.verify(&token).await {
