@@ -45,7 +45,7 @@ pub use self::{
     attach::{Admitted, Attached},
     error::Error,
     locals::{LocalAddresses, Locals},
-    pin::remove_pins,
+    pin::{prepare_pins, remove_pins},
     sync::{PolicyInForce, Synced},
 };
 use self::{
