@@ -44,6 +44,8 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         broker: None,
         kernel_log: KernelLog::Off,
         ending: Ending::Remove,
+        prepared: None,
+        resolver: Vec::new(),
     };
     let engine = match Engine::start(setup) {
         Ok(engine) => engine,

@@ -135,6 +135,8 @@ fn in_own_engine<T>(
             broker: None,
             kernel_log: KernelLog::Off,
             ending: Ending::Remove,
+            prepared: None,
+            resolver: Vec::new(),
         })?;
         let flowing = outlets.flow(output)?;
         let finished = in_engine(&engine, order, signals, &flowing).await;
