@@ -53,5 +53,7 @@ mod rows;
 #[cfg(test)]
 mod selftest;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod swap;
 mod tokens;
