@@ -9,11 +9,7 @@ use std::{
 use nix::sys::signal::{SigSet, Signal};
 
 use super::Failure;
-use crate::{daemon::service, exit::Code};
-
-/// Its own place below the cgroup that it keeps: controllers can be handed down only where no process
-/// is (cgroups(7), "no internal processes").
-const SUBGROUP: &str = "holder";
+use crate::{exit::Code, kernel::cgroup};
 
 /// Keeps the cgroup of `stockade-workers.service` alive. The service manager runs it.
 ///
@@ -25,10 +21,10 @@ pub(super) fn run(_: &Arguments) -> Result<ExitCode, Failure> {
     let mut ends = SigSet::empty();
     ends.add(Signal::SIGTERM);
     ends.add(Signal::SIGINT);
-    // Before it is ready: what comes from then on is waited for.
+    // What comes from now on is waited for.
     ends.thread_block().map_err(io::Error::from)?;
     let own = own_cgroup()?;
-    let subgroup = own.join(SUBGROUP);
+    let subgroup = own.join(cgroup::HOLDER);
     match fs::create_dir(&subgroup) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(not_held(&subgroup, &error));
@@ -37,7 +33,6 @@ pub(super) fn run(_: &Arguments) -> Result<ExitCode, Failure> {
     }
     let moved = fs::write(subgroup.join("cgroup.procs"), process::id().to_string());
     moved.map_err(|error| not_held(&subgroup, &error))?;
-    service::holds();
     ends.wait().map_err(io::Error::from)?;
     Ok(Code::Ok.into())
 }

@@ -71,11 +71,6 @@ pub fn stopping() {
     ]);
 }
 
-/// The holder of the workers' cgroup is where it belongs.
-pub fn holds() {
-    tell(&[NotifyState::Ready]);
-}
-
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "service manager not told");

@@ -20,6 +20,7 @@ use common::{
 };
 
 use self::attributes::{Attribute, Attributes, attributes};
+pub use self::place::HOLDER;
 use self::place::Place;
 use self::tree::{failed, make, remove_empty, remove_tree, set, set_where_present, words};
 use super::error::Error;
@@ -80,10 +81,11 @@ impl Parent {
     pub fn create(instance: &Instance) -> Result<Self, Error> {
         let mount = mount_point()?;
         let place = Place::find(&mount, instance);
-        if !place.delegated {
-            make(&place.sessions)?;
-            hand_down(&mount);
+        if place.delegated {
+            return Self::delegated(instance);
         }
+        make(&place.sessions)?;
+        hand_down(&mount);
         hand_down(&place.sessions);
         Self::open(&mount, place)
     }
@@ -97,6 +99,7 @@ impl Parent {
                 unit: instance.holder_unit(),
             });
         }
+        place.wait_for_holder(instance)?;
         hand_down(&place.sessions);
         Self::open(&mount, place)
     }

@@ -1,9 +1,20 @@
 //! Where an instance's cgroups are: in a slice and a delegated service of the service manager's, or at
 //! a place that the agent makes itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
 
-use crate::config::Instance;
+use super::tree::words;
+use crate::{config::Instance, kernel::error::Error};
+
+/// The subgroup into which the holder of a delegated cgroup moves itself.
+pub const HOLDER: &str = "holder";
+/// How long the holder has for that.
+const HOLDER_TIME_MAX: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Two cgroups: one carries the hooks, the other one, the same or below it, holds the sessions.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +38,24 @@ impl Place {
             sessions: own,
             delegated: false,
         }
+    }
+
+    /// Waits until the holder has left the cgroup for its place below: controllers can be handed down
+    /// only where no process is (cgroups(7)). It can not say so itself: it lies under the hooks, which
+    /// let no unknown process talk, not even to the service manager.
+    pub(super) fn wait_for_holder(&self, instance: &Instance) -> Result<(), Error> {
+        let begin = Instant::now();
+        while !self.sessions.join(HOLDER).is_dir()
+            || !words(&self.sessions.join("cgroup.procs"))?.is_empty()
+        {
+            if begin.elapsed() > HOLDER_TIME_MAX {
+                return Err(Error::NotDelegated {
+                    unit: instance.holder_unit(),
+                });
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// The hooks are on the slice, which outlives the service: systemd prunes the cgroup of a service
