@@ -4,6 +4,7 @@
 //! Nothing below imports this; siblings that must not know each other meet here.
 
 mod broker;
+mod confine;
 pub mod control;
 mod error;
 mod explained;
@@ -12,9 +13,11 @@ mod lock;
 mod meter;
 mod names;
 mod policies;
+mod prepared;
 mod push;
 mod seen;
 mod selftests;
+pub mod service;
 mod session;
 mod setup;
 mod status;
@@ -25,6 +28,7 @@ mod tokens;
 mod watch;
 
 pub use broker::SwitchError;
+pub use confine::{ConfineError, confine};
 pub use error::{LaunchError, StartError, SuggestError, chain, told};
 pub use explained::explained;
 pub use names::upstream;
@@ -32,9 +36,10 @@ pub use policies::{
     ChangeError, ChangeOrder, Changed, Entry, FolderError, HistoryError, Keeping, Origin, Preview,
     ReloadError,
 };
+pub use prepared::{Holder, Prepared};
 pub use push::{Cut, WouldChange};
 pub use session::{CommandLine, Finished, Order, Session, Stdio};
-pub use setup::{Ending, PolicySource, Setup, sweep_abandoned};
+pub use setup::{Ending, PolicySource, Setup, remove, sweep_abandoned};
 pub use tokens::{TokenError, Tokens};
 
 use std::{

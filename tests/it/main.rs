@@ -57,6 +57,8 @@ mod rows;
 #[cfg(test)]
 mod selftest;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod suite;
 #[cfg(test)]
 mod swap;

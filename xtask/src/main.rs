@@ -14,6 +14,7 @@ mod hook_table;
 mod hooks;
 mod lint;
 mod needs;
+mod package;
 mod peers;
 mod phase;
 mod privileges;
@@ -63,6 +64,9 @@ enum Verb {
         /// With one of them only
         #[arg(long, requires = "vm")]
         kernel: Option<vm::Kernel>,
+        /// Only one part
+        #[arg(long, requires = "vm")]
+        part: Option<vm::Part>,
         /// Only tests whose names contain this; may be said several times
         #[arg(long, requires = "vm")]
         filter: Vec<String>,
@@ -75,6 +79,15 @@ enum Verb {
         /// The command, run at the root of a copy of this tree
         #[arg(last = true)]
         command: Vec<OsString>,
+    },
+    /// Make a Debian package and a tarball, in target/package
+    Package {
+        /// With a binary that is quick to build, to try the package out
+        #[arg(long)]
+        dev: bool,
+        /// Version of the package instead of the workspace's
+        #[arg(long)]
+        version: Option<String>,
     },
     /// Record what becomes of every row of the hook table, kernel by kernel, in docs/hooks
     Hooks {
@@ -117,11 +130,13 @@ fn main() -> ExitCode {
         Verb::Test {
             vm: true,
             kernel,
+            part,
             filter,
             ..
-        } => return said(vm::test(kernel, &filter)),
+        } => return said(vm::test(kernel, part, &filter)),
         Verb::Test { long, .. } => return test::run(long),
         Verb::Vm { kernel, command } => return said(vm::run(kernel, &command)),
+        Verb::Package { dev, version } => package::run(dev, version.as_deref()),
         Verb::Hooks { only } => hooks::run(only),
         Verb::Demo { arguments } => demo::run(&arguments),
         Verb::Bench { arguments } => bench::run(&arguments),

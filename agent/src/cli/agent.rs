@@ -2,18 +2,26 @@
 
 use std::{
     net::SocketAddr, os::unix::net::UnixListener, path::PathBuf, process::ExitCode, sync::Arc,
+    time::Duration,
 };
 
 use super::Failure;
 use crate::{
     broker::door,
     config::{Config, Instance, Metrics},
-    daemon::{Ending, Engine, Keeping, PolicySource, Setup, StartError, control::server::Server},
+    daemon::{
+        Ending, Engine, Holder, Keeping, PolicySource, Prepared, Setup, StartError, confine,
+        control::server::Server,
+        service::{self, Watchdog},
+    },
     exit::Code,
     observe::{http, log},
     shutdown::{Asked, Signals},
+    sys::inherited::HandedOver,
 };
 
+/// Name of the resolver's sockets in their unit (`FileDescriptorName=`).
+const RESOLVER_SOCKETS: &str = "resolver";
 /// Threads that serve everybody. What takes long goes to threads of its own.
 const WORKER_THREADS: usize = 2;
 
@@ -39,6 +47,9 @@ pub(super) struct Arguments {
     /// Remove hooks, pins, cgroup and run folder at the end instead of leaving the fence standing.
     #[arg(long)]
     remove_on_exit: bool,
+    /// Take the sessions' cgroup from the service manager (`stockade-workers.service`); make none.
+    #[arg(long)]
+    delegated: bool,
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -49,6 +60,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         metrics,
         log,
         remove_on_exit,
+        delegated,
     } = arguments;
     let mut config = Config::load_trusted(config.as_deref())?;
     config.instance = instance.unwrap_or(config.instance);
@@ -63,14 +75,29 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     } else {
         Ending::Keep
     };
+    let holder = if delegated {
+        Holder::ServiceManager
+    } else {
+        Holder::Any
+    };
+    // In this order, in a process of one thread: the launcher inherits no descriptor, and keeps the
+    // privileges that the agent gives up.
+    let handed_over = HandedOver::take().map_err(StartError::Inherited)?;
+    let prepared = Prepared::new(&config.instance, holder)?;
+    confine(&config.instance, &config.policies, &prepared, ending)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(WORKER_THREADS).enable_all();
     let runtime = builder.build().map_err(|error| Failure::runtime(&error))?;
-    runtime.block_on(serve(config, ending))?;
+    runtime.block_on(serve(config, ending, prepared, handed_over))?;
     Ok(Code::Ok.into())
 }
 
-async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
+async fn serve(
+    config: Config,
+    ending: Ending,
+    prepared: Prepared,
+    mut handed_over: HandedOver,
+) -> Result<(), StartError> {
     let Config {
         instance,
         policies,
@@ -83,14 +110,14 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         kernel_log,
         log_format: _,
         sessions_max,
+        drain,
         dns,
         broker,
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
-    // Before any process is started: until it is taken, the descriptor would be inherited.
-    let handed_over = door::inherited().map_err(StartError::Inherited)?;
     let callers = broker.calls.group.clone();
     let callers = callers.unwrap_or_else(|| control_group.clone());
+    let broker_socket = door::inherited(&mut handed_over).map_err(StartError::Inherited)?;
     let engine = Engine::start(Setup {
         journal: instance.journal_file(),
         keeping: Some(Keeping {
@@ -105,15 +132,21 @@ async fn serve(config: Config, ending: Ending) -> Result<(), StartError> {
         kernel_log,
         metrics_tools,
         ending,
+        prepared: Some(prepared),
+        resolver: handed_over.named(RESOLVER_SOCKETS),
     })?;
     let groups = [control_group.as_str(), callers.as_str()];
-    let opened = open(&engine, metrics, groups, handed_over).await;
+    let opened = open(&engine, metrics, groups, broker_socket).await;
     if opened.is_ok() {
         if policies_watch {
             engine.watch_policies();
         }
         tracing::info!(instance = engine.instance().name(), "agent ready");
-        attend(&engine, &mut signals).await;
+        service::ready(&engine);
+        let mut watchdog = Watchdog::asked();
+        attend(&engine, &mut signals, &mut watchdog).await;
+        service::stopping();
+        drain_within(&engine, drain, &mut watchdog).await;
     }
     engine.close().await;
     tracing::info!("agent ended");
@@ -144,12 +177,38 @@ async fn open(
     Ok(())
 }
 
-async fn attend(engine: &Arc<Engine>, signals: &mut Signals) {
+async fn attend(engine: &Arc<Engine>, signals: &mut Signals, watchdog: &mut Watchdog) {
     loop {
-        match signals.next().await {
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            () = watchdog.due() => {
+                watchdog.look(engine).await;
+                continue;
+            }
+        };
+        match asked {
             Asked::Stop => return,
-            // The outcome is logged, counted and shown by `status`.
-            Asked::Reload => drop(engine.reload(None).await),
+            Asked::Reload => {
+                service::reloading();
+                // The outcome is logged, counted and shown by `status`.
+                drop(engine.reload(None).await);
+                service::ready(engine);
+            }
+        }
+    }
+}
+
+/// The service manager waits for signs of life until the agent has ended.
+async fn drain_within(engine: &Engine, time: Duration, watchdog: &mut Watchdog) {
+    if time.is_zero() {
+        return;
+    }
+    let drained = engine.drain(time);
+    tokio::pin!(drained);
+    loop {
+        tokio::select! {
+            () = &mut drained => return,
+            () = watchdog.due() => watchdog.look(engine).await,
         }
     }
 }

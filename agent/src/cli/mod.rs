@@ -8,9 +8,11 @@ mod caller;
 mod doctor;
 mod events;
 mod failure;
+mod hold;
 mod mcp;
 pub mod policy;
 mod reload;
+mod remove;
 mod report;
 mod run;
 mod schema;
@@ -23,7 +25,7 @@ mod tool;
 
 use std::{env, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub use failure::Failure;
 
@@ -78,6 +80,9 @@ enum Verb {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Doctor(doctor::Arguments),
+    Remove(remove::Arguments),
+    #[command(hide = true)]
+    Hold(hold::Arguments),
     /// The worker of `doctor --probe`.
     #[command(name = doctor::WORKER_VERB, hide = true)]
     ProbeWorker(doctor::worker::Arguments),
@@ -89,6 +94,12 @@ struct Target {
     /// Instance of the agent.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_INSTANCE, value_parser = Instance::new)]
     instance: Instance,
+}
+
+/// The command line as it is defined, for its man pages and shell completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Runs the command that the arguments name.
@@ -126,6 +137,8 @@ pub fn main() -> ExitCode {
         Verb::Tool(arguments) => tool::run(&arguments),
         Verb::Audit(command) => command.run(),
         Verb::Doctor(arguments) => doctor::run(&arguments),
+        Verb::Remove(arguments) => remove::run(&arguments),
+        Verb::Hold(arguments) => hold::run(&arguments),
         Verb::ProbeWorker(arguments) => doctor::worker::run(&arguments),
     };
     done.unwrap_or_else(Failure::tell)

@@ -8,6 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use common::limits;
@@ -27,6 +28,8 @@ pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Sessions at once when the file does not say.
 pub(super) const SESSIONS_DEFAULT: u32 = 1_024;
 
+/// Longest time for sessions to end by themselves: below what the service's unit gives it to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 const POLICIES_DEFAULT: &str = "/etc/stockade/policies.d";
 /// Policy sets that are kept when the file does not say.
 const HISTORY_DEFAULT: usize = 20;
@@ -67,6 +70,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Sessions alive at once.
     pub sessions_max: u32,
+    /// How long sessions have to end by themselves when the agent stops.
+    pub drain: Duration,
     /// How names are resolved.
     pub dns: Dns,
     /// How calls are checked.
@@ -188,6 +193,7 @@ struct RawLog {
 #[serde(deny_unknown_fields)]
 struct RawSessions {
     max: Option<toml::Spanned<u32>>,
+    drain: Option<toml::Spanned<String>>,
 }
 
 impl Default for Config {
@@ -204,6 +210,7 @@ impl Default for Config {
             kernel_log: KernelLog::Off,
             log_format: LogFormat::Auto,
             sessions_max: SESSIONS_DEFAULT,
+            drain: Duration::ZERO,
             dns: Dns::default(),
             broker: Broker::default(),
         }
@@ -260,7 +267,7 @@ impl Config {
                     format,
                     kernel,
                 },
-            sessions: RawSessions { max },
+            sessions: RawSessions { max, drain },
             dns,
             broker,
         } = raw;
@@ -283,6 +290,7 @@ impl Config {
             kernel_log: kernel,
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
+            drain: drain.map_or(Ok(default.drain), |text| place.drain(&text))?,
             dns: dns.check(&place)?,
             broker: broker.check(&place)?,
         })
@@ -358,6 +366,21 @@ impl Place<'_> {
         }
         let message = format!("{number} is not within 1 and {}", limits::SESSIONS_MAX);
         Err(self.value(max, "sessions.max", message))
+    }
+
+    fn drain(&self, text: &toml::Spanned<String>) -> Result<Duration, Error> {
+        let seconds = text.get_ref().strip_suffix('s');
+        let seconds = seconds.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let seconds = seconds.and_then(|text| text.parse().ok());
+        let time = seconds.map(Duration::from_secs);
+        time.filter(|time| *time <= DRAIN_MAX).ok_or_else(|| {
+            let message = format!(
+                "`{}` is no time up to {} seconds\nhint: `15s`",
+                text.get_ref().escape_debug(),
+                DRAIN_MAX.as_secs()
+            );
+            self.value(text, "sessions.drain", message)
+        })
     }
 
     pub(super) fn value<T>(

@@ -132,6 +132,12 @@ impl Instance {
         self.run_folder().join("broker.sock")
     }
 
+    /// The unit whose cgroup holds the sessions, where a service manager delegates one.
+    #[must_use]
+    pub fn holder_unit(&self) -> String {
+        format!("{}-workers.service", self.0)
+    }
+
     /// Folder name of the cgroup that is the parent of all session cgroups, where no service
     /// manager made one.
     #[must_use]

@@ -30,6 +30,7 @@ fn every_key_is_read() {
         kernel = "debug"
         [sessions]
         max = 7
+        drain = "15s"
         [dns]
         refusal = "refused"
     "#;
@@ -41,6 +42,7 @@ fn every_key_is_read() {
     assert_eq!(config.log_level, "debug");
     assert_eq!(config.kernel_log, KernelLog::Debug);
     assert_eq!(config.sessions_max, 7);
+    assert_eq!(config.drain.as_secs(), 15);
     assert_eq!(config.dns.refusal, Refusal::Refused);
 }
 
@@ -72,6 +74,12 @@ fn errors_name_the_place() {
         "[sessions]\nmax = 0\n",
         &expect![
             "configuration `stockade.toml`: line 2: `sessions.max`: 0 is not within 1 and 4096"
+        ],
+    );
+    check_error(
+        "[sessions]\ndrain = \"61s\"\n",
+        &expect![
+            "configuration `stockade.toml`: line 2: `sessions.drain`: `61s` is no time up to 60 seconds\nhint: `15s`"
         ],
     );
     check_error(

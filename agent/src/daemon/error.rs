@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{lock, policies, tokens::TokenError};
+use super::{confine::ConfineError, lock, policies, tokens::TokenError};
 use crate::{
     audit,
     broker::door,
@@ -23,6 +23,9 @@ pub enum StartError {
     /// The instance is taken, or its folder can not be made.
     #[error(transparent)]
     Lock(#[from] lock::Error),
+    /// The agent can not give up its privileges.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The journal can not be used.
     #[error(transparent)]
     Journal(#[from] audit::Error),
@@ -207,7 +210,9 @@ impl StartError {
             | Self::Inherited(_)
             | Self::Group { .. }
             | Self::Remove { .. } => Code::CanNotCreate,
-            Self::Kernel(_) | Self::Launcher(_) | Self::Names(_) => Code::Unavailable,
+            Self::Confine(_) | Self::Kernel(_) | Self::Launcher(_) | Self::Names(_) => {
+                Code::Unavailable
+            }
             Self::Policies(error) => error.code(),
             Self::Tokens(error) => error.code(),
             Self::Address(_) => Code::Configuration,

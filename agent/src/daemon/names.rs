@@ -1,9 +1,10 @@
 //! The resolver among the other parts: who asks, what it may grant, who hears of refusals.
 
+mod port;
+
 use std::{
-    fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -33,8 +34,8 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// Holds the port of the last agent of the instance, so that the next one listens there.
-const PORT_FILE: &str = "resolver.port";
+pub(super) use port::bind;
+
 /// Between two looks for clients that are over: a source is known for not much longer than its life.
 const CLIENTS_SWEEP: Duration = CLIENT_LIFE;
 /// Sweeps of clients for each sweep of grants, whose ends lie minutes away.
@@ -57,24 +58,6 @@ struct Doors {
     engine: Weak<Engine>,
     grants: Grants,
     clients: Clients,
-}
-
-/// Binds the configured port, else that of the agent before, else the first that is free.
-pub(super) fn bind(dns: &config::Dns, run_folder: &Path) -> Result<Sockets, crate::dns::Error> {
-    if dns.port.is_some() {
-        return Sockets::bind(dns.port);
-    }
-    let earlier = fs::read_to_string(run_folder.join(PORT_FILE)).ok();
-    let earlier = earlier.and_then(|port| port.trim().parse().ok());
-    match earlier.map(|port| Sockets::bind(Some(port))) {
-        Some(Ok(sockets)) => Ok(sockets),
-        // Somebody else has it by now, or it never was one.
-        Some(Err(error)) => {
-            tracing::info!(error = chain(&error), "another port for the resolver");
-            Sockets::bind(None)
-        }
-        None => Sockets::bind(None),
-    }
 }
 
 impl Names {
@@ -158,7 +141,7 @@ impl Engine {
         )?;
         *names.server() = Some(server);
         self.kernel.set_resolver(names.port)?;
-        keep_port(&self.instance.run_folder().join(PORT_FILE), names.port);
+        port::keep(&self.instance.run_folder(), names.port);
         tracing::info!(
             resolver.port = names.port,
             resolver.upstreams = names.upstreams(),
@@ -215,14 +198,6 @@ fn settings(dns: &config::Dns, is_local: IsLocal) -> Settings {
             ..Limits::DEFAULT
         },
         is_local,
-    }
-}
-
-/// Without it the next agent takes another port, which serves as well.
-fn keep_port(file: &Path, port: u16) {
-    let written: io::Result<()> = fs::write(file, format!("{port}\n"));
-    if let Err(error) = written {
-        tracing::warn!(%error, "the resolver's port is not kept");
     }
 }
 

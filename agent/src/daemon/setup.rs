@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -20,6 +21,7 @@ use super::{
     lock::InstanceLock,
     names::{self, Names},
     policies::{Keeping, Policies},
+    prepared::{Holder, Prepared},
     selftests::SelfTests,
     table::{Table, Why},
     tasks,
@@ -69,6 +71,10 @@ pub struct Setup {
     pub metrics_tools: usize,
     /// What becomes of the hooks at the end.
     pub ending: Ending,
+    /// What was made before; made now where it is none.
+    pub prepared: Option<Prepared>,
+    /// The resolver's sockets, where the service manager made them.
+    pub resolver: Vec<OwnedFd>,
 }
 
 /// Where policies come from.
@@ -92,20 +98,20 @@ pub enum Ending {
 impl Engine {
     /// Brings everything up. Where it fails and the instance was to be removed at the end, it is
     /// removed now. Wants a runtime.
-    pub fn start(setup: Setup) -> Result<Arc<Self>, StartError> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err(StartError::NotRoot);
-        }
+    pub fn start(mut setup: Setup) -> Result<Arc<Self>, StartError> {
         let (instance, ending) = (setup.instance.clone(), setup.ending);
-        let lock = InstanceLock::take(&instance)?;
-        let started = Self::start_locked(setup, lock);
+        let prepared = setup.prepared.take().map_or_else(
+            || Prepared::new(&instance, Holder::Any),
+            Ok::<_, StartError>,
+        )?;
+        let started = Self::start_prepared(setup, prepared);
         if started.is_err() && ending == Ending::Remove {
             remove_traces(&instance);
         }
         started
     }
 
-    fn start_locked(setup: Setup, lock: InstanceLock) -> Result<Arc<Self>, StartError> {
+    fn start_prepared(setup: Setup, prepared: Prepared) -> Result<Arc<Self>, StartError> {
         let Setup {
             instance,
             policies: source,
@@ -117,7 +123,10 @@ impl Engine {
             journal,
             metrics_tools,
             ending,
+            prepared: _,
+            resolver,
         } = setup;
+        let (lock, parent, launcher) = (prepared.lock, prepared.parent, prepared.launcher);
         let (journal, opened) = Journal::open(&journal)?;
         let journal = Arc::new(journal);
         say_opened(&opened);
@@ -125,16 +134,15 @@ impl Engine {
         let calls = broker.as_ref().map(|settings| settings.calls.clone());
         let tokens = broker.map(|settings| Tokens::open(settings, &instance, &journal));
         let tokens = tokens.transpose()?;
-        let parent = cgroup::Parent::create(&instance)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
-        let sockets = names::bind(&dns, &instance.run_folder())?;
+        let sockets = names::bind(&dns, resolver, &instance.run_folder())?;
         let kernel = Kernel::open_with_log(&instance, &parent, kernel_log)?;
         let run_folder = instance.run_folder();
         let first = Policies::first(source, keeping.as_ref(), &run_folder, &kernel, &journal);
         let (policies, synced) = first?;
         let attached = kernel.attach(&parent, &synced)?;
-        let launcher = Launcher::start(&instance)?;
+        let launcher = Launcher::of(launcher)?;
         let (events, destroyer) = (kernel.events()?, kernel.destroyer()?);
         let lines = kernel.lines()?;
         let local_addresses = kernel.local_addresses()?;
@@ -204,6 +212,18 @@ impl Engine {
         opened
     }
 
+    /// Takes nothing new, lets idle workers go, and gives those that work this long to end.
+    pub async fn drain(&self, within: Duration) {
+        self.stop.now();
+        if let Some(broker) = self.broker.get() {
+            broker.close();
+        }
+        if !becomes(within, || self.sessions.len() == 0).await {
+            let sessions = self.sessions.len();
+            tracing::warn!(sessions, "sessions are ended before their work is done");
+        }
+    }
+
     /// Ends every session, then the engine. What stays is told by its [`Ending`].
     pub async fn close(self: Arc<Self>) {
         self.stop.now();
@@ -269,6 +289,22 @@ async fn becomes(within: Duration, so: impl Fn() -> bool) -> bool {
         }
     };
     timeout(within, wait).await.is_ok()
+}
+
+/// Removes what an agent that does not run has left standing. What can not be removed is logged; the
+/// journal is a record and stays.
+pub fn remove(instance: &Instance) -> Result<(), StartError> {
+    // Held to the end: nobody starts what is being removed.
+    let _lock = InstanceLock::take(instance)?;
+    remove_traces(instance);
+    if instance.pin_root().exists() || instance.run_folder().exists() {
+        let source = io::Error::other("something of it is left: see above");
+        return Err(StartError::Remove {
+            instance: instance.clone(),
+            source,
+        });
+    }
+    Ok(())
 }
 
 /// Removes what stand-alone runs that were killed left behind: those whose lock nobody holds.

@@ -34,12 +34,18 @@ const SUPPRESSED_PAUSE: Duration = Duration::from_secs(10);
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Waits until every event that is in the ring by now has been handed out.
-    pub(super) async fn drain_events(&self) {
+    /// Waits until every event that is in the ring by now has been handed out; tells whether it was
+    /// in time.
+    pub(super) async fn drain_events(&self) -> bool {
         let (tell, told) = oneshot::channel();
-        if self.drains.send(tell).await.is_ok() && timeout(DRAIN_TIME_MAX, told).await.is_err() {
+        if self.drains.send(tell).await.is_err() {
+            return false;
+        }
+        let drained = timeout(DRAIN_TIME_MAX, told).await;
+        if drained.is_err() {
             tracing::debug!("events not drained in time");
         }
+        matches!(drained, Ok(Ok(())))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The cgroups: one parent per instance that carries the hooks, one child per session.
+//! The cgroups: one parent per instance that carries the hooks, below it one per session.
 //!
 //! Knows nothing of policies but their `[limits]`, and nothing of the programs.
 
@@ -20,11 +20,14 @@ use common::{
 };
 
 use self::attributes::{Attribute, Attributes, attributes};
+pub use self::place::HOLDER;
+use self::place::Place;
 use self::tree::{failed, make, remove_empty, remove_tree, set, set_where_present, words};
 use super::error::Error;
 use crate::{config::Instance, policy::compiled::Limits};
 
 mod attributes;
+mod place;
 mod tree;
 
 pub(in crate::kernel) use self::tree::descendants;
@@ -61,24 +64,54 @@ pub enum MeasuredBy {
     },
 }
 
-/// The cgroup that carries the hooks.
+/// The cgroup that carries the hooks, and the one that holds the sessions: the same, or below it.
 #[derive(Debug)]
 pub struct Parent {
     path: PathBuf,
-    folder: File,
+    fence: File,
+    delegated: bool,
     level: u32,
     controllers: Vec<String>,
 }
 
 impl Parent {
-    /// Makes the instance's parent cgroup in the cgroup v2 hierarchy, or takes the one that is
-    /// there, and hands the controllers down to its children as far as the host has them on v2.
+    /// Takes what the service manager delegated to this instance; where it did not, makes the
+    /// instance's parent cgroup in the cgroup v2 hierarchy or takes the one that is there. Hands the
+    /// controllers down to the sessions as far as the host has them on v2.
     pub fn create(instance: &Instance) -> Result<Self, Error> {
         let mount = mount_point()?;
-        let path = mount.join(instance.cgroup_name());
-        make(&path)?;
-        let folder = File::open(&path).map_err(|e| failed(&path, "opening", e))?;
-        let below = path.strip_prefix(&mount).unwrap_or(&path);
+        let place = Place::find(&mount, instance);
+        if place.delegated {
+            return Self::delegated(instance);
+        }
+        make(&place.sessions)?;
+        hand_down(&mount);
+        hand_down(&place.sessions);
+        Self::open(&mount, place)
+    }
+
+    /// The same, but only what is delegated will do.
+    pub fn delegated(instance: &Instance) -> Result<Self, Error> {
+        let mount = mount_point()?;
+        let place = Place::find(&mount, instance);
+        if !place.delegated {
+            return Err(Error::NotDelegated {
+                unit: instance.holder_unit(),
+            });
+        }
+        place.wait_for_holder(instance)?;
+        hand_down(&place.sessions);
+        Self::open(&mount, place)
+    }
+
+    fn open(mount: &Path, place: Place) -> Result<Self, Error> {
+        let Place {
+            fence,
+            sessions: path,
+            delegated,
+        } = place;
+        let fence = File::open(&fence).map_err(|e| failed(&fence, "opening", e))?;
+        let below = path.strip_prefix(mount).unwrap_or(&path);
         let level = u32::try_from(below.components().count()).unwrap_or(u32::MAX - 1);
         if level + 1 >= ANCESTORS_MAX.cast_unsigned() {
             return Err(Error::TooDeep {
@@ -87,19 +120,17 @@ impl Parent {
                 max: ANCESTORS_MAX - 1,
             });
         }
-        for ancestor in [&mount, &path] {
-            hand_down(ancestor);
-        }
         let controllers = words(&path.join("cgroup.subtree_control"))?;
         Ok(Self {
             path,
-            folder,
+            fence,
+            delegated,
             level,
             controllers,
         })
     }
 
-    /// Its folder.
+    /// The folder that holds the sessions.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -111,16 +142,16 @@ impl Parent {
         self.level
     }
 
-    /// Its number.
+    /// Number of the one that carries the hooks.
     #[must_use]
     pub fn id(&self) -> CgroupId {
-        CgroupId(self.folder.metadata().map_or(0, |m| m.ino()))
+        CgroupId(self.fence.metadata().map_or(0, |m| m.ino()))
     }
 
-    /// Its descriptor.
+    /// Descriptor of the one that carries the hooks.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+        self.fence.as_fd()
     }
 
     /// Makes a session's cgroup with the policy's limits.
@@ -141,10 +172,12 @@ impl Parent {
         attributes(limits, &self.controllers).measures
     }
 
-    /// Removes the parent. Its children must be gone.
+    /// Removes the parent, unless it is the service manager's. Its children must be gone.
     pub fn remove(self) -> Result<(), Error> {
-        let Self { path, .. } = self;
-        remove_empty(&path)
+        if self.delegated {
+            return Ok(());
+        }
+        remove_empty(&self.path)
     }
 
     fn fill(

@@ -17,6 +17,14 @@ pub enum Error {
          `systemd.unified_cgroup_hierarchy=1`"
     )]
     NoCgroup2,
+    /// The service manager has delegated no cgroup.
+    #[error(
+        "cgroup: `{unit}` does not run, so there is none for sessions\nhint: `systemctl start {unit}`"
+    )]
+    NotDelegated {
+        /// The unit that lacks.
+        unit: String,
+    },
     /// The parent cgroup is too deep.
     #[error(
         "cgroup `{}`: {level} levels below the root; session cgroups may lie at most {max} deep",

@@ -48,7 +48,7 @@ pub use self::{
     attach::{Admitted, Attached},
     error::Error,
     locals::{LocalAddresses, Locals},
-    pin::remove_pins,
+    pin::{prepare_pins, remove_pins},
     standing::Standing,
     sync::{PolicyInForce, Synced},
 };

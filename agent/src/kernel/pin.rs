@@ -51,6 +51,12 @@ impl PinFolder {
     }
 }
 
+/// Mounts bpffs where there is none and makes the pin folder: what an agent that has confined itself
+/// can not do any more.
+pub fn prepare_pins(instance: &Instance) -> Result<(), Error> {
+    PinFolder::prepare(instance).map(drop)
+}
+
 /// Detaches the hooks of an instance at once and removes its pins. What is not there is no error:
 /// the outcome is the same.
 pub fn remove_pins(instance: &Instance) -> Result<(), Error> {

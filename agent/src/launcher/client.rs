@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::{
     channel::Channel,
     error::LaunchError,
-    protocol::{self, Launch, Prepare, Reply, SUBCOMMAND, Work},
+    protocol::{self, Launch, PING, Prepare, Reply, SUBCOMMAND, Work},
     running::Running,
     streams,
 };
@@ -64,7 +64,7 @@ pub struct Launcher {
     uids: Arc<uids::Pool>,
     channel: Channel,
     templates: SyncMutex<HashMap<Digest, Arc<OnceCell<Arc<Template>>>>>,
-    process: SyncMutex<Child>,
+    process: Process,
 }
 
 /// A policy's template process. It, and the sessions it cloned, end when the last handle is dropped.
@@ -85,16 +85,30 @@ struct Asking {
     owed: bool,
 }
 
-impl Launcher {
-    /// Starts the launcher from this binary and claims a block of user ids. Wants a runtime.
+/// A launcher's process that nobody has asked anything yet. Ended when it is dropped.
+///
+/// Made before the agent has a runtime: what the agent gives up afterwards its launcher keeps.
+#[derive(Debug)]
+pub struct Hatched {
+    instance: Instance,
+    uids: Arc<uids::Pool>,
+    socket: OwnedFd,
+    process: Process,
+}
+
+/// Killed and reaped when it goes.
+#[derive(Debug)]
+struct Process(SyncMutex<Child>);
+
+impl Hatched {
+    /// Starts the process from this binary and claims a block of user ids.
     pub fn start(instance: &Instance) -> Result<Self, LaunchError> {
         Self::start_from(Path::new("/proc/self/exe"), instance)
     }
 
-    /// Starts the launcher from another copy of this binary, as tests do.
-    pub fn start_from(binary: &Path, instance: &Instance) -> Result<Self, LaunchError> {
+    fn start_from(binary: &Path, instance: &Instance) -> Result<Self, LaunchError> {
         let uids = uids::Pool::claim(instance)?;
-        let (ours, theirs) = seqpacket::pair(SockFlag::empty()).map_err(LaunchError::Start)?;
+        let (socket, theirs) = seqpacket::pair(SockFlag::empty()).map_err(LaunchError::Start)?;
         let process = Command::new(binary)
             .arg(SUBCOMMAND)
             .env_clear()
@@ -106,10 +120,73 @@ impl Launcher {
         Ok(Self {
             instance: instance.clone(),
             uids,
-            channel: Channel::new(ours).map_err(LaunchError::Start)?,
-            templates: SyncMutex::default(),
-            process: SyncMutex::new(process),
+            socket,
+            process: Process(SyncMutex::new(process)),
         })
+    }
+}
+
+impl Process {
+    fn kill(&self) {
+        let mut process = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // It has nothing to save; its templates and their sessions end with it.
+        if let Err(error) = process.kill().and_then(|()| process.wait()) {
+            tracing::warn!(error = %error, "launcher not ended");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Launcher {
+    /// The handle on a process that was started before. Wants a runtime.
+    pub fn of(hatched: Hatched) -> Result<Self, LaunchError> {
+        let Hatched {
+            instance,
+            uids,
+            socket,
+            process,
+        } = hatched;
+        Ok(Self {
+            instance,
+            uids,
+            channel: Channel::new(socket).map_err(LaunchError::Start)?,
+            templates: SyncMutex::default(),
+            process,
+        })
+    }
+
+    /// Starts the launcher from another copy of this binary, as tests do. Wants a runtime.
+    pub fn start_from(binary: &Path, instance: &Instance) -> Result<Self, LaunchError> {
+        Self::of(Hatched::start_from(binary, instance)?)
+    }
+
+    /// Whether the launcher's process answers, within the time of a launch.
+    pub async fn answers(&self) -> Result<(), LaunchError> {
+        tokio::time::timeout(LAUNCH_TIME_MAX, self.ping())
+            .await
+            .map_err(|_elapsed| LaunchError::Late {
+                seconds: LAUNCH_TIME_MAX.as_secs(),
+            })?
+    }
+
+    async fn ping(&self) -> Result<(), LaunchError> {
+        let (mut channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
+        self.channel
+            .send(&PING, &[theirs.as_raw_fd()])
+            .await
+            .map_err(LaunchError::Lost)?;
+        drop(theirs);
+        match answer(&mut channel).await? {
+            (Reply::Ready, _) => Ok(()),
+            (Reply::Failed(_) | Reply::Started, _) => {
+                Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
+            }
+        }
     }
 
     /// Starts a session. When this returns a session, its program runs and every layer is in force;
@@ -130,11 +207,7 @@ impl Launcher {
     /// Kills the launcher, and with it every session: the way a crash of it would. For tests and
     /// for an agent that gives up.
     pub fn kill_process(&self) {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        // It has nothing to save; its templates and their sessions end with it.
-        if let Err(error) = process.kill().and_then(|()| process.wait()) {
-            tracing::warn!(error = %error, "launcher not ended");
-        }
+        self.process.kill();
     }
 
     async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
@@ -202,12 +275,6 @@ impl Launcher {
         self.templates
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Launcher {
-    fn drop(&mut self) {
-        self.kill_process();
     }
 }
 

@@ -26,7 +26,7 @@ mod server;
 mod streams;
 mod template;
 
-pub use client::{LaunchRequest, Launcher};
+pub use client::{Hatched, LaunchRequest, Launcher};
 pub use error::LaunchError;
 pub use protocol::Work;
 pub use running::{Exit, Running};

@@ -11,6 +11,9 @@ use crate::sandbox::{Plan, error::StepError};
 /// Hidden subcommand of the binary.
 pub(super) const SUBCOMMAND: &str = "launcher";
 
+/// Agent to launcher, with a socket on which it says [`Reply::Ready`]: no plan is a string.
+pub(super) const PING: &str = "ping";
+
 /// Agent to launcher; with the template's socket.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Prepare {

@@ -14,7 +14,7 @@ use nix::{
 
 use super::{
     program::ProcessOne,
-    protocol::{self, Prepare},
+    protocol::{self, PING, Prepare, Reply},
     template::Template,
 };
 use crate::sys::{
@@ -60,6 +60,15 @@ fn serve() -> io::Result<()> {
         let Some(template_socket) = message.fds.pop() else {
             return Err(io::Error::from(io::ErrorKind::InvalidData));
         };
+        if protocol::decode::<String>(&message.bytes).is_ok_and(|word| word == PING) {
+            // Who asked may not wait any more.
+            drop(seqpacket::send(
+                &template_socket,
+                &protocol::encode(&Reply::Ready)?,
+                &[],
+            ));
+            continue;
+        }
         let Prepare { plan } = protocol::decode(&message.bytes)?;
         match fork(&one)? {
             Side::Parent(_) => {}

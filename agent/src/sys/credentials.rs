@@ -48,7 +48,22 @@ pub fn lock_securebits() -> io::Result<()> {
 /// Empties the bounding set: no program executed from here on can gain a capability. Wants
 /// `CAP_SETPCAP`.
 pub fn empty_bounding_set() -> io::Result<()> {
+    bound(0)
+}
+
+/// Takes every capability but these from this thread, in all sets and for good. Bit n is capability n
+/// (linux/capability.h). Wants `CAP_SETPCAP`.
+pub fn keep_capabilities(kept: u64) -> io::Result<()> {
+    bound(kept)?;
+    empty_ambient_set()?;
+    set_capabilities(kept)
+}
+
+fn bound(kept: u64) -> io::Result<()> {
     for capability in 0.. {
+        if capability < c_ulong::from(u64::BITS) && kept >> capability & 1 == 1 {
+            continue;
+        }
         match prctl(libc::PR_CAPBSET_DROP, capability) {
             Ok(()) => {}
             // The first number that this kernel does not know.
@@ -70,17 +85,24 @@ pub fn empty_ambient_set() -> io::Result<()> {
 /// Empties the effective, permitted and inheritable sets of this thread, and with them the ambient
 /// one, which never has what those lack (capabilities(7)).
 pub fn empty_capability_sets() -> io::Result<()> {
+    set_capabilities(0)
+}
+
+/// Sets the effective and the permitted set, and empties the inheritable one. Allocates nothing.
+fn set_capabilities(kept: u64) -> io::Result<()> {
     let header = CapabilityHeader {
         version: CAPABILITY_VERSION,
         pid: 0,
     };
-    let none = [CapabilityWord {
-        effective: 0,
-        permitted: 0,
+    let word = |kept: u64| CapabilityWord {
+        // Half of the set each.
+        effective: (kept & u64::from(u32::MAX)) as u32,
+        permitted: (kept & u64::from(u32::MAX)) as u32,
         inheritable: 0,
-    }; 2];
+    };
+    let words = [word(kept), word(kept >> u32::BITS)];
     // SAFETY: version 3 reads one header and two words (capset(2)); both outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, words.as_ptr()) };
     done(result)
 }
 

@@ -5,6 +5,7 @@ mod image;
 mod machine;
 mod payload;
 mod programs;
+mod service;
 mod suite;
 
 use std::{
@@ -112,10 +113,32 @@ pub(crate) fn script(
     Ok(())
 }
 
-/// The tests that ask the kernel, on each of the kernels. The last line is as that of `test`.
-pub(crate) fn test(kernel: Option<Kernel>, filters: &[String]) -> anyhow::Result<ExitCode> {
+/// What is tested in machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Part {
+    /// The tests that ask the kernel.
+    Kernel,
+    /// The package under systemd: install, kill, upgrade, remove.
+    Service,
+}
+
+/// The parts, or one of them, on each of the kernels. The last line is as that of `test`.
+pub(crate) fn test(
+    kernel: Option<Kernel>,
+    part: Option<Part>,
+    filters: &[String],
+) -> anyhow::Result<ExitCode> {
     prepare()?;
-    let Tally { passed, failed } = suite::run(&chosen(kernel), filters)?;
+    let kernels = chosen(kernel);
+    let mut tally = Tally::default();
+    // A filter chooses among the tests.
+    if part != Some(Part::Kernel) && filters.is_empty() {
+        tally = tally.add(service::run(&kernels)?);
+    }
+    if part != Some(Part::Service) {
+        tally = tally.add(suite::run(&kernels, filters)?);
+    }
+    let Tally { passed, failed } = tally;
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 {
         ExitCode::SUCCESS

@@ -17,7 +17,7 @@ use nix::{
     unistd::{Gid, setfsgid},
 };
 
-use crate::sys::inherited;
+use crate::sys::inherited::{HandedOver, unix_listener};
 
 const FOLDER_MODE: u32 = 0o750;
 /// What the socket's mode lacks: it is 0660.
@@ -49,11 +49,10 @@ pub enum BindError {
     Occupied(PathBuf),
 }
 
-/// The socket that the service manager made (`LISTEN_FDS`, `sd_listen_fds(3)`), if it made one.
-///
-/// To be asked once, before any process is started: until then the descriptor would be inherited.
-pub fn inherited() -> io::Result<Option<UnixListener>> {
-    inherited::listener(UNIT_NAME)
+/// The socket among those that the service manager made, if it made one.
+pub fn inherited(handed_over: &mut HandedOver) -> io::Result<Option<UnixListener>> {
+    let found = handed_over.named(UNIT_NAME).pop();
+    found.map(unix_listener).transpose()
 }
 
 /// Makes the socket, for root and the members of `gid`. Its folder is made where it lacks. The caller

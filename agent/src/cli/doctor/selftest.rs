@@ -47,6 +47,8 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         kernel_log: KernelLog::Off,
         metrics_tools: 1,
         ending: Ending::Remove,
+        prepared: None,
+        resolver: Vec::new(),
     };
     let engine = match Engine::start(setup) {
         Ok(engine) => engine,

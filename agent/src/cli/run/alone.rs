@@ -148,6 +148,8 @@ fn in_own_engine<T>(
             kernel_log: KernelLog::Off,
             metrics_tools: 1,
             ending: Ending::Remove,
+            prepared: None,
+            resolver: Vec::new(),
         })?;
         let flowing = outlets.flow(output)?;
         let finished = in_engine(&engine, order, signals, &flowing).await;

@@ -1,0 +1,150 @@
+//! Which files are installed, and where.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{NAME, Parts, gzip};
+use crate::tree;
+
+/// Files of the tree and their places. Those below `/etc` are the operator's to change.
+const FILES: &[(&str, &str)] = &[
+    (
+        "package/systemd/stockade.service",
+        "lib/systemd/system/stockade.service",
+    ),
+    (
+        "package/systemd/stockade-workers.service",
+        "lib/systemd/system/stockade-workers.service",
+    ),
+    (
+        "package/systemd/stockade-workers.slice",
+        "lib/systemd/system/stockade-workers.slice",
+    ),
+    (
+        "package/systemd/stockade-resolver.socket",
+        "lib/systemd/system/stockade-resolver.socket",
+    ),
+    (
+        "package/systemd/stockade-broker.socket",
+        "lib/systemd/system/stockade-broker.socket",
+    ),
+    (
+        "package/stockade.sysusers",
+        "usr/lib/sysusers.d/stockade.conf",
+    ),
+    (
+        "package/stockade.tmpfiles",
+        "usr/lib/tmpfiles.d/stockade.conf",
+    ),
+    ("package/stockade.toml", "etc/stockade/stockade.toml"),
+    (
+        "policies/default.toml",
+        "etc/stockade/policies.d/default.toml",
+    ),
+    ("README.md", "usr/share/doc/stockade/README.md"),
+    ("SECURITY.md", "usr/share/doc/stockade/SECURITY.md"),
+    ("CHANGELOG.md", "usr/share/doc/stockade/NEWS.md"),
+];
+
+/// Folders of which every file goes to a folder.
+const FOLDERS: &[(&str, &str)] = &[
+    ("docs", "usr/share/doc/stockade"),
+    ("policies", "usr/share/doc/stockade/examples/policies"),
+    (
+        "policies/schemas",
+        "usr/share/doc/stockade/examples/policies/schemas",
+    ),
+];
+
+/// Completions by the name that their generator gives them.
+const COMPLETIONS: &[(&str, &str)] = &[
+    (
+        "stockade.bash",
+        "usr/share/bash-completion/completions/stockade",
+    ),
+    (
+        "stockade.fish",
+        "usr/share/fish/vendor_completions.d/stockade.fish",
+    ),
+    ("_stockade", "usr/share/zsh/vendor-completions/_stockade"),
+];
+
+const READABLE: u32 = 0o644;
+const EXECUTABLE: u32 = 0o755;
+
+/// The files that keep an operator's changes over upgrades.
+pub(super) fn configuration() -> impl Iterator<Item = &'static str> {
+    let places = FILES.iter().map(|(_, place)| *place);
+    places.filter(|place| place.starts_with("etc/"))
+}
+
+/// Fills an empty root.
+pub(super) fn lay_out(parts: &Parts, root: &Path, version: &str) -> anyhow::Result<()> {
+    let tree = tree::root();
+    put(&parts.binary, &root.join("usr/bin").join(NAME), EXECUTABLE)?;
+    for (from, to) in FILES {
+        put(&tree.join(from), &root.join(to), READABLE)?;
+    }
+    for (from, to) in FOLDERS {
+        for file in files(&tree.join(from))? {
+            put(&file, &place(root, to, &file), READABLE)?;
+        }
+    }
+    for (from, to) in COMPLETIONS {
+        let from = parts.pages.join("completions").join(from);
+        put(&from, &root.join(to), READABLE)?;
+    }
+    for page in files(&parts.pages.join("man"))? {
+        let page = {
+            let to = place(root, "usr/share/man/man1", &page);
+            put(&page, &to, READABLE)?;
+            to
+        };
+        gzip(&page)?;
+    }
+    super::control::documents(parts, root, version)
+}
+
+/// Copies a file; folders on the way are made.
+fn put(from: &Path, to: &Path, mode: u32) -> anyhow::Result<()> {
+    let content = fs::read(from).with_context(|| format!("{} can not be read", from.display()))?;
+    write(to, &content, mode)
+}
+
+/// Writes a file with its mode; folders on the way are made.
+pub(super) fn write(to: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let written = (|| {
+        let folders = to.ancestors().skip(1);
+        let missing: Vec<_> = folders.take_while(|folder| !folder.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            fs::create_dir(folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(EXECUTABLE))?;
+        }
+        fs::write(to, content)?;
+        fs::set_permissions(to, fs::Permissions::from_mode(mode))
+    })();
+    written.with_context(|| format!("{} can not be written", to.display()))
+}
+
+/// The plain files of a folder, sorted by name.
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let entries = fs::read_dir(folder);
+    for entry in entries.with_context(|| format!("{} can not be read", folder.display()))? {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn place(root: &Path, folder: &str, file: &Path) -> PathBuf {
+    root.join(folder).join(file.file_name().unwrap_or_default())
+}
