@@ -1,4 +1,4 @@
-//! Servers from `PyPI` and npm that are workers of the tests: every file pinned by its hash, installed
+//! Servers from `PyPI` and npm that are workers of the tests, and clients of the broker: every file pinned by its hash, installed
 //! into the cache. No code of theirs runs while they are installed.
 
 use std::{fs, path::PathBuf, process::Command};
@@ -23,7 +23,7 @@ pub(crate) struct Servers {
 pub(crate) const SERVERS: &[Servers] = &[
     Servers {
         registry: "pypi",
-        why: "a server in Python, a worker of the tests",
+        why: "servers and clients in Python, for the tests",
         pins: &["requirements.txt"],
         program: "/usr/bin/python3",
         install: |command| {
@@ -42,7 +42,7 @@ pub(crate) const SERVERS: &[Servers] = &[
     },
     Servers {
         registry: "npm",
-        why: "a server for Node, a worker of the tests",
+        why: "servers and clients for Node, for the tests",
         pins: &["package.json", "package-lock.json"],
         program: "npm",
         install: |command| {
