@@ -1,8 +1,11 @@
 //! Calls: token, proof, checks, record, fenced worker, answer, with a real agent and real workers.
 
 mod caller;
+mod examples;
 mod flow;
+mod interop;
 mod races;
+mod streams;
 mod warm;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Output};
