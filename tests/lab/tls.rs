@@ -256,7 +256,8 @@ impl Write for Guest {
     }
 }
 
-/// Answers each HTTP request and keeps the connection; what is no HTTP is sent back.
+/// Answers each HTTP request and keeps the connection; `/to/NAME` leads to another site, and what is no
+/// HTTP is sent back.
 fn serve(guest: Guest, config: Arc<ServerConfig>) -> io::Result<()> {
     guest.stream.set_nodelay(true)?;
     guest.stream.set_read_timeout(Some(PATIENCE))?;
@@ -286,14 +287,22 @@ fn serve(guest: Guest, config: Arc<ServerConfig>) -> io::Result<()> {
         stream.sock.note(|visit| visit.host.clone_from(&host));
         let address = stream.sock.address();
         let body = format!("hello from {}\n", name.unwrap_or(address));
+        let status = redirect(&request).unwrap_or_else(|| "200 OK".to_owned());
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(answer.as_bytes())?;
         stream.flush()?;
         request.clear();
     }
+}
+
+/// Status and place of a request for `/to/NAME`: another site.
+fn redirect(request: &[u8]) -> Option<String> {
+    let request = String::from_utf8_lossy(request);
+    let place = request.strip_prefix("GET /to/")?.split(' ').next()?;
+    Some(format!("302 Found\r\nLocation: https://{place}/"))
 }
 
 fn header(request: &[u8], name: &str) -> Option<String> {

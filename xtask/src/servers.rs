@@ -1,4 +1,4 @@
-//! Servers from `PyPI` and npm that are workers and peers of the tests: every file pinned by its hash,
+//! Servers from `PyPI` and npm that are workers, clients and peers of the tests: every file pinned by its hash,
 //! installed into the cache. No code of theirs runs while they are installed.
 
 use std::{fs, path::PathBuf, process::Command};
@@ -25,7 +25,7 @@ pub(crate) struct Servers {
 pub(crate) const SERVERS: &[Servers] = &[
     Servers {
         registry: "pypi",
-        why: "a server in Python, a worker of the tests",
+        why: "servers and clients in Python, for the tests",
         folder: "servers",
         pins: PIP_PINS,
         program: "/usr/bin/python3",
@@ -33,7 +33,7 @@ pub(crate) const SERVERS: &[Servers] = &[
     },
     Servers {
         registry: "npm",
-        why: "a server for Node, a worker of the tests",
+        why: "servers and clients for Node, for the tests",
         folder: "servers",
         pins: NPM_PINS,
         program: "npm",

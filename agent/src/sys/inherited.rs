@@ -3,7 +3,7 @@
 use std::{
     env, io,
     os::{
-        fd::{AsFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
         unix::net::UnixListener,
     },
     sync::atomic::{AtomicBool, Ordering},
@@ -50,7 +50,11 @@ impl HandedOver {
             // that `LISTEN_PID` names, before it was executed (sd_listen_fds(3)); that is this one,
             // nothing else of it takes them, and `TAKEN` lets this happen once.
             let fd = unsafe { OwnedFd::from_raw_fd(number) };
-            fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+            if let Err(error) = fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
+                // Nothing is open under that number: there is nothing to close either.
+                let _closed: RawFd = fd.into_raw_fd();
+                return Err(error.into());
+            }
             taken.push((names.next().unwrap_or_default(), fd));
         }
         Ok(Self(taken))

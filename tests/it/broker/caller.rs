@@ -53,6 +53,11 @@ impl Caller {
         Self { token, ..self }
     }
 
+    /// The same caller at another socket.
+    pub(super) fn at(self, socket: PathBuf) -> Self {
+        Self { socket, ..self }
+    }
+
     /// A call with a fresh proof.
     pub(super) fn call(&self, tool: &str, verb: &str, arguments: Value) -> Answer {
         self.call_once(tool, verb, arguments, None)
@@ -113,6 +118,23 @@ impl Caller {
             status: status.expect("a status"),
             body: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")),
         }
+    }
+
+    /// Begins a request of MCP that takes a stream of events; what comes is the reader's matter.
+    pub(super) fn begin(&self, message: &Value) -> UnixStream {
+        let body = message.to_string();
+        let mut stream = UnixStream::connect(&self.socket).expect("the broker listens");
+        let request = format!(
+            "POST /mcp HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\
+             Accept: application/json, text/event-stream\r\n\
+             Authorization: DPoP {}\r\nDPoP: {}\r\n\r\n{body}",
+            body.len(),
+            self.token,
+            self.proof(&body)
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        stream
     }
 
     fn learn_nonce(&self) {

@@ -3,10 +3,13 @@
 mod bridge;
 mod caller;
 mod contract;
+mod examples;
 mod flow;
+mod interop;
 mod oidc;
 mod provider;
 mod races;
+mod streams;
 mod warm;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Output};

@@ -127,6 +127,36 @@ fn the_worked_examples_reach_what_they_say() {
 }
 
 #[test]
+fn the_servers_from_the_registries_reach_their_job_alone() {
+    let set = set();
+    for tool in ["fetch", "filesystem", "git", "time"] {
+        let policy = set.get(&ToolName::parse(tool).unwrap()).unwrap();
+        assert!(policy.filesystem.write.is_empty(), "{tool}");
+        assert_eq!(policy.worker.pins.len(), 1, "{tool}: its code is pinned");
+        for verb in &policy.verbs {
+            assert!(verb.pin.is_some(), "{tool}: each definition is pinned");
+        }
+        let model = Model::new(policy, std::collections::BTreeSet::new());
+        let verdict = |asked: &str| match asked.parse().unwrap() {
+            Asked::Name(name) => explain_name(policy, &model, name, &[]).verdict.passes(),
+            Asked::Address(address) => explain(policy, &model, address).verdict.passes(),
+            Asked::Unix(path) => explain_unix(policy, &path).verdict.passes(),
+        };
+        let is_fetch = tool == "fetch";
+        assert_eq!(verdict("https://docs.python.org/"), is_fetch, "{tool}");
+        for beside in [
+            "https://python.org/",
+            "docs.python.org:80",
+            "140.82.121.6:443",
+            "127.0.0.1:443",
+            "169.254.169.254:80",
+        ] {
+            assert!(!verdict(beside), "{tool}: {beside}");
+        }
+    }
+}
+
+#[test]
 fn the_committed_schema_is_what_the_code_says() {
     let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
     expect_test::expect_file![folder().join("policy.schema.json")].assert_eq(&text);
