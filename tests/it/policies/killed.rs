@@ -92,6 +92,9 @@ fn one_set_wholly_whenever_the_agent_is_killed() {
             // Refused whenever there is no agent.
             if command.status().is_ok_and(|status| status.success()) {
                 pushed.fetch_add(1, Ordering::Relaxed);
+            } else {
+                // The agent that starts needs the processors more.
+                std::thread::sleep(Duration::from_millis(300));
             }
         }
     };
