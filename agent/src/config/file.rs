@@ -242,10 +242,9 @@ impl Config {
     /// is refused.
     pub fn load_trusted(named: Option<&Path>) -> Result<Self, Error> {
         let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-        match File::open(path) {
-            Ok(file) => ownership::file(path, &file)?,
-            // `load` says what there is to say of it.
-            Err(_) => {}
+        // One that can not be opened is told as such by `load`.
+        if let Ok(file) = File::open(path) {
+            ownership::file(path, &file)?;
         }
         Self::load(named)
     }

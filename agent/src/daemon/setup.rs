@@ -138,14 +138,11 @@ impl Engine {
         end_leftovers(&parent, &journal)?;
         let sockets = names::bind(&dns, resolver, &instance.run_folder())?;
         let kernel = Kernel::open_with_log(&instance, &parent, kernel_log)?;
-        let run_folder = instance.run_folder();
-        let first = Policies::first(source, keeping.as_ref(), &run_folder, &kernel, &journal);
-        let (policies, synced) = first?;
+        let (policies, synced) = Policies::first(source, keeping, &instance, &kernel, &journal)?;
         let attached = kernel.attach(&parent, &synced)?;
         let launcher = Launcher::of(launcher)?;
         let (events, destroyer) = (kernel.events()?, kernel.destroyer()?);
-        let lines = kernel.lines()?;
-        let local_addresses = kernel.local_addresses()?;
+        let (lines, local_addresses) = (kernel.lines()?, kernel.local_addresses()?);
         let (drains, drains_asked) = mpsc::channel(DRAINS_MAX);
         let (sweeps, sweeps_asked) = mpsc::channel(1);
         let (stop, stopping) = shutdown::pair();

@@ -184,7 +184,8 @@ impl Bundle {
 /// Whether a name is that of a policy file: at the top of the folder, and no lock.
 #[must_use]
 pub fn is_policy(name: &str) -> bool {
-    !name.contains('/') && name.ends_with(".toml") && !name.ends_with(".lock.toml")
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    !name.contains('/') && ending == Some("toml") && !name.ends_with(".lock.toml")
 }
 
 /// Whether a name is a path of the host, outside the policy folder.
@@ -212,7 +213,7 @@ pub fn key(name: &str) -> Option<String> {
     let deep = parts.len() > NAME_PARTS_MAX && !is_of_host(name);
     let long = key.len() > NAME_BYTES_MAX && !is_of_host(name);
     let hidden = if is_of_host(name) {
-        parts.iter().any(|part| *part == "..")
+        parts.contains(&"..")
     } else {
         parts.iter().any(odd)
     };

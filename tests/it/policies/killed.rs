@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -78,23 +78,7 @@ fn one_set_wholly_whenever_the_agent_is_killed() {
     }
     let (over, pushed) = (AtomicBool::new(false), AtomicU32::new(0));
     let instance = scene.agent.instance().to_owned();
-    let push = || {
-        let binary = lab::binary::stockade().expect("it is built");
-        for folder in folders.iter().cycle() {
-            if over.load(Ordering::Relaxed) {
-                return;
-            }
-            let mut command = Command::new(&binary);
-            command
-                .args(["policy", "push", "--replace", "--instance", &instance])
-                .arg(folder);
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            // Refused whenever there is no agent.
-            if command.status().is_ok_and(|status| status.success()) {
-                pushed.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    };
+    let push = || push_until(&over, &pushed, &folders, &instance);
     let mut seen = [0_u32; 2];
     std::thread::scope(|scope| {
         let pusher = scope.spawn(push);
@@ -129,6 +113,29 @@ fn one_set_wholly_whenever_the_agent_is_killed() {
         scene.names()
     );
     scene.journal_is_whole();
+}
+
+/// Pushes the sets in turn until it is over, and counts what succeeded.
+fn push_until(over: &AtomicBool, pushed: &AtomicU32, folders: &[PathBuf], instance: &str) {
+    let binary = lab::binary::stockade().expect("it is built");
+    for folder in folders.iter().cycle() {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut command = Command::new(&binary);
+        command.args(["policy", "push", "--replace", "--instance", instance]);
+        command
+            .arg(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // Refused whenever there is no agent.
+        if command.status().is_ok_and(|status| status.success()) {
+            pushed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // The agent that starts needs the processors more.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
 }
 
 /// Which of the sets is in force; all of it.

@@ -79,12 +79,12 @@ pub(super) struct Preview {
 
 impl Preview {
     /// The policies in force.
-    pub(super) fn old(&self) -> anyhow::Result<PolicySet> {
+    pub(super) fn before(&self) -> anyhow::Result<PolicySet> {
         Ok(store::compile_held(Path::new("in force"), &self.old)?.set)
     }
 
     /// The policies that would be.
-    pub(super) fn new(&self) -> anyhow::Result<PolicySet> {
+    pub(super) fn after(&self) -> anyhow::Result<PolicySet> {
         Ok(store::compile_held(Path::new("new"), &self.new)?.set)
     }
 }
@@ -199,7 +199,7 @@ fn show(preview: &Preview, as_json: bool) -> anyhow::Result<Answer> {
     else {
         return Err(Failure::odd_answer().into());
     };
-    let (old, new) = (preview.old()?, preview.new()?);
+    let (old, new) = (preview.before()?, preview.after()?);
     let diff = diff::sets(&old, &new);
     if as_json {
         let mut value = difference::object(&diff);
@@ -223,7 +223,9 @@ fn show(preview: &Preview, as_json: bool) -> anyhow::Result<Answer> {
     }
     let missing = sessions_missing.saturating_add(*flows_missing);
     if missing > 0 {
-        text.push_str(&format!("! and {missing} more\n"));
+        text.push_str("! and ");
+        text.push_str(&missing.to_string());
+        text.push_str(" more\n");
     }
     if sessions.is_empty() && flows.is_empty() {
         text.push_str("no session would end, no open flow be cut\n");

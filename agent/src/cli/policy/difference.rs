@@ -77,7 +77,7 @@ fn with_what_is_in_force(arguments: &Arguments, new: &Path) -> anyhow::Result<An
         Err(error) => return Answer::refused(Code::Policy, &error, as_json),
     };
     let preview = change::preview_of_push(&arguments.target, &files, new.is_dir())?;
-    let (old, new) = (preview.old()?, preview.new()?);
+    let (old, new) = (preview.before()?, preview.after()?);
     answer(&diff::sets(&old, &new), as_json)
 }
 

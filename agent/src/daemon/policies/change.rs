@@ -13,7 +13,7 @@ use common::id::PolicyId;
 use super::{
     By, Policies, ReloadError, State, change_of,
     folder::{self, FolderError, Staged},
-    history::{Entry, HistoryError, Note, Origin},
+    history::{Entry, History, HistoryError, Note, Origin},
     lock,
     set::{Files, Set},
 };
@@ -340,7 +340,7 @@ impl Policies {
         error: &ChangeError,
     ) {
         staged.take_back();
-        if let Some(Err(error)) = state.history.as_ref().map(|history| history.abandon()) {
+        if let Some(Err(error)) = state.history.as_ref().map(History::abandon) {
             self.not_kept(&error);
         }
         if let Err(error) = journal.policies_kept(before, &told(error)) {
@@ -356,13 +356,11 @@ impl Policies {
 fn base(state: &State, place: &Path, current: &Set) -> Option<Bundle> {
     let digest = &current.files.as_ref()?.entry.digest;
     let kept = state.history.as_ref().map(|history| history.get(digest));
-    match kept {
-        Some(Ok(kept)) => Some(kept),
-        None | Some(Err(_)) => {
-            let sources = store::read_trusted(place).ok()?;
-            (sources.files.digest().to_string() == *digest).then_some(sources.files)
-        }
+    if let Some(Ok(kept)) = kept {
+        return Some(kept);
     }
+    let sources = store::read_trusted(place).ok()?;
+    (sources.files.digest().to_string() == *digest).then_some(sources.files)
 }
 
 /// Without what lies outside the policy folder: that is read from where it lies.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     audit::Journal,
+    config::Instance,
     daemon::{
         error::{chain, told},
         setup::PolicySource,
@@ -27,12 +28,12 @@ impl Policies {
     /// and where the folder is bad the last good set is taken.
     pub(in crate::daemon) fn first(
         source: PolicySource,
-        keeping: Option<&Keeping>,
-        run_folder: &Path,
+        keeping: Option<Keeping>,
+        instance: &Instance,
         kernel: &Kernel,
         journal: &Journal,
     ) -> Result<(Self, Synced), ReloadError> {
-        let slots = Slots::read(&source, run_folder)?;
+        let slots = Slots::read(&source, &instance.run_folder())?;
         let policies = Self {
             source,
             state: Mutex::new(State {
@@ -45,7 +46,7 @@ impl Policies {
         };
         let mut state = lock(&policies.state);
         if let Some(Keeping { folder, sets }) = keeping {
-            match History::open(folder, *sets) {
+            match History::open(&folder, sets) {
                 Ok(history) => state.history = Some(history),
                 Err(error) => policies.not_kept(&error),
             }
