@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod door;
+mod flood;
 pub mod idempotency;
 pub mod issuer;
 pub mod jose;
@@ -13,18 +14,12 @@ pub mod limit;
 mod private_file;
 pub mod proof;
 pub mod reason;
+mod refusals;
 pub mod switch;
 pub mod token;
 pub mod worker;
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
@@ -35,7 +30,9 @@ use call::{
     trail::Trail,
     validated::{covers_tool, find},
 };
+use flood::Floods;
 use reason::{Reason, Refused};
+use refusals::AWAY_MAX;
 
 use crate::{
     audit::{self, CallRecord, Caller, Journal, Refusal},
@@ -137,13 +134,9 @@ pub(in crate::broker) struct Inner {
     stopping: Stopping,
     /// Records of what was turned away at a door, on their way.
     away: Arc<Semaphore>,
-    /// What was turned away and not recorded since the last record.
-    unrecorded: AtomicU64,
+    /// What came from callers that nobody knows.
+    floods: Floods,
 }
-
-/// Records of what was turned away that are written at once. Beyond them it is counted, and the next
-/// record says how many: a flood of nonsense must not become one of tasks, lines and disk.
-const AWAY_MAX: usize = 64;
 
 impl Broker {
     /// One that takes calls. Wants a runtime.
@@ -183,7 +176,7 @@ impl Broker {
             warm_time,
             stopping,
             away: Arc::new(Semaphore::new(AWAY_MAX)),
-            unrecorded: AtomicU64::new(0),
+            floods: Floods::default(),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         Self(inner)
@@ -225,13 +218,17 @@ impl Broker {
             body: body_digest,
         };
         let listed = inner.list(&shown, tool, &mut trail);
-        if let Err(refused) = &listed {
-            trail.over(&inner.calls, refused.reason.code());
-            if let Err(error) = inner.refused(trail.record(), refused).await {
-                return Err(Refused::because(Reason::AuditUnavailable, error));
-            }
+        let mut refused = match listed {
+            Ok(listed) => return Ok(listed),
+            Err(refused) => refused,
+        };
+        trail.over(&inner.calls, refused.reason.code());
+        if inner.noted(&mut refused, &trail)
+            && let Err(error) = inner.refused(trail.record(), &refused).await
+        {
+            return Err(Refused::because(Reason::AuditUnavailable, error));
         }
-        listed
+        Err(refused)
     }
 
     /// The nonce that the next proof of a caller must carry (RFC 9449, 8).
@@ -272,41 +269,13 @@ impl Broker {
         self.0.verifier.audience()
     }
 
-    /// Records what was turned away at a door, before there was a call.
-    pub fn turned_away(&self, peer: Caller, refused: &Refused) {
-        let (inner, mut refused) = (Arc::clone(&self.0), refused.clone());
-        let trail = Trail::new(Door::Lines, peer);
-        trail.over(&inner.calls, refused.reason.code());
-        let Ok(place) = Arc::clone(&inner.away).try_acquire_owned() else {
-            inner.unrecorded.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let missing = inner.unrecorded.swap(0, Ordering::Relaxed);
-        if missing > 0 {
-            let before = format!("{missing} before it came too fast to record");
-            refused.detail = [refused.detail, before].join("; ");
-        }
-        tracing::warn!(
-            caller.uid = peer.uid,
-            caller.pid = peer.pid,
-            reason = refused.reason.code(),
-            detail = refused.detail,
-            "message refused at the door"
-        );
-        tokio::spawn(async move {
-            if let Err(error) = inner.refused(trail.record(), &refused).await {
-                tracing::error!(%error, "refused message not recorded");
-            }
-            drop(place);
-        });
-    }
-
     /// Entries of each store.
     #[must_use]
     pub fn entries(&self) -> Vec<(&'static str, u64)> {
         vec![
             ("proofs", self.0.proofs.remembered() as u64),
             ("revocations", self.0.revoked.len() as u64),
+            ("floods", self.0.floods.len() as u64),
         ]
     }
 
@@ -376,12 +345,15 @@ impl Inner {
     }
 }
 
-/// Lets idle workers go, as long as there is a broker.
+/// Lets idle workers go and tells of floods, as long as there is a broker.
 async fn sweep(inner: std::sync::Weak<Inner>) {
     loop {
         tokio::time::sleep(SWEEP_PAUSE).await;
         match inner.upgrade() {
-            Some(inner) => inner.pool.sweep(),
+            Some(inner) => {
+                inner.pool.sweep();
+                inner.tell_of_floods().await;
+            }
             None => return,
         }
     }
