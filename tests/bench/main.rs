@@ -1,7 +1,8 @@
 //! What a fence costs: bare and fenced side by side in one run, packets beside an empty program,
-//! launches beside their peers, policy changes, memory. Prints a table with the numbers to reach;
+//! launches and calls beside their peers, policy changes, memory. Prints a table with the numbers to reach;
 //! `--json FILE` writes an array of rows.
 
+mod broker;
 mod handshakes;
 mod launch;
 mod memory;
@@ -40,11 +41,14 @@ const PARTS: &[Part] = &[
     part("names", "handshakes", names::handshakes::run),
     part("names", "rounds", names::rounds::run),
     part("names", "held", names::held::run),
+    part("broker", "calls", broker::calls::run),
+    part("broker", "flood", broker::flood::run),
 ];
 
 const USAGE: &str = "usage: bench [BENCH [PART…]]… [--json FILE]\n\
-                     BENCH: network, packet, launch, policy, memory, names\n\
-                     PART of launch: peers, steps; of names: resolver, handshakes, rounds, held";
+                     BENCH: network, packet, launch, policy, memory, names, broker\n\
+                     PART of launch: peers, steps; of names: resolver, handshakes, rounds, held; \
+                     of broker: calls, flood";
 
 const fn part(bench: &'static str, name: &'static str, run: fn() -> Result<Vec<Row>>) -> Part {
     Part { bench, name, run }
@@ -53,7 +57,11 @@ const fn part(bench: &'static str, name: &'static str, run: fn() -> Result<Vec<R
 fn main() -> Result<ExitCode> {
     let mut json: Option<PathBuf> = None;
     let mut wanted = Wanted::default();
-    let mut words = std::env::args().skip(1);
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if(|word| word == broker::flood::WORD).is_some() {
+        broker::flood::pour(words)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => json = Some(words.next().context(USAGE)?.into()),

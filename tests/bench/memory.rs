@@ -67,6 +67,14 @@ fn resident(process: u32) -> Result<f64> {
     )
 }
 
+/// The most that was ever resident of a process, KiB.
+pub(crate) fn peak(process: u32) -> Result<f64> {
+    field(
+        &fs::read_to_string(format!("/proc/{process}/status"))?,
+        "VmHWM:",
+    )
+}
+
 /// Memory that a process shares with nobody, KiB.
 fn private(process: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;

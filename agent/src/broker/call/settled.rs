@@ -64,6 +64,9 @@ impl Broken {
                 held.untouched().await;
             }
         }
+        if receipt.is_none() && !inner.noted(&mut refused, trail) {
+            return inner.reply(refused, places, None);
+        }
         trail.log(&refused);
         let recorded = match receipt {
             Some((receipt, durable)) => {

@@ -99,7 +99,32 @@ fn place(path: &str) -> Place<'_> {
     }
 }
 
+/// Statuses of requests that no known caller needs to make.
+const REFUSALS: [StatusCode; 4] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::REQUEST_TIMEOUT,
+];
+
+/// Statuses that cost little and are no caller's business either.
+const NOTHINGS: [StatusCode; 3] = [
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+];
+
 async fn answer(house: Arc<House>, peer: Caller, request: Request<Incoming>) -> Response<Page> {
+    let response = answered(Arc::clone(&house), peer, request).await;
+    if REFUSALS.contains(&response.status()) {
+        house.hold(peer).await;
+    } else if NOTHINGS.contains(&response.status()) {
+        house.give(peer).await;
+    }
+    response
+}
+
+async fn answered(house: Arc<House>, peer: Caller, request: Request<Incoming>) -> Response<Page> {
     let (head, body) = request.into_parts();
     let place = place(head.uri.path());
     let method = match place {
@@ -117,13 +142,15 @@ async fn answer(house: Arc<House>, peer: Caller, request: Request<Incoming>) -> 
     if head.headers.contains_key(header::ORIGIN) {
         let refused = Refused::because(Reason::PeerRefused, "a request with an origin");
         house.broker.turned_away(peer, &refused);
+        house.hold(peer).await;
         return bare(StatusCode::FORBIDDEN);
     }
     if let Place::OpenApi = place {
+        house.give(peer).await;
         return page(
             StatusCode::OK,
             "application/json",
-            Page::json(&openapi::document()),
+            Page::text(openapi::text()),
         );
     }
     if !is_json(&head.headers) {

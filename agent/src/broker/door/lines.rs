@@ -2,12 +2,15 @@
 //!
 //! Credentials ride in `params._meta`. A caller that closes its end cancels what runs for it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -23,7 +26,7 @@ use crate::{
     audit::Caller,
     broker::{
         call::{Credentials, Door, Received},
-        reason::{Reason, Refused},
+        reason::{Fault, Reason, Refused},
     },
     json,
 };
@@ -42,6 +45,8 @@ struct Line {
     peer: Caller,
     running: Arc<Running<Id>>,
     answers: mpsc::Sender<Vec<u8>>,
+    /// A request of this connection was not refused for its credentials.
+    known: AtomicBool,
 }
 
 /// Serves one connection to its end.
@@ -56,6 +61,7 @@ where
         peer,
         running: Arc::default(),
         answers,
+        known: AtomicBool::new(false),
     });
     let mut tasks = JoinSet::new();
     let mut writing = tokio::spawn(write(writer, to_write));
@@ -161,6 +167,8 @@ impl Line {
 
     async fn refuse(&self, id: Option<&Id>, refused: &Refused) {
         self.house.broker.turned_away(self.peer, refused);
+        // Nothing more is read meanwhile.
+        self.house.hold(self.peer).await;
         self.answer(&Refusal::from(refused).error(id)).await;
     }
 
@@ -202,6 +210,7 @@ impl Line {
             Err(refusal) => {
                 let refused = refusal.reason.into();
                 self.house.broker.turned_away(self.peer, &refused);
+                self.house.hold(self.peer).await;
                 return self.answer(&refusal.error(Some(&id))).await;
             }
         };
@@ -210,18 +219,36 @@ impl Line {
                 .refuse(Some(&id), &Reason::ConcurrencyLimited.into())
                 .await;
         };
+        self.begin(id, (era, asked), (credentials, digest), slot, tasks)
+            .await;
+    }
+
+    /// Begins what a request asks for.
+    async fn begin(
+        self: &Arc<Self>,
+        id: Id,
+        (era, asked): (Era, Asked),
+        (credentials, digest): (Credentials, [u8; 32]),
+        slot: OwnedSemaphorePermit,
+        tasks: &mut JoinSet<()>,
+    ) {
         let line = Arc::clone(self);
         match asked {
-            Asked::Answer(result) => self.answer(&rpc::result(&id, &era.complete(result))).await,
+            Asked::Answer(result) => {
+                self.house.give(self.peer).await;
+                self.answer(&rpc::result(&id, &era.complete(result))).await;
+            }
             Asked::Unknown => {
+                self.house.give(self.peer).await;
                 let told = rpc::error(Some(&id), METHOD_NOT_FOUND, "no such method", None);
                 self.answer(&told).await;
             }
             Asked::List { after } => {
-                tasks.spawn(async move {
+                let task = async move {
                     line.list(&id, era, credentials, digest, after).await;
                     drop(slot);
-                });
+                };
+                self.run(task, tasks).await;
             }
             Asked::Call(_) if self.running.holds(&id) => {
                 let refused = Refused::because(Reason::RequestMalformed, "an id that is in use");
@@ -229,11 +256,32 @@ impl Line {
             }
             Asked::Call(call) => {
                 let task = self.call(id, era, credentials, digest, call);
-                tasks.spawn(async move {
+                let task = async move {
                     task.await;
                     drop(slot);
-                });
+                };
+                self.run(task, tasks).await;
             }
+        }
+    }
+
+    /// Carries on beside what comes next; for a user who floods, and on a connection that showed no
+    /// good credentials yet, before it.
+    async fn run(&self, task: impl Future<Output = ()> + Send + 'static, tasks: &mut JoinSet<()>) {
+        let known = self.known.load(Ordering::Relaxed);
+        if known || self.house.broker.penalty(self.peer).is_none() {
+            tasks.spawn(task);
+        } else {
+            task.await;
+        }
+    }
+
+    /// What a request came to: a refusal for its credentials may have to wait.
+    async fn judge(&self, reason: Option<Reason>) {
+        if reason.is_some_and(|reason| reason.fault() == Fault::Unauthenticated) {
+            self.house.hold(self.peer).await;
+        } else {
+            self.known.store(true, Ordering::Relaxed);
         }
     }
 
@@ -246,7 +294,10 @@ impl Line {
         after: Option<String>,
     ) {
         let broker = &self.house.broker;
-        let answer = match broker.list(self.peer, credentials, digest, None).await {
+        let listed = broker.list(self.peer, credentials, digest, None).await;
+        self.judge(listed.as_ref().err().map(|refused| refused.reason))
+            .await;
+        let answer = match listed {
             Ok(verbs) => {
                 let bytes_max = broker.frame_limits().bytes_out / 2;
                 let result = mcp::listed(verbs, era, None, after.as_deref(), bytes_max);
@@ -307,7 +358,10 @@ impl Line {
                 }
             };
             let nonce = line.house.broker.nonce();
-            let told = match Refusal::of(reply) {
+            let said = Refusal::of(reply);
+            line.judge(said.as_ref().err().map(|refusal| refusal.reason))
+                .await;
+            let told = match said {
                 Ok(done) => answer::done(&id, era, done, Some(nonce)),
                 Err(refusal) => refusal.answer(&id, era),
             };

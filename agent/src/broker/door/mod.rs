@@ -24,7 +24,7 @@ use std::{io, ops::Range, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, join},
     net::{UnixListener, UnixStream},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 pub use bind::{BindError, bind, inherited};
@@ -109,6 +109,29 @@ struct House {
     stopping: Stopping,
 }
 
+impl House {
+    /// A refused message waits for its answer where its user had too many of them.
+    async fn hold(&self, peer: Caller) {
+        if let Some(penalty) = self.broker.penalty(peer) {
+            self.pause(penalty).await;
+        }
+    }
+
+    /// The same for an answer that the door gives to anybody.
+    async fn give(&self, peer: Caller) {
+        self.broker.gives(peer);
+        self.hold(peer).await;
+    }
+
+    async fn pause(&self, time: Duration) {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            () = stopping.wait() => {}
+            () = sleep(time) => {}
+        }
+    }
+}
+
 /// Serves the socket until it is time to stop. Calls that run then end with the broker.
 pub async fn serve(
     listener: UnixListener,
@@ -144,7 +167,12 @@ pub async fn serve(
         };
         let house = Arc::clone(&house);
         tokio::spawn(async move {
+            let began = Instant::now();
             connection(&house, peer, stream).await;
+            // Who floods does not come faster by hanging up before it was answered.
+            if let Some(penalty) = house.broker.penalty(peer) {
+                house.pause(penalty.saturating_sub(began.elapsed())).await;
+            }
             drop(seat);
         });
     }

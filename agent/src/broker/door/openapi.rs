@@ -1,12 +1,18 @@
 //! The `OpenAPI` document of the plain JSON face. What it says of reasons and statuses comes from the
 //! tables that answer; `docs/openapi.json` is the same document.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 
 use super::challenge;
 use crate::broker::reason::Reason;
+
+/// The document as text. Anybody may ask for it, so it is made once.
+pub(super) fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
+    &TEXT
+}
 
 /// The document.
 #[must_use]

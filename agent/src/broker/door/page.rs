@@ -26,6 +26,11 @@ impl Page {
         Self::Whole(Full::default())
     }
 
+    /// A text that never changes.
+    pub(super) fn text(text: &'static str) -> Self {
+        Self::Whole(Full::from(text))
+    }
+
     /// A JSON text.
     pub(super) fn json(value: &Value) -> Self {
         Self::Whole(Full::from(value.to_string()))

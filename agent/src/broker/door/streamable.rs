@@ -117,10 +117,12 @@ impl Asking {
         }
         Ok(match mcp::read(method, params, era, scope)? {
             Asked::Answer(result) => {
+                house.give(self.peer).await;
                 let told = rpc::result(id, &era.complete(result));
                 told_with(house, StatusCode::OK, &told)
             }
             Asked::Unknown => {
+                house.give(self.peer).await;
                 let status = match era {
                     Era::Legacy => StatusCode::OK,
                     Era::Modern => StatusCode::NOT_FOUND,

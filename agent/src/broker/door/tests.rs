@@ -1,6 +1,7 @@
 //! The doors, seen from outside: real sockets, and whatever a caller may send.
 
 pub(crate) mod behind;
+mod flood;
 mod http;
 mod lines;
 mod mcp;

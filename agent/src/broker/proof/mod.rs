@@ -145,7 +145,7 @@ impl Proofs {
             return Err(Reason::ProofNonce.into());
         }
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-        replays.spend(now, mark, holder)?;
+        replays.spend(now, slot, mark, holder)?;
         Ok(Spent {
             _only_from_spend: (),
         })

@@ -1,25 +1,29 @@
-//! What was spent: bounded, by slots of time, so that forgetting is dropping a whole slot. Full means
-//! refuse; nothing is ever forgotten early.
+//! What was spent: bounded, by the slot of time of its nonce, so that forgetting is dropping a whole
+//! slot. Full means refuse; nothing is ever forgotten early.
 //!
-//! A proof holds as long as its nonce: the slot of that and the next. So what was spent in a slot is
-//! kept for two slots more.
+//! A proof holds as long as its nonce: its slot and the next. So two slots are kept, and what was spent
+//! under an older nonce needs no memory: it is refused for that.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use aws_lc_rs::hmac;
 
 use crate::broker::reason::{Reason, Refused};
 
-/// Proofs that are remembered at once.
-pub const PROOFS_MAX: usize = 524_288;
+/// Proofs that are remembered at once: two slots of 6,000 calls a second need 720,000.
+pub const PROOFS_MAX: usize = 1_048_576;
 /// Of one holder, so that one can not shut the others out.
-pub const PROOFS_OF_HOLDER_MAX: usize = 131_072;
-const SLOTS: usize = 3;
-const MARK_BYTES: usize = 16;
+pub const PROOFS_OF_HOLDER_MAX: usize = 524_288;
+const SLOTS: usize = 2;
+const MARK_BYTES: usize = 8;
 
 const _: () = assert!(PROOFS_OF_HOLDER_MAX * 2 <= PROOFS_MAX);
 
-/// A keyed digest: what stands for a proof or its holder. Nobody outside can make two alike.
+/// A keyed digest: what stands for a proof or its holder. Nobody outside can make two alike, and of a
+/// full memory two are by chance with a probability of 2⁻²⁴ in all; the second of them is refused.
 pub(super) type Mark = [u8; MARK_BYTES];
 
 /// The mark of a proof by its holder's key and its id.
@@ -32,22 +36,30 @@ pub(super) fn mark(secret: &hmac::Key, holder: &[u8; 32], id: &str) -> Mark {
     tag.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
+/// What was spent under the nonces that hold.
 #[derive(Debug, Default)]
 pub(super) struct Replays {
-    /// Number of the first of the slots, the youngest.
+    /// The youngest slot; the other is the one before.
     slot: u64,
     slots: [Slot; SLOTS],
 }
 
+/// What was spent under the nonce of one slot.
 #[derive(Debug, Default)]
 struct Slot {
-    spent: HashSet<Mark>,
-    by_holder: HashMap<Mark, usize>,
+    spent: HashSet<Mark, BuildHasherDefault<Drawn>>,
+    by_holder: HashMap<Mark, usize, BuildHasherDefault<Drawn>>,
 }
 
 impl Replays {
-    /// Remembers a proof that was never spent before.
-    pub(super) fn spend(&mut self, now: u64, proof: Mark, holder: Mark) -> Result<(), Refused> {
+    /// Remembers a proof that was never spent before. `slot` is that of its nonce, which holds `now`.
+    pub(super) fn spend(
+        &mut self,
+        now: u64,
+        slot: u64,
+        proof: Mark,
+        holder: Mark,
+    ) -> Result<(), Refused> {
         self.advance(now);
         if self.slots.iter().any(|slot| slot.spent.contains(&proof)) {
             return Err(Reason::ProofReplayed.into());
@@ -59,11 +71,15 @@ impl Replays {
         if self.len() >= PROOFS_MAX || counts.sum::<usize>() >= PROOFS_OF_HOLDER_MAX {
             return Err(Reason::ReplayStoreFull.into());
         }
-        if let Some(youngest) = self.slots.first_mut() {
-            youngest.spent.insert(proof);
-            let count = youngest.by_holder.entry(holder).or_insert(0);
-            *count = count.saturating_add(1);
-        }
+        let age = self.slot.saturating_sub(slot);
+        let own = usize::try_from(age)
+            .ok()
+            .and_then(|age| self.slots.get_mut(age));
+        // A nonce that is older than what is remembered holds no more.
+        let own = own.ok_or(Reason::ProofNonce)?;
+        own.spent.insert(proof);
+        let count = own.by_holder.entry(holder).or_insert(0);
+        *count = count.saturating_add(1);
         Ok(())
     }
 
@@ -81,5 +97,22 @@ impl Replays {
             }
         }
         self.slot = self.slot.max(now);
+    }
+}
+
+/// The hash of a mark is the mark: it is a keyed digest already.
+#[derive(Debug, Default)]
+struct Drawn(u64);
+
+impl Hasher for Drawn {
+    fn write(&mut self, bytes: &[u8]) {
+        // An array is hashed with its length first, then as one slice of its bytes.
+        if let Some(mark) = bytes.first_chunk() {
+            self.0 ^= u64::from_ne_bytes(*mark);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

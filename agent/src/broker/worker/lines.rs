@@ -5,8 +5,10 @@ use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 use super::Failure;
 use crate::broker::reason::Reason;
 
-/// Bytes at a time: what a pipe holds.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes at a time, at first: what most answers fit into.
+const CHUNK_BYTES_MIN: usize = 4 * 1024;
+/// Bytes at a time of a long answer: what a pipe holds.
+const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
 /// A pipe, read line by line.
 pub(super) struct Lines {
@@ -59,7 +61,8 @@ impl Lines {
                 format!("more than {} bytes", self.max),
             ));
         }
-        self.held.reserve(CHUNK_BYTES);
+        let chunk = self.held.len().clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        self.held.reserve(chunk);
         let read = self.pipe.read_buf(&mut self.held).await;
         read.map_err(|error| Failure::after(Reason::WorkerFailed, error))
     }

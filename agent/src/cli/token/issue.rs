@@ -40,7 +40,7 @@ pub(in crate::cli) struct Issue {
     #[arg(long, value_name = "TOOL")]
     tool: Option<String>,
     /// Thumbprint of the holder's proof key, as `token key` prints it.
-    #[arg(long, value_name = "THUMBPRINT")]
+    #[arg(long, value_name = "THUMBPRINT", allow_hyphen_values = true)]
     jkt: Option<String>,
     /// The holder's proof key, instead of its thumbprint.
     #[arg(long, value_name = "FILE")]
@@ -58,7 +58,7 @@ pub(in crate::cli) struct Issue {
     #[arg(long, value_name = "FILE", conflicts_with = "arguments_digest")]
     arguments: Option<PathBuf>,
     /// Only for arguments with this digest: SHA-256 of their canonical JSON, base64url.
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", allow_hyphen_values = true)]
     arguments_digest: Option<String>,
     /// Print JSON, with id and expiry.
     #[arg(long)]

@@ -10,13 +10,13 @@ use crate::{
     json,
 };
 
-struct Holder {
+pub(super) struct Holder {
     signer: Signer,
     token: String,
 }
 
 impl Holder {
-    fn of(door: &Door) -> Self {
+    pub(super) fn of(door: &Door) -> Self {
         let signer = Signer::generate(Algorithm::EdDsa).expect("a key");
         let token = door.behind.token(signer.thumbprint());
         Self { signer, token }
@@ -30,13 +30,13 @@ impl Holder {
         proof.expect("a proof")
     }
 
-    fn headers(&self, nonce: &str, body: &str) -> String {
+    pub(super) fn headers(&self, nonce: &str, body: &str) -> String {
         let proof = self.proof(nonce, &json::sha256(body.as_bytes()));
         format!("Authorization: DPoP {}\r\nDPoP: {proof}\r\n", self.token)
     }
 
     /// A message with everything in `_meta`.
-    fn line(&self, nonce: &str, mut message: Value) -> String {
+    pub(super) fn line(&self, nonce: &str, mut message: Value) -> String {
         let proof = self.proof(nonce, &json::digest(&message));
         let meta = message
             .pointer_mut("/params/_meta")

@@ -7,7 +7,7 @@ use crate::{
     broker::{
         jose::{Algorithm, base64url, from_base64url},
         proof::{PROOFS_MAX, PROOFS_OF_HOLDER_MAX, Proofs, Signer, nonce, replay},
-        reason::Reason,
+        reason::{Reason, Refused},
     },
     clock::BootTime,
 };
@@ -86,37 +86,38 @@ fn nonces_are_not_guessed_and_not_of_the_future() {
 fn a_full_memory_refuses() {
     let mut replays = replay::Replays::default();
     let mark = |holder: u8, number: usize| {
-        let mut mark = [holder; 16];
-        mark[..8].copy_from_slice(&number.to_be_bytes());
-        mark
+        let number = (u64::try_from(number).expect("small") << 8) | u64::from(holder);
+        // An odd factor keeps them apart and spreads them, as a digest would.
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes()
     };
+    let reason = |spent: Result<(), Refused>| spent.map_err(|refused| refused.reason);
     for number in 0..PROOFS_OF_HOLDER_MAX {
-        replays.spend(1, mark(1, number), [1; 16]).expect("room");
+        replays.spend(1, 1, mark(1, number), [1; 8]).expect("room");
     }
     // One holder has had its share; the next has not.
-    let more = replays.spend(1, mark(1, PROOFS_OF_HOLDER_MAX), [1; 16]);
-    assert_eq!(
-        more.map_err(|refused| refused.reason),
-        Err(Reason::ReplayStoreFull)
-    );
-    for holder in 2..=4 {
-        for number in 0..PROOFS_OF_HOLDER_MAX {
-            replays
-                .spend(2, mark(holder, number), [holder; 16])
-                .expect("room");
-        }
+    let more = replays.spend(1, 1, mark(1, PROOFS_OF_HOLDER_MAX), [1; 8]);
+    assert_eq!(reason(more), Err(Reason::ReplayStoreFull));
+    for number in 0..PROOFS_OF_HOLDER_MAX {
+        // Under the nonce of the slot before, which holds for one slot less.
+        let slot = if number % 2 == 0 { 1 } else { 2 };
+        replays
+            .spend(2, slot, mark(2, number), [2; 8])
+            .expect("room");
     }
     assert_eq!(replays.len(), PROOFS_MAX);
-    let more = replays.spend(3, mark(9, 0), [9; 16]);
-    assert_eq!(
-        more.map_err(|refused| refused.reason),
-        Err(Reason::ReplayStoreFull)
-    );
-    // A replay is told as one even then, and a slot later there is room.
-    let again = replays.spend(3, mark(2, 0), [2; 16]);
-    assert_eq!(
-        again.map_err(|refused| refused.reason),
-        Err(Reason::ProofReplayed)
-    );
-    replays.spend(4, mark(9, 0), [9; 16]).expect("room");
+    let more = replays.spend(2, 2, mark(9, 0), [9; 8]);
+    assert_eq!(reason(more), Err(Reason::ReplayStoreFull));
+    // A replay is told as one even then, under whichever nonce it was spent.
+    for number in [0, 1] {
+        let again = replays.spend(2, 2, mark(2, number), [2; 8]);
+        assert_eq!(reason(again), Err(Reason::ProofReplayed));
+    }
+    // A slot later what was spent under a nonce that holds no more is gone, and nothing else is.
+    replays.spend(3, 3, mark(9, 0), [9; 8]).expect("room");
+    assert_eq!(replays.len(), PROOFS_OF_HOLDER_MAX / 2 + 1);
+    let again = replays.spend(3, 3, mark(2, 1), [2; 8]);
+    assert_eq!(reason(again), Err(Reason::ProofReplayed));
+    // And a nonce that holds no more has no place to be remembered in.
+    let late = replays.spend(3, 1, mark(9, 1), [9; 8]);
+    assert_eq!(reason(late), Err(Reason::ProofNonce));
 }

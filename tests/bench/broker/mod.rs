@@ -1,0 +1,123 @@
+//! Calls: what the broker adds to a worker that is warm, beside other proxies with the same worker
+//! behind them; a fenced process for each call; and a flood of callers that nobody knows.
+//!
+//! Every proof is signed before a clock starts. The load, the broker and the workers share the
+//! processors of the machine, and the load has one thread.
+
+mod callers;
+pub(crate) mod calls;
+pub(crate) mod flood;
+mod frame;
+mod load;
+mod peers;
+
+use std::{fs, future::Future, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use lab::{Lab, agent::Agent, binary::Scratch};
+
+use callers::Callers;
+
+/// Connections at once.
+const CONNECTIONS: usize = 32;
+
+/// The worker as it is kept warm, and as a process for each call.
+const POLICIES: [(&str, &str); 2] = [("echo", WARM), ("echo-once", ONCE)];
+
+const WARM: &str = r#"
+version = 1
+tool = "echo"
+description = "What is measured"
+[worker]
+command = ["{scratch}/echo-worker"]
+protocol = "mcp"
+reuse = "session"
+wall_timeout = "1h"
+[filesystem]
+read = ["/usr", "/etc/ld.so.cache", "{scratch}"]
+execute = ["{scratch}"]
+[[verb]]
+name = "say"
+description = "Gives its argument back"
+scope = "echo:say"
+arguments = "{scratch}/say.json"
+result = "{scratch}/say.json"
+[verb.limits]
+rate = "1000000/min per verb"
+concurrency = 4096
+"#;
+
+const ONCE: &str = r#"
+version = 1
+tool = "echo-once"
+description = "What is measured"
+[worker]
+command = ["{scratch}/echo-worker", "--json"]
+protocol = "json"
+[filesystem]
+read = ["/usr", "/etc/ld.so.cache", "{scratch}"]
+execute = ["{scratch}"]
+[[verb]]
+name = "say"
+description = "Gives its argument back"
+scope = "echo:say"
+arguments = "{scratch}/say.json"
+result = "{scratch}/say.json"
+[verb.limits]
+rate = "1000000/min per verb"
+concurrency = 4096
+"#;
+
+const SCHEMA: &str = r#"{"$schema": "https://json-schema.org/draft/2020-12/schema",
+"type": "object", "properties": {"text": {"type": "string", "maxLength": 256}},
+"required": ["text"], "additionalProperties": false}"#;
+
+/// An agent with the worker, and callers with tokens.
+struct Scene {
+    callers: Callers,
+    /// Before the lab, which it lives in.
+    agent: Agent,
+    worker: PathBuf,
+    lab: Lab,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let lab = Lab::unrecorded(&[])?;
+        let scratch = Scratch::new()?;
+        let worker = scratch.install("echo-worker")?;
+        scratch.write("say.json", SCHEMA)?;
+        let agent = Agent::start_in(lab.host(), scratch, &POLICIES)?;
+        let callers = Callers::new(agent.instance(), CONNECTIONS)?;
+        Ok(Self {
+            callers,
+            agent,
+            worker,
+            lab,
+        })
+    }
+
+    /// With what the agent says, where something went wrong.
+    fn told<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.with_context(|| {
+            let log = self.agent.log();
+            let last: Vec<_> = log.lines().rev().take(5).collect();
+            format!("the agent's last words: {last:#?}")
+        })
+    }
+}
+
+/// Runs the load on this thread.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// Processor time of a process so far, seconds.
+fn processor_seconds(process: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+    let text = text.split_whitespace().next().context("schedstat")?;
+    Ok(text.parse::<f64>()? / 1e9)
+}
