@@ -1,5 +1,5 @@
-//! Servers from `PyPI` and npm that are workers, clients and peers of the tests: every file pinned by its hash,
-//! installed into the cache. No code of theirs runs while they are installed.
+//! Servers from `PyPI` and npm that are workers, clients and peers of the tests: every file pinned by
+//! its hash, installed into the cache. No code of theirs runs while they are installed.
 
 use std::{fs, path::PathBuf, process::Command};
 

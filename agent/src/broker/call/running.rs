@@ -167,7 +167,14 @@ impl Worker {
             (None, Some(key)) => {
                 let policy = call.policy();
                 let keep = keep(&policy.worker, inner.warm_time, client.age());
-                inner.pool.put(key, policy.tool.as_str(), client, keep);
+                let tool = policy.tool.as_str();
+                inner.pool.put(key, tool, client, keep);
+                // Whoever emptied the pool because of either may have come before this worker.
+                let now = inner.host.policy(tool);
+                let in_force = now.is_some_and(|now| now.digest == policy.digest);
+                if !in_force || inner.switches.is_off(tool) {
+                    inner.pool.drain(tool);
+                }
             }
             (None, None) => client.leave(),
             (Some(failure), _) => {
