@@ -1,5 +1,6 @@
-//! Servers from `PyPI` and npm that are workers of the tests, and clients of the broker: every file pinned by its hash, installed
-//! into the cache. No code of theirs runs while they are installed.
+//! Servers from `PyPI` and npm that are workers of the tests, and clients that call the broker in them:
+//! every file pinned by its hash, installed into the cache. No code of theirs runs while they are
+//! installed.
 
 use std::{fs, path::PathBuf, process::Command};
 
