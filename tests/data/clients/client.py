@@ -123,7 +123,7 @@ async def main():
 
         arguments = {"duration": 50, "steps": 100}
         running = asyncio.create_task(call(client, "everything.long", arguments, progress_callback=begun))
-        await asyncio.wait_for(began.wait(), 20)
+        await asyncio.wait_for(began.wait(), 90)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         after = await call(client, "everything.echo", {"message": "after"})

@@ -53,11 +53,6 @@ impl Caller {
         Self { token, ..self }
     }
 
-    /// The same caller at another socket.
-    pub(super) fn at(self, socket: PathBuf) -> Self {
-        Self { socket, ..self }
-    }
-
     /// A call with a fresh proof.
     pub(super) fn call(&self, tool: &str, verb: &str, arguments: Value) -> Answer {
         self.call_once(tool, verb, arguments, None)

@@ -1,11 +1,8 @@
-//! Answers that are streams of events, calls that are cut off, and a socket that a service manager
-//! made.
+//! Answers that are streams of events, and calls that are cut off.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::net::UnixStream,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -174,62 +171,5 @@ fn a_cancellation_ends_the_own_call_and_nobody_elses() {
         all.contains("\"id\":5"),
         "its stream ends with an answer: {all}"
     );
-    scene.end();
-}
-
-/// Makes a socket as a service manager does, hands it over and becomes the agent.
-const ACTIVATOR: &str = r#"
-import os, socket, sys
-path, words = sys.argv[1], sys.argv[2:]
-os.makedirs(os.path.dirname(path), 0o750, exist_ok=True)
-own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-own.bind(path)
-os.chmod(path, 0o600)
-own.listen(16)
-os.set_inheritable(own.fileno(), True)
-if own.fileno() != 3: os.dup2(own.fileno(), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="broker")
-os.execv(words[0], words)
-"#;
-
-#[test]
-fn a_socket_of_the_service_manager_is_served() {
-    let mut scene = scene();
-    scene.agent.stop().expect("it ends");
-    let socket = scene.agent.scratch().path().join("own/broker.sock");
-    let agent = scene.agent.agent_command().expect("the binary is built");
-    let mut words = vec![agent.get_program()];
-    words.extend(agent.get_args());
-    let mut command = Command::new("/usr/bin/python3");
-    command
-        .args(["-c", ACTIVATOR])
-        .arg(&socket)
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(scene.agent.scratch().path().join("own.log")).expect("a file"));
-    let child = scene.lab.host().enter(|| command.spawn());
-    let mut child = child.expect("a namespace").expect("it starts");
-    let until = Instant::now() + patience::scaled(Duration::from_secs(20));
-    let ready = || {
-        scene
-            .agent
-            .command(&["status"])
-            .expect("it runs")
-            .status
-            .success()
-    };
-    while !ready() {
-        let log = || fs::read_to_string(scene.agent.scratch().path().join("own.log"));
-        assert!(Instant::now() < until, "not ready: {:?}", log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let alice = caller(&scene, "alice").at(socket);
-    let answer = alice.call("slow", "steps", json!({"count": 1}));
-    assert!(answer.is_done(), "{answer:?}");
-    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("it is there");
-    child.wait().expect("it ends");
-    scene.agent.launch().expect("it starts again");
     scene.end();
 }
