@@ -2,6 +2,7 @@
 //! launches beside their peers, policy changes, memory. Prints a table with the numbers to reach;
 //! `--json FILE` writes an array of rows.
 
+mod fenced;
 mod handshakes;
 mod launch;
 mod memory;
@@ -37,6 +38,7 @@ const PARTS: &[Part] = &[
     part("policy", "", policies::run),
     part("memory", "", memory::run),
     part("names", "resolver", names::resolver::run),
+    part("names", "packets", names::packets::run),
     part("names", "handshakes", names::handshakes::run),
     part("names", "rounds", names::rounds::run),
     part("names", "held", names::held::run),
@@ -44,7 +46,7 @@ const PARTS: &[Part] = &[
 
 const USAGE: &str = "usage: bench [BENCH [PART…]]… [--json FILE]\n\
                      BENCH: network, packet, launch, policy, memory, names\n\
-                     PART of launch: peers, steps; of names: resolver, handshakes, rounds, held";
+                     PART of launch: peers, steps; of names: resolver, packets, handshakes, rounds, held";
 
 const fn part(bench: &'static str, name: &'static str, run: fn() -> Result<Vec<Row>>) -> Part {
     Part { bench, name, run }
