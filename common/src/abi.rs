@@ -5,9 +5,9 @@
 
 /// Version of map layouts, event layouts and program semantics. Raise it with every change to
 /// `layout`, `event` or `rule`.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Name of the folder under the instance's bpffs folder that holds this version's pins.
-pub const PIN_FOLDER: &str = "v2";
+pub const PIN_FOLDER: &str = "v3";
 
-const _: () = assert!(ABI_VERSION == 2, "PIN_FOLDER must name ABI_VERSION");
+const _: () = assert!(ABI_VERSION == 3, "PIN_FOLDER must name ABI_VERSION");

@@ -189,6 +189,11 @@ pub struct Usage {
     pub client_second: u64,
     /// Sockets that turned to the resolver in that second.
     pub client_count: u64,
+    /// When the session's questions have used up what it may ask, nanoseconds of `CLOCK_BOOTTIME`: each
+    /// moves it on by [`Config::QuestionNs`] from no earlier than now.
+    pub asked_until_ns: u64,
+    /// Datagrams to the resolver that were over the session's rate, and dropped.
+    pub questions_dropped: u64,
 }
 
 /// Key of the table of the resolver's clients (hash, value [`Client`]): the source of a datagram or
@@ -332,10 +337,14 @@ pub enum Config {
     LastGeneration = 1,
     /// Port of the resolver on 127.0.0.1 and `::1`, below 1024; 0 while there is none.
     ResolverPort = 2,
+    /// Nanoseconds that a datagram to the resolver takes of a session's time.
+    QuestionNs = 3,
+    /// How far a session's questions may be ahead of the clock, nanoseconds.
+    QuestionsAheadNs = 4,
 }
 
 /// Slots in the configuration table.
-pub const CONFIGS: u32 = 3;
+pub const CONFIGS: u32 = 5;
 
 const _: () = assert!(size_of::<SocketState>() == 88);
 const _: () = assert!(size_of::<CounterKey>() == 16);

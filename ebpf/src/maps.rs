@@ -382,5 +382,5 @@ macro_rules! counters {
 }
 
 impl UsageEntry {
-    counters! { connections bytes_out event_second event_count suppressed client_second client_count }
+    counters! { connections bytes_out event_second event_count suppressed client_second client_count asked_until_ns questions_dropped }
 }

@@ -40,6 +40,19 @@ pub(crate) fn is_resolver_address(address: &Address) -> bool {
     u32::from(address.high() == 0) & is_one != 0
 }
 
+/// Whether the resolver's endpoint is where a socket of this network namespace would find it. In another
+/// one somebody else may listen there; 0 is that of a socket of which it is not known.
+#[inline(always)]
+fn has_resolver(netns: u64) -> bool {
+    netns != 0 && netns == maps::config(Config::AgentNetns)
+}
+
+/// Whether this is where a socket of this network namespace finds the resolver.
+#[inline(always)]
+pub(crate) fn is_resolver(netns: u64, address: &Address, port: u16) -> bool {
+    port != 0 && port == resolver_port() && is_resolver_address(address) && has_resolver(netns)
+}
+
 /// One decision's view of the maps. The policy's word is read when it is made, and only then.
 pub(crate) struct Kernel {
     pub(crate) session: SessionId,
@@ -72,13 +85,6 @@ impl Kernel {
             ..Self::new(state.session(), state.policy(), charge)
         }
     }
-
-    /// Whether the resolver's endpoint is where the socket would find it. In another network
-    /// namespace somebody else may listen there.
-    #[inline(always)]
-    fn has_resolver(&self) -> bool {
-        self.netns != 0 && self.netns == maps::config(Config::AgentNetns)
-    }
 }
 
 impl Rules for Kernel {
@@ -102,13 +108,10 @@ impl Rules for Kernel {
     fn goes_to_resolver(&self, flow: &Flow) -> bool {
         match self.charge {
             Charge::Connection => {
-                flow.port == DNS_PORT && resolver_port() != 0 && self.has_resolver()
+                flow.port == DNS_PORT && resolver_port() != 0 && has_resolver(self.netns)
             }
             Charge::Bytes(_) => {
-                flow.place == Place::Host
-                    && is_resolver_address(&flow.address)
-                    && flow.port == resolver_port()
-                    && self.has_resolver()
+                flow.place == Place::Host && is_resolver(self.netns, &flow.address, flow.port)
             }
             Charge::Nothing => false,
         }

@@ -3,11 +3,10 @@
 //! program, ours and by turns one that decides nothing.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -15,30 +14,22 @@ use std::{
 use agent::{
     clock::BootTime,
     config::Instance,
-    kernel::{
-        Attached, Kernel, PolicyInForce,
-        cgroup::{Parent, SessionCgroup},
-        remove_pins,
-    },
-    policy::compiled::CompiledPolicy,
+    kernel::cgroup::{Parent, SessionCgroup},
     sys::bpf,
 };
-use anyhow::{Context as _, Result, anyhow, ensure};
-use common::{
-    flow::Address,
-    id::{PolicyId, SessionId},
-};
-use lab::{Lab, binary::Scratch};
+use anyhow::{Context as _, Result, ensure};
+use common::flow::Address;
+use lab::Lab;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::aws_lc_rs};
 
-use crate::row::Row;
+use crate::{
+    fenced::{Fenced, NAME, SESSION, Stay, policy},
+    row::Row,
+};
 
 const CONNECTIONS: usize = 1_000;
-const NAME: &str = "site.example";
 const TARGET: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34)), 443);
-const POLICY: PolicyId = PolicyId(1);
-const SESSION: SessionId = SessionId(1);
 /// Longer than the bench.
 const GRANT_LIFE: Duration = Duration::from_mins(10);
 /// `BPF_CGROUP_INET_EGRESS`
@@ -54,6 +45,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     lab.host().enter(|| {
         let (mut first, mut later) = (Samples::default(), Samples::default());
         let fenced = Fenced::new()?;
+        grant(&fenced)?;
         let empty = Empty::new()?;
         // By turns, so that neither always meets the warmer caches.
         for _ in 0..10 {
@@ -93,61 +85,32 @@ impl Samples {
     }
 }
 
-/// An instance with one policy and one session, which has been told the address of a name.
-struct Fenced {
-    instance: Instance,
-    parent: Parent,
-    cgroup: SessionCgroup,
-    kernel: Kernel,
-    attached: Attached,
+/// The session is told the address of the name.
+fn grant(fenced: &Fenced) -> Result<()> {
+    let ranges = policy()?
+        .egress
+        .rules
+        .iter()
+        .flat_map(agent::policy::compiled::Rule::grant_ranges)
+        .collect::<Vec<_>>();
+    let address = Address::from(TARGET.ip());
+    let end = BootTime::now() + GRANT_LIFE;
+    fenced
+        .kernel
+        .grants()
+        .give(SESSION, address, &ranges, end)?;
+    Ok(())
 }
 
 impl Fenced {
-    fn new() -> Result<Self> {
-        let instance = Instance::new(&lab::agent::instance_name()).context("a name")?;
-        let parent = Parent::create(&instance)?;
-        let kernel = Kernel::open(&instance, &parent)?;
-        let policy = Arc::new(policy()?);
-        let synced = kernel.sync(&[PolicyInForce {
-            id: POLICY,
-            policy: Arc::clone(&policy),
-        }])?;
-        let attached = kernel.attach(&parent, &synced)?;
-        let cgroup = parent.session(SESSION, &policy.limits)?;
-        let _admitted = attached.admit(SESSION, cgroup.id(), POLICY)?;
-        let ranges = policy
-            .egress
-            .rules
-            .iter()
-            .flat_map(agent::policy::compiled::Rule::grant_ranges);
-        let ranges: Vec<_> = ranges.collect();
-        let address = Address::from(TARGET.ip());
-        let end = BootTime::now() + GRANT_LIFE;
-        kernel.grants().give(SESSION, address, &ranges, end)?;
-        Ok(Self {
-            instance,
-            parent,
-            cgroup,
-            kernel,
-            attached,
-        })
-    }
-
     fn connect(&self, times: usize, first: &mut Vec<f64>, later: &mut Vec<f64>) -> Result<()> {
-        let runs = || {
-            let programs = self.kernel.programs()?;
-            let mut egress = programs.into_iter().filter(|(hook, _)| *hook == "egress");
-            let (_, info) = egress.next().context("no egress program")?;
-            Ok(info)
-        };
-        connect(self.cgroup.path(), runs, times, first, later)
-    }
-
-    fn end(self) -> Result<()> {
-        drop(self.attached);
-        self.cgroup.remove()?;
-        remove_pins(&self.instance)?;
-        Ok(self.parent.remove()?)
+        connect(
+            self.cgroup.path(),
+            || self.runs("egress"),
+            times,
+            first,
+            later,
+        )
     }
 }
 
@@ -185,18 +148,6 @@ impl Empty {
         self.cgroup.remove()?;
         Ok(self.parent.remove()?)
     }
-}
-
-fn policy() -> Result<CompiledPolicy> {
-    let scratch = Scratch::new()?;
-    let text = format!(
-        "version = 1\ntool = \"bench\"\ndescription = \"What is measured\"\n\
-         [worker]\ncommand = [\"{0}/prober\"]\nprotocol = \"exec\"\n\
-         [filesystem]\nread = [\"/usr\"]\nexecute = [\"{0}\"]\n\
-         [[egress.allow]]\ndomain = \"{NAME}\"\nports = [443]\n",
-        scratch.path().display()
-    );
-    agent::policy::compile("bench.toml", &text).map_err(|error| anyhow!("{error}"))
 }
 
 /// Connects from a cgroup, says hello, says something later; the runs of the program that those two
@@ -242,31 +193,4 @@ fn hello() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     connection.write_tls(&mut bytes)?;
     Ok(bytes)
-}
-
-/// This process in another cgroup, which its sockets then belong to, until it is dropped.
-struct Stay {
-    home: PathBuf,
-}
-
-impl Stay {
-    fn begin(cgroup: &Path) -> Result<Self> {
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
-        let home = lab::cgroup::mount()?.join(own.context("no cgroup v2")?);
-        enter(cgroup)?;
-        Ok(Self { home })
-    }
-}
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        // Where it fails, the cgroup can not be removed, which is reported.
-        enter(&self.home).ok();
-    }
-}
-
-fn enter(cgroup: &Path) -> Result<()> {
-    let path = cgroup.join("cgroup.procs");
-    fs::write(&path, "0").with_context(|| path.display().to_string())
 }

@@ -3,6 +3,7 @@
 //! `--json FILE` writes an array of rows.
 
 mod broker;
+mod fenced;
 mod handshakes;
 mod launch;
 mod memory;
@@ -38,6 +39,7 @@ const PARTS: &[Part] = &[
     part("policy", "", policies::run),
     part("memory", "", memory::run),
     part("names", "resolver", names::resolver::run),
+    part("names", "packets", names::packets::run),
     part("names", "handshakes", names::handshakes::run),
     part("names", "rounds", names::rounds::run),
     part("names", "held", names::held::run),
@@ -47,7 +49,7 @@ const PARTS: &[Part] = &[
 
 const USAGE: &str = "usage: bench [BENCH [PART…]]… [--json FILE]\n\
                      BENCH: network, packet, launch, policy, memory, names, broker\n\
-                     PART of launch: peers, steps; of names: resolver, handshakes, rounds, held; \
+                     PART of launch: peers, steps; of names: resolver, packets, handshakes, rounds, held; \
                      of broker: calls, flood";
 
 const fn part(bench: &'static str, name: &'static str, run: fn() -> Result<Vec<Row>>) -> Part {

@@ -27,7 +27,7 @@ use crate::{
     },
     kernel::{
         Kernel,
-        clients::{CLIENT_LIFE, Clients},
+        clients::{CLIENT_LIFE, Clients, Pace},
         grant::{GrantError, Grants},
     },
     observe::{event::Event, learned::Query, metrics::NameNumbers, name::shown},
@@ -132,6 +132,9 @@ impl Engine {
         let locals = self.kernel.locals();
         let is_local: IsLocal = Arc::new(move |address: &Address| locals.holds(*address));
         let settings = settings(&names.settings, is_local);
+        // The rest would get no reply, and stand before what others ask.
+        let limits = &settings.limits;
+        let pace = Pace::new(limits.replies_per_second(), limits.replies_at_once());
         let server = crate::dns::serve(
             sockets,
             settings,
@@ -140,7 +143,7 @@ impl Engine {
             doors as Arc<dyn Witness>,
         )?;
         *names.server() = Some(server);
-        self.kernel.set_resolver(names.port)?;
+        self.kernel.set_resolver(names.port, pace)?;
         port::keep(&self.instance.run_folder(), names.port);
         tracing::info!(
             resolver.port = names.port,
@@ -153,7 +156,7 @@ impl Engine {
     /// Sends workers nowhere, then stops to answer: from here on names do not resolve, and the
     /// fence stands.
     pub(super) async fn silence_names(&self) {
-        if let Err(error) = self.kernel.set_resolver(0) {
+        if let Err(error) = self.kernel.clear_resolver() {
             tracing::error!(error = chain(&error), "the resolver's port stays set");
         }
         let server = self.names.server().take();

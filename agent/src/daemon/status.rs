@@ -107,6 +107,7 @@ impl Engine {
             caller_uid: entry.caller.uid,
             connections: 0,
             bytes_out: 0,
+            questions_dropped: 0,
             refused: entry.refusals.distinct(),
             enforced: entry
                 .enforced
@@ -118,6 +119,7 @@ impl Engine {
             if let Ok(Some(usage)) = self.attached.usage(common::id::SessionId(info.session)) {
                 info.connections = usage.connections;
                 info.bytes_out = usage.bytes_out;
+                info.questions_dropped = usage.questions_dropped;
             }
         }
         infos

@@ -16,7 +16,11 @@ use common::{
     limits::{GRANTS_PER_SESSION_MAX, SESSIONS_MAX},
 };
 
-use super::{gate::Admitted, ready::Ready, settings::Limits};
+use super::{
+    gate::Admitted,
+    ready::Ready,
+    settings::{Limits, REFUSALS_PER_SECOND},
+};
 
 /// Nanoseconds of a second.
 const NS: u64 = 1_000_000_000;
@@ -24,9 +28,6 @@ const NS: u64 = 1_000_000_000;
 const MINUTE_NS: u64 = 60 * NS;
 /// Events of one session in a second; the rest is counted only.
 const EVENTS_PER_SECOND: u32 = 100;
-/// Queries over the rate of one session that are told so in a second. The rest gets no reply: what a
-/// flood costs is then little more than its receipt.
-const REFUSALS_PER_SECOND: u32 = 1_000;
 /// A session that has been silent for so long is forgotten when there is no room for another.
 const SILENT_NS: u64 = MINUTE_NS;
 

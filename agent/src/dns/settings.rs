@@ -109,6 +109,24 @@ impl Limits {
     };
 }
 
+/// Queries over the rate of one session that are told so in a second. The rest gets no reply: what a
+/// flood costs is then little more than its receipt.
+pub(super) const REFUSALS_PER_SECOND: u32 = 1_000;
+
+impl Limits {
+    /// Queries of a session that get a reply in a second, in the long run: answers and refusals.
+    #[must_use]
+    pub const fn replies_per_second(&self) -> u32 {
+        self.queries_per_second.saturating_add(REFUSALS_PER_SECOND)
+    }
+
+    /// The same at once after a pause.
+    #[must_use]
+    pub const fn replies_at_once(&self) -> u32 {
+        self.query_burst.saturating_add(REFUSALS_PER_SECOND)
+    }
+}
+
 const _: () = assert!(
     Limits::DEFAULT.waiting >= 8 * Limits::DEFAULT.waiting_per_session,
     "no handful of sessions fills the queue"

@@ -1,7 +1,7 @@
 //! Who turns to the resolver: the programs write down the source of every packet that goes to it,
 //! before it is delivered.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::{
     flow::Address,
@@ -12,9 +12,43 @@ use common::{
 use super::{Inner, error::Error};
 use crate::{clock::BootTime, sys::bpf_map::Write};
 
+/// Nanoseconds of a second.
+const NS: u64 = 1_000_000_000;
 /// How long after its last packet a source is known. Each packet of a connection renews it, so what
 /// the resolver has just received is always younger.
 pub const CLIENT_LIFE: Duration = Duration::from_secs(3);
+
+/// How many datagrams of a session come to the resolver: the rest is dropped before it leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// In a second, in the long run.
+    pub per_second: NonZeroU32,
+    /// At once, after a pause.
+    pub burst: NonZeroU32,
+}
+
+impl Pace {
+    /// So many in a second, in the long run, and at once, after a pause; at least one.
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self {
+            per_second: positive(per_second),
+            burst: positive(burst),
+        }
+    }
+
+    /// What one takes of a session's time, nanoseconds.
+    pub(in crate::kernel) fn each_ns(self) -> u64 {
+        (NS / u64::from(self.per_second.get())).max(1)
+    }
+
+    /// How far a session may be ahead of the clock before one more, nanoseconds.
+    pub(in crate::kernel) fn ahead_ns(self) -> u64 {
+        let others = u64::from(self.burst.get() - 1);
+        others.saturating_mul(self.each_ns())
+    }
+}
 
 /// The clients of the resolver in the agent's network namespace. A clone is the same.
 #[derive(Clone, Debug)]

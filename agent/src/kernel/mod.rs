@@ -218,15 +218,25 @@ impl Kernel {
         clients::Clients::new(&self.inner)
     }
 
-    /// Sends flows of port 53 to this port of 127.0.0.1 and `::1` in the agent's network namespace;
-    /// with 0 they are refused, as they are until the first call. Bind the port before: below
-    /// [`RESOLVER_PORT_END`], so that no worker can become the resolver.
-    pub fn set_resolver(&self, port: u16) -> Result<(), Error> {
+    /// Sends flows of port 53 to this port of 127.0.0.1 and `::1` in the agent's network namespace, of
+    /// each session's datagrams as many as `pace` lets through. Until the first call they are refused.
+    /// Bind the port before: below [`RESOLVER_PORT_END`], so that no worker can become the resolver.
+    pub fn set_resolver(&self, port: u16, pace: clients::Pace) -> Result<(), Error> {
         if port >= RESOLVER_PORT_END {
             return Err(Error::ResolverPort(port));
         }
+        // Before the port: nobody turns there unbounded.
+        self.inner.set(Config::QuestionNs, pace.each_ns())?;
+        self.inner.set(Config::QuestionsAheadNs, pace.ahead_ns())?;
         self.inner.set(Config::ResolverPort, u64::from(port))?;
         self.inner.resolver.store(port, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Refuses flows of port 53.
+    pub fn clear_resolver(&self) -> Result<(), Error> {
+        self.inner.set(Config::ResolverPort, 0)?;
+        self.inner.resolver.store(0, Ordering::Relaxed);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod lab;
 mod policies;
 mod worker;
 
+mod asking;
 mod cgroups;
 mod events;
 mod full;

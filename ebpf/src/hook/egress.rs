@@ -19,7 +19,9 @@ use common::{
 };
 
 use super::{
-    PASS, REFUSE, client, connect, own,
+    PASS, REFUSE,
+    client::{self, Known},
+    connect, own,
     tls::{self, Fate},
 };
 use crate::{
@@ -27,8 +29,8 @@ use crate::{
     diagnose,
     emit::{self, What, Who},
     maps,
-    rules::{Charge, Kernel},
-    state::State,
+    rules::{self, Charge, Kernel},
+    state::{State, Verified},
 };
 
 /// What becomes of a packet.
@@ -65,9 +67,11 @@ impl Ruling {
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
     let known = packet.state();
-    if let Some(state) = known
-        && is_settled(packet, state)
-    {
+    let settled = match known {
+        Some(state) => settled(packet.context(), state.entry()),
+        None => UNSETTLED,
+    };
+    if settled == SETTLED {
         return PASS;
     }
     let mut room = MaybeUninit::uninit();
@@ -81,7 +85,11 @@ pub(crate) fn run(packet: &Packet) -> i32 {
             None => return REFUSE,
         },
     };
-    let mut ruling = judge(packet, header, state);
+    let mut ruling = if settled == OVER_RATE {
+        Ruling::Refuse(Reason::QueryLimit)
+    } else {
+        judge(packet, header, state)
+    };
     if ruling == Ruling::Resolver {
         ruling = Ruling::of(client::note(header, state));
     }
@@ -105,31 +113,56 @@ pub(crate) fn run(packet: &Packet) -> i32 {
     }
 }
 
+/// What [`settled`] says: the full decision is still to come, ...
+const UNSETTLED: u32 = 0;
+/// ... the packet passes, ...
+const SETTLED: u32 = 1;
+/// ... or it goes to the resolver too often.
+const OVER_RATE: u32 = 2;
+
 /// Whether the packet goes where its socket was verified to go, in the generation in force, and
 /// nothing else is left to ask. Most packets end here, so no header is built for it.
-#[inline(always)]
-fn is_settled(packet: &Packet, state: State) -> bool {
-    settled(packet.context(), state.entry()) != 0
-}
-
+///
 /// A global function: the verifier follows it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn settled(context: *mut __sk_buff, state: *mut SocketState) -> u32 {
     let Some(state) = State::new(state) else {
-        return 0;
+        return UNSETTLED;
     };
     let packet = Packet::handed(context);
     let (_, verified) = state.verified();
     let word = maps::word(state.policy());
-    let settled = word.generation() == Some(verified.generation)
-        // The resolver is told of every packet, and the first ones of a TLS connection are read.
-        && verified.flags & (STATE_RESOLVER | STATE_NAME_OWED | STATE_PEER_OWED) == 0
+    if word.generation() != Some(verified.generation) {
+        return UNSETTLED;
+    }
+    if verified.flags == STATE_RESOLVER {
+        return asked(&packet, state, &verified);
+    }
+    // The first packets of a TLS connection are read.
+    let settled = verified.flags & (STATE_RESOLVER | STATE_NAME_OWED | STATE_PEER_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
         // Bytes are charged by the full decision.
         && !word.limited()
         && packet.goes_to(&verified);
-    u32::from(settled)
+    if settled { SETTLED } else { UNSETTLED }
+}
+
+/// The same of a socket that was sent to the resolver: its packet goes there, by loopback, the resolver
+/// is still there, and knows whose packet it is.
+#[inline(always)]
+fn asked(packet: &Packet, state: State, verified: &Verified) -> u32 {
+    let goes_there = packet.place() == Place::Host
+        && rules::is_resolver(state.netns(), &verified.address, verified.port)
+        && packet.goes_to(verified);
+    if !goes_there {
+        return UNSETTLED;
+    }
+    match client::again(packet, state, verified.protocol) {
+        Known::Passes => SETTLED,
+        Known::OverRate => OVER_RATE,
+        Known::Unknown => UNSETTLED,
+    }
 }
 
 /// Makes the state of a socket that no hook saw made: its cgroup says whose it is. Reports and returns
@@ -281,8 +314,9 @@ fn refuse(packet: &Packet, header: &Header, state: State, reason: Reason) -> i32
     let who = Who::of(&Kernel::of(state, Charge::Nothing));
     emit::count(&who, Hook::Egress, header.protocol, &verdict);
     emit::tell(&who, &what(packet, header), &verdict);
-    // A client of UDP may be there before its server: it gets an answer, and keeps its socket.
-    if reason != Reason::NotOwn || header.protocol == TCP {
+    // A client of UDP may be there before its server, or ask again in a moment: it keeps its socket.
+    let passes_over = matches!(reason, Reason::NotOwn | Reason::QueryLimit);
+    if !passes_over || header.protocol == TCP {
         order_destruction(packet, header, state);
     }
     REFUSE

@@ -7,7 +7,8 @@ use core::mem::MaybeUninit;
 use common::{
     decide::decide,
     event::Hook,
-    flow::{Flow, Place, Shape, TCP, UDP},
+    flow::{Address, Flow, Place, Shape, TCP, UDP},
+    id::Generation,
     layout::{STATE_DOOR, STATE_PEER_OWED, STATE_RESOLVER},
     verdict::{Reason, Verdict},
 };
@@ -18,11 +19,17 @@ use crate::{
     emit::{self, What, Who},
     maps,
     rules::{self, Charge, Kernel},
-    state::State,
+    state::{State, Verified},
 };
 
 #[inline(always)]
 pub(crate) fn run(packet: &Packet) -> i32 {
+    if packet
+        .state()
+        .is_some_and(|state| is_awaited(packet, state))
+    {
+        return PASS;
+    }
     let mut room = MaybeUninit::uninit();
     let Some(header) = packet.read(&mut room) else {
         return REFUSE;
@@ -34,6 +41,18 @@ pub(crate) fn run(packet: &Packet) -> i32 {
     }
 }
 
+/// The quick look at a plain datagram: it comes from where its socket was verified to send, or from the
+/// resolver that it asked. Most end here, so no header is built for it.
+#[inline(always)]
+fn is_awaited(packet: &Packet, state: State) -> bool {
+    let (_, verified) = state.verified();
+    verified.protocol == UDP
+        && packet.comes_from(&verified)
+        && (is_from_verified(packet, state, &verified)
+            || (verified.generation != Generation(0)
+                && is_from_resolver(packet, state, &verified.address, verified.port)))
+}
+
 /// A datagram: from the verified destination, or from one that a decision allows as a destination.
 /// What would open a connection: from the session's own processes.
 #[inline(always)]
@@ -42,7 +61,10 @@ fn judge(packet: &Packet, header: &Header) -> i32 {
         return refuse(packet, header, Reason::Inbound);
     };
     let is_datagram = header.protocol == UDP;
-    if is_datagram && (is_answer(packet, header, state) || is_of_resolver(packet, header, state)) {
+    if is_datagram
+        && (is_answer(packet, header, state)
+            || is_from_resolver(packet, state, &header.source, header.source_port))
+    {
         return PASS;
     }
     let kernel = Kernel::of(state, Charge::Nothing);
@@ -72,18 +94,24 @@ fn is_answer(packet: &Packet, header: &Header, state: State) -> bool {
     verified.address == header.source
         && verified.port == header.source_port
         && verified.protocol == UDP
-        && maps::word(state.policy()).generation() == Some(verified.generation)
+        && is_from_verified(packet, state, &verified)
+}
+
+/// Whether what comes from the verified destination is welcome.
+#[inline(always)]
+fn is_from_verified(packet: &Packet, state: State, verified: &Verified) -> bool {
+    maps::word(state.policy()).generation() == Some(verified.generation)
         && verified.flags & (STATE_RESOLVER | STATE_PEER_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
 }
 
 /// Whether the resolver answers a socket that was sent to it.
 #[inline(always)]
-fn is_of_resolver(packet: &Packet, header: &Header, state: State) -> bool {
+fn is_from_resolver(packet: &Packet, state: State, source: &Address, port: u16) -> bool {
     packet.place() == Place::Host
-        && rules::is_resolver_address(&header.source)
-        && header.source_port != 0
-        && header.source_port == rules::resolver_port()
+        && rules::is_resolver_address(source)
+        && port != 0
+        && port == rules::resolver_port()
         && state.has_asked()
 }
 

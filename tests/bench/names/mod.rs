@@ -1,8 +1,10 @@
-//! Names: the resolver beside others, handshakes bare and fenced, grants that are there before the
-//! answer, and what many names cost in memory. Each part makes a lab of its own.
+//! Names: the resolver beside others, what the programs take for its packets, handshakes bare and
+//! fenced, grants that are there before the answer, and what many names cost in memory. Each part makes
+//! a lab of its own.
 
 pub(crate) mod handshakes;
 pub(crate) mod held;
+pub(crate) mod packets;
 mod peers;
 mod reflector;
 pub(crate) mod resolver;

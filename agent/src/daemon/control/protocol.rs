@@ -364,6 +364,8 @@ pub struct SessionInfo {
     pub connections: u64,
     /// Bytes sent; counted only where the policy limits something.
     pub bytes_out: u64,
+    /// Questions over UDP that were more than the resolver replies to, and were dropped.
+    pub questions_dropped: u64,
     /// Distinct things that were refused so far.
     pub refused: u64,
     /// What is enforced, per measure; empty until the worker runs.

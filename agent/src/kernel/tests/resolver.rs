@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
+    num::NonZeroU32,
     thread,
     time::{Duration, Instant},
 };
@@ -19,9 +20,17 @@ use super::{
     policies::{NO_LIMITS, policy},
     worker::Kept,
 };
-use crate::kernel::{Error, RESOLVER_PORT_END, clients::CLIENT_LIFE};
+use crate::kernel::{
+    Error, RESOLVER_PORT_END,
+    clients::{CLIENT_LIFE, Pace},
+};
 
-const PORT: u16 = 1023;
+pub(super) const PORT: u16 = 1023;
+/// More than any test here asks.
+pub(super) const PACE: Pace = Pace {
+    per_second: NonZeroU32::MAX,
+    burst: NonZeroU32::MAX,
+};
 
 /// A stand-in for the resolver: echoes, and says who asked.
 pub(super) struct Resolver {
@@ -68,6 +77,16 @@ impl Resolver {
         self.asked.recv_timeout(Duration::from_secs(2)).unwrap()
     }
 
+    /// Whether nobody has asked, nor does within a moment.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.asked.recv_timeout(Duration::from_millis(50)).is_err()
+    }
+
+    /// Forgets who has asked.
+    pub(super) fn forget(&self) {
+        while !self.is_left_alone() {}
+    }
+
     fn next_tcp(&self) -> SocketAddr {
         self.accepted.recv_timeout(Duration::from_secs(2)).unwrap()
     }
@@ -77,7 +96,7 @@ pub(super) fn fence() -> (Lab, Resolver, Fence) {
     let lab = Lab::new();
     let resolver = Resolver::new();
     let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
-    fence.kernel.set_resolver(PORT).unwrap();
+    fence.kernel.set_resolver(PORT, PACE).unwrap();
     (lab, resolver, fence)
 }
 
@@ -240,12 +259,12 @@ fn without_a_resolver_port_53_is_refused() {
     let (_, mut worker) = fence.worker();
     assert_eq!(worker.ask("udp 8.8.8.8:53"), "ok");
     resolver.next();
-    fence.kernel.set_resolver(0).unwrap();
+    fence.kernel.clear_resolver().unwrap();
     assert_eq!(fence.kernel.resolver_port(), 0);
     assert_eq!(worker.ask("udp 8.8.8.8:53"), "EPERM");
     assert_eq!(worker.ask("tcp [2001:4860:4860::8888]:53"), "EPERM");
     assert!(fence.count(Reason::DnsNotRedirected) >= 2);
-    let refused = fence.kernel.set_resolver(RESOLVER_PORT_END);
+    let refused = fence.kernel.set_resolver(RESOLVER_PORT_END, PACE);
     assert!(matches!(refused, Err(Error::ResolverPort(_))));
 }
 

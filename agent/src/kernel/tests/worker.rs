@@ -181,6 +181,12 @@ impl Kept {
             }
             "udp-flood" => return flood(address()),
             "udp-many" => return self.many(rest),
+            // So many times.
+            "udp-send-all" => {
+                let socket = self.datagrams.as_ref().unwrap();
+                let times = 0..rest.parse::<u64>().unwrap();
+                return tally(times.map(|_| socket.send(b"ping")));
+            }
             "udp-connect" => self.datagrams.as_ref().unwrap().connect(address())?,
             "udp-send" => drop(self.datagrams.as_ref().unwrap().send(b"ping")?),
             "udp-port" => {
@@ -212,8 +218,7 @@ impl Kept {
         Ok(name.to_string_lossy().trim_end_matches('\0').to_owned())
     }
 
-    /// Opens so many sockets, then sends once from each: how many times that went well, how many
-    /// times it was EPERM, and in how many whole seconds.
+    /// Opens so many sockets, then sends once from each.
     fn many(&mut self, rest: &str) -> std::io::Result<String> {
         let (to, count) = rest.split_once(' ').unwrap();
         let (to, count): (SocketAddr, u64) = (to.parse().unwrap(), count.parse().unwrap());
@@ -221,17 +226,22 @@ impl Kept {
         self.many = (0..count)
             .map(|_| unconnected(to))
             .collect::<Result<_, _>>()?;
-        let (mut sent, mut refused) = (0_u64, 0_u64);
-        let begin = Instant::now();
-        for socket in &self.many {
-            match socket.send_to(b"ping", to) {
-                Ok(_) => sent += 1,
-                Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => refused += 1,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(format!("{sent} {refused} {}", begin.elapsed().as_secs()))
+        tally(self.many.iter().map(|socket| socket.send_to(b"ping", to)))
     }
+}
+
+/// How many went well, how many were EPERM, and in how many whole seconds.
+fn tally(sends: impl Iterator<Item = std::io::Result<usize>>) -> std::io::Result<String> {
+    let (mut sent, mut refused) = (0_u64, 0_u64);
+    let begin = Instant::now();
+    for answer in sends {
+        match answer {
+            Ok(_) => sent += 1,
+            Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => refused += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(format!("{sent} {refused} {}", begin.elapsed().as_secs()))
 }
 
 /// Sends many datagrams that are refused; the answer is the last error.
