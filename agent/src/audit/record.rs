@@ -71,7 +71,7 @@ pub(super) enum Entry<'a, E: Serialize> {
         tested: Tested<'a>,
     },
     /// A session of an agent that was killed was found and ended.
-    Leftover { cgroup: &'a str },
+    Leftover { session: u64, cgroup: &'a str },
 }
 
 impl<E: Serialize> Entry<'_, E> {
