@@ -7,8 +7,9 @@ use std::{
     process::{self, Command},
 };
 
-/// Source of process 1, and what it is compiled with: static, no start files, no address to relocate.
-const INIT_SOURCE: &str = "src/sys/process_one/main.rs";
+/// Sources of process 1, and what it is compiled with: static, no start files, no address to relocate.
+const INIT_FOLDER: &str = "src/sys/process_one";
+const INIT_SOURCE: &str = "main.rs";
 const INIT_OPTIONS: &[&str] = &[
     "--edition=2024",
     "--crate-name=init",
@@ -27,7 +28,7 @@ const INIT_OPTIONS: &[&str] = &[
 fn main() {
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     embed_object(&package.join(".."));
-    compile_init(&package.join(INIT_SOURCE));
+    compile_init(&package.join(INIT_FOLDER));
 }
 
 fn embed_object(root: &Path) {
@@ -41,12 +42,17 @@ fn embed_object(root: &Path) {
     }
 }
 
-fn compile_init(source: &Path) {
+fn compile_init(folder: &Path) {
+    let source = folder.join(INIT_SOURCE);
     let program = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("init");
-    println!("cargo:rerun-if-changed={}", source.display());
+    println!("cargo:rerun-if-changed={}", folder.display());
     println!("cargo:rustc-env=STOCKADE_INIT={}", program.display());
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(INIT_OPTIONS).arg(source).arg("-o").arg(&program);
+    rustc
+        .args(INIT_OPTIONS)
+        .arg(&source)
+        .arg("-o")
+        .arg(&program);
     if let Some(target) = env::var_os("TARGET") {
         rustc.arg("--target").arg(target);
     }

@@ -3,6 +3,7 @@
 //!
 //! Nothing below imports this; siblings that must not know each other meet here.
 
+mod ahead;
 mod broker;
 mod confine;
 pub mod control;
@@ -80,6 +81,7 @@ pub struct Engine {
     policies: policies::Policies,
     sessions: table::Table,
     self_tests: selftests::SelfTests,
+    ahead: ahead::Ahead,
     slots: Arc<Semaphore>,
     sessions_max: u32,
     names: names::Names,
@@ -155,7 +157,7 @@ impl Engine {
 
     /// After a change: sessions of tools that are gone end, templates of policies that are gone are
     /// let go, sockets that the new policies refuse are destroyed.
-    fn follow_policies(&self) {
+    fn follow_policies(self: &Arc<Self>) {
         let set = self.policies.current();
         let in_force = |id| set.by_tool.values().any(|loaded| loaded.id == id);
         self.sessions.end(table::Why::PolicyRemoved, |entry| {
@@ -171,6 +173,12 @@ impl Engine {
         }
         self.launcher.retain(|digest| digests.contains(digest));
         self.self_tests.retain(|digest| digests.contains(digest));
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            engine
+                .give_up_ahead(|waiting| !digests.contains(waiting))
+                .await;
+        });
         if self.sweeps.try_send(()).is_err() {
             tracing::trace!("a sweep is due already");
         }

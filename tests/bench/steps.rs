@@ -1,6 +1,6 @@
 //! Where the time of a launch goes, and how many system calls it takes. Agent, template, process 1 and
 //! worker run one after the other, so the moments of their system calls, as the kernel's own trace has
-//! them, part a launch into steps.
+//! them, part a launch into steps. After it the place of the next session is made: steps of their own.
 //!
 //! Tracing makes each call some hundreds of nanoseconds longer: steps are to be held against each other,
 //! not against the launch of another run.
@@ -9,8 +9,9 @@ use std::{collections::BTreeSet, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libc::{
-    SYS_accept4, SYS_bpf, SYS_clone3, SYS_execveat, SYS_exit_group, SYS_landlock_restrict_self,
-    SYS_recvmsg, SYS_rmdir, SYS_seccomp, SYS_sendmsg, SYS_sendto, SYS_setgroups, SYS_write, c_long,
+    SYS_accept4, SYS_bpf, SYS_clone, SYS_clone3, SYS_execveat, SYS_exit_group,
+    SYS_landlock_restrict_self, SYS_recvmsg, SYS_rmdir, SYS_seccomp, SYS_sendmsg, SYS_sendto,
+    SYS_setgroups, SYS_write, c_long,
 };
 use nix::time::{ClockId, clock_gettime};
 
@@ -23,7 +24,7 @@ use crate::{
 const WARM: usize = 20;
 const ROUNDS: usize = 200;
 /// After a launch: what the template makes ready for the next one is counted with it.
-const PAUSE: Duration = Duration::from_millis(3);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Who makes a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,8 @@ enum Who {
     Template,
     Init,
     Worker,
+    /// Process 1 of the next session.
+    Next,
 }
 
 /// Each step begins where the one before ends; the first one begins when the caller connects. No
@@ -40,43 +43,54 @@ const STEPS: &[(&str, Who, Edge, Option<c_long>)] = &[
     ("01_agent_wakes", Who::Agent, Edge::Exit, Some(SYS_accept4)),
     ("02_request", Who::Agent, Edge::Enter, Some(SYS_write)),
     ("03_record", Who::Agent, Edge::Exit, Some(SYS_write)),
-    ("04_cgroup", Who::Agent, Edge::Enter, Some(SYS_bpf)),
+    ("04_place", Who::Agent, Edge::Enter, Some(SYS_bpf)),
     ("05_map_entry", Who::Agent, Edge::Enter, Some(SYS_sendmsg)),
     ("06_hop", Who::Template, Edge::Exit, Some(SYS_recvmsg)),
-    ("07_program", Who::Template, Edge::Enter, Some(SYS_clone3)),
-    ("08_namespaces", Who::Init, Edge::Exit, Some(SYS_clone3)),
-    ("09_mounts", Who::Init, Edge::Enter, Some(SYS_setgroups)),
-    ("10_identity", Who::Init, Edge::Enter, Some(SYS_clone3)),
+    ("07_program", Who::Template, Edge::Enter, Some(SYS_sendmsg)),
     (
-        "11_worker_process",
-        Who::Worker,
+        "08_hop_to_process_1",
+        Who::Init,
         Edge::Exit,
-        Some(SYS_clone3),
+        Some(SYS_recvmsg),
     ),
     (
-        "12_streams_limits",
+        "09_worker_process",
+        Who::Worker,
+        Edge::Exit,
+        Some(SYS_clone),
+    ),
+    (
+        "10_streams_limits",
         Who::Worker,
         Edge::Enter,
         Some(SYS_landlock_restrict_self),
     ),
-    ("13_landlock", Who::Worker, Edge::Enter, Some(SYS_seccomp)),
-    ("14_filters", Who::Worker, Edge::Enter, Some(SYS_execveat)),
-    ("15_execute", Who::Worker, Edge::Enter, None),
+    ("11_landlock", Who::Worker, Edge::Enter, Some(SYS_seccomp)),
+    ("12_filters", Who::Worker, Edge::Enter, Some(SYS_execveat)),
+    ("13_execute", Who::Worker, Edge::Enter, None),
     (
-        "16_program_runs",
+        "14_program_runs",
         Who::Worker,
         Edge::Enter,
         Some(SYS_exit_group),
     ),
-    ("17_end_is_seen", Who::Agent, Edge::Enter, Some(SYS_rmdir)),
-    ("18_clean_up", Who::Agent, Edge::Exit, Some(SYS_rmdir)),
-    ("19_outcome", Who::Agent, Edge::Exit, Some(SYS_sendto)),
+    ("15_end_is_seen", Who::Agent, Edge::Enter, Some(SYS_rmdir)),
+    ("16_clean_up", Who::Agent, Edge::Exit, Some(SYS_rmdir)),
+    ("17_outcome", Who::Agent, Edge::Exit, Some(SYS_sendto)),
+];
+/// What is made ahead for the next session, from the call that makes its process 1.
+const AHEAD: &[(&str, Who, Edge, Option<c_long>)] = &[
+    ("1_namespaces", Who::Next, Edge::Exit, Some(SYS_clone3)),
+    ("2_mounts", Who::Next, Edge::Enter, Some(SYS_setgroups)),
+    ("3_identity", Who::Next, Edge::Enter, Some(SYS_execveat)),
+    ("4_waits", Who::Next, Edge::Enter, None),
 ];
 const MAKERS: &[(&str, Who)] = &[
     ("calls_agent", Who::Agent),
     ("calls_template", Who::Template),
     ("calls_process_1", Who::Init),
     ("calls_worker", Who::Worker),
+    ("calls_next_process_1", Who::Next),
 ];
 
 /// The rows of this bench.
@@ -94,7 +108,11 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let mut all: Vec<_> = threads.iter().copied().collect();
     all.push(template);
     let trace = Trace::new(&all)?;
+    // The place that waits now was made unseen.
+    through_the_agent(&socket)?;
+    thread::sleep(PAUSE);
     let mut steps: Vec<Vec<f64>> = STEPS.iter().map(|_| Vec::new()).collect();
+    let mut ahead: Vec<Vec<f64>> = AHEAD.iter().map(|_| Vec::new()).collect();
     let mut calls: Vec<Vec<f64>> = MAKERS.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         trace.clear()?;
@@ -106,6 +124,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         for (step, took) in steps.iter_mut().zip(launch.steps(asked)?) {
             step.push(took);
         }
+        for (step, took) in ahead.iter_mut().zip(launch.ahead()?) {
+            step.push(took);
+        }
         for (count, (_, who)) in calls.iter_mut().zip(MAKERS) {
             count.push(launch.calls(*who));
         }
@@ -113,10 +134,12 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let row = |name: &str, unit, samples: &mut Vec<f64>| {
         Row::new("launch", "stockade", format!("step_{name}"), unit, samples)
     };
-    let names = STEPS.iter().map(|(name, ..)| name);
+    let names = STEPS.iter().map(|(name, ..)| (*name).to_owned());
+    let ahead_names = AHEAD.iter().map(|(name, ..)| format!("ahead_{name}"));
     let mut rows: Vec<_> = names
-        .zip(&mut steps)
-        .map(|(name, samples)| row(name, "µs", samples))
+        .chain(ahead_names)
+        .zip(steps.iter_mut().chain(&mut ahead))
+        .map(|(name, samples)| row(&name, "µs", samples))
         .collect();
     let names = MAKERS.iter().map(|(name, _)| name);
     rows.extend(
@@ -142,20 +165,18 @@ fn threads(process: u32) -> Result<BTreeSet<u32>> {
 
 /// The template: the only child of the agent's only child.
 fn template(agent: u32) -> Result<u32> {
-    let mut process = agent;
-    for _ in 0..2 {
-        let mut children = String::new();
-        for thread in threads(process)? {
-            children += &fs::read_to_string(format!("/proc/{process}/task/{thread}/children"))?;
-        }
-        let mut words = children.split_whitespace();
-        process = words
-            .next()
-            .context("no launcher, or no template")?
-            .parse()?;
-        ensure!(words.next().is_none(), "more than one: {children}");
+    only_child(only_child(agent)?)
+}
+
+fn only_child(process: u32) -> Result<u32> {
+    let mut children = String::new();
+    for thread in threads(process)? {
+        children += &fs::read_to_string(format!("/proc/{process}/task/{thread}/children"))?;
     }
-    Ok(process)
+    let mut words = children.split_whitespace();
+    let child = words.next().context("no launcher, or no template")?;
+    ensure!(words.next().is_none(), "more than one: {children}");
+    Ok(child.parse()?)
 }
 
 /// One launch in a trace.
@@ -165,24 +186,26 @@ struct Launch<'trace> {
     template: u32,
     init: u32,
     worker: u32,
+    next: u32,
 }
 
 impl<'trace> Launch<'trace> {
     fn new(events: &'trace [Event], threads: &'trace BTreeSet<u32>, template: u32) -> Result<Self> {
-        let born = events.iter().filter(|event| {
-            event.edge == Edge::Exit && event.number == SYS_clone3 && event.result == 0
-        });
-        let born: Vec<_> = born.map(|event| event.pid).collect();
-        let [init, worker] = born.as_slice() else {
-            let (made, events) = (born.len(), events.len());
-            return Err(anyhow!("{made} processes made in {events} events"));
+        let by = |edge, number| {
+            let found = events
+                .iter()
+                .find(|event| event.edge == edge && event.number == number && event.result == 0);
+            let found = found.map(|event| event.pid);
+            found.ok_or_else(|| anyhow!("call {number} is not in {} events", events.len()))
         };
         Ok(Self {
             events,
             threads,
             template,
-            init: *init,
-            worker: *worker,
+            // Who makes a worker, and the worker.
+            init: by(Edge::Enter, SYS_clone)?,
+            worker: by(Edge::Exit, SYS_clone)?,
+            next: by(Edge::Exit, SYS_clone3)?,
         })
     }
 
@@ -192,15 +215,36 @@ impl<'trace> Launch<'trace> {
             Who::Template => event.pid == self.template,
             Who::Init => event.pid == self.init,
             Who::Worker => event.pid == self.worker,
+            Who::Next => event.pid == self.next,
         }
     }
 
     /// Microseconds of each step.
     fn steps(&self, asked: Duration) -> Result<Vec<f64>> {
-        let mut rest = self.events;
-        let mut moment = asked.as_secs_f64() * 1e6;
-        let mut steps = Vec::new();
-        for (name, who, edge, number) in STEPS {
+        self.part(STEPS, self.events, asked.as_secs_f64() * 1e6)
+    }
+
+    /// Microseconds of each step towards the next session.
+    fn ahead(&self) -> Result<Vec<f64>> {
+        let begin = self.events.iter().position(|event| {
+            self.is_by(Who::Template, event)
+                && event.edge == Edge::Enter
+                && event.number == SYS_clone3
+        });
+        let begin = begin.context("no process 1 is made for the next session")?;
+        let rest = self.events.get(begin..).unwrap_or_default();
+        let moment = rest.first().map_or(0.0, |event| event.microseconds);
+        self.part(AHEAD, rest, moment)
+    }
+
+    fn part(
+        &self,
+        steps: &[(&str, Who, Edge, Option<c_long>)],
+        mut rest: &[Event],
+        mut moment: f64,
+    ) -> Result<Vec<f64>> {
+        let mut took = Vec::new();
+        for (name, who, edge, number) in steps {
             let found = rest.iter().position(|event| {
                 self.is_by(*who, event)
                     && event.edge == *edge
@@ -209,11 +253,11 @@ impl<'trace> Launch<'trace> {
             });
             let found = found.with_context(|| format!("step {name} is not in the trace"))?;
             let next = rest.get(found).map_or(moment, |event| event.microseconds);
-            steps.push(next - moment);
+            took.push(next - moment);
             moment = next;
             rest = rest.get(found + 1..).unwrap_or_default();
         }
-        Ok(steps)
+        Ok(took)
     }
 
     /// System calls of a launch, from the request to the time when everything is ready for the next.

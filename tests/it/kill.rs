@@ -121,11 +121,28 @@ fn a_worker_dies_with_its_agent() {
         !cgroup::processes(session).expect("a cgroup").is_empty(),
         "control"
     );
+    // What was made for the next session is no exception.
+    let place = place_ahead(&scene.agent);
     scene.agent.kill().expect("the agent is killed");
     let ended = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
-        cgroup::processes(session).is_ok_and(|processes| processes.is_empty())
+        [session, &place]
+            .iter()
+            .all(|folder| cgroup::processes(folder).is_ok_and(|processes| processes.is_empty()))
     });
     assert!(ended, "a worker outlives its agent");
     assert!(worker.ask("sleep 1").is_err());
+}
+
+/// The cgroup in which process 1 of the next session waits.
+fn place_ahead(agent: &Agent) -> std::path::PathBuf {
+    let waits = |folder: &std::path::PathBuf| {
+        cgroup::processes(folder).is_ok_and(|processes| processes.len() == 1)
+    };
+    let found = (0..200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        let vacant = cgroup::vacant(agent.instance()).expect("cgroup v2");
+        vacant.into_iter().find(waits)
+    });
+    found.expect("a place for the next session")
 }

@@ -1,6 +1,8 @@
 //! Integration tests: the product as a black box, in a lab, seen from the receiving side.
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod bypass;

@@ -134,8 +134,15 @@ fn session(socket: &Path) -> u32 {
     uid.unwrap_or_else(|| panic!("no user in {started}"))
 }
 
-/// A process and all below it.
+/// A process and all below it, but the process 1 that waits for the next session: another one each time.
 fn tree(root: u32) -> Vec<u32> {
+    let place = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let mut all = everything(root);
+    all.retain(|pid| place(*pid) == place(root));
+    all
+}
+
+fn everything(root: u32) -> Vec<u32> {
     let mut all = vec![root];
     let mut seen = 0;
     while let Some(parent) = all.get(seen).copied() {

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use agent::sys::xattr::attribute;
 use anyhow::{Context as _, Result};
 
 /// Where cgroup v2 is mounted.
@@ -17,8 +18,18 @@ pub fn mount() -> Result<PathBuf> {
         .context("no cgroup v2 is mounted")
 }
 
-/// The cgroups below the instance's parent.
+/// The cgroups of the instance's sessions.
 pub fn sessions(instance: &str) -> Result<Vec<PathBuf>> {
+    below(instance, true)
+}
+
+/// The cgroups that wait for a session.
+pub fn vacant(instance: &str) -> Result<Vec<PathBuf>> {
+    below(instance, false)
+}
+
+/// The cgroups below the instance's parent that were given to a session, or were not.
+fn below(instance: &str, given: bool) -> Result<Vec<PathBuf>> {
     let parent = mount()?.join(instance);
     if !parent.exists() {
         return Ok(Vec::new());
@@ -26,7 +37,14 @@ pub fn sessions(instance: &str) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(&parent)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        // One that goes while we look is none.
+        let Ok(folder) = fs::File::open(entry.path()) else {
+            continue;
+        };
+        if attribute(&folder, "trusted.stockade.session")?.is_some() == given {
             folders.push(entry.path());
         }
     }

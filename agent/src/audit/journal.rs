@@ -174,8 +174,9 @@ impl Journal {
     }
 
     /// Records that what an earlier agent left running was ended.
-    pub fn leftover(&self, cgroup: &str) -> Result<(), Error> {
-        self.append(&Plain::Leftover { cgroup })?;
+    pub fn leftover(&self, session: SessionId, cgroup: &str) -> Result<(), Error> {
+        let session = session.0;
+        self.append(&Plain::Leftover { session, cgroup })?;
         Ok(())
     }
 

@@ -78,7 +78,7 @@ pub(super) enum Entry<'a, E: Serialize> {
     /// Tokens are refused from now on.
     TokensRevoked(&'a TokensRevoked<'a>),
     /// A session of an agent that was killed was found and ended.
-    Leftover { cgroup: &'a str },
+    Leftover { session: u64, cgroup: &'a str },
     /// Another set of policies is about to be put in force.
     Policies(&'a PolicyChange<'a>),
     /// It was not: what was in force before still is.

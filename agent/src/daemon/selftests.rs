@@ -18,13 +18,14 @@ use tokio::{sync::OnceCell, time::timeout};
 
 use super::{
     Engine,
+    ahead::Waiting,
     error::{LaunchError, chain},
     policies::Loaded,
 };
 use crate::{
     audit::Receipt,
     kernel::cgroup::SessionCgroup,
-    launcher::{LaunchRequest, Work},
+    launcher::{LaunchRequest, Seat, Work},
     policy::compiled::Digest,
     sandbox::Slipped,
 };
@@ -104,14 +105,7 @@ impl Engine {
         let receipt = self.journal.self_test(policy.tool.as_str(), &digest)?;
         let session = receipt.session();
         lock(&self.self_tests.running).insert(session);
-        let tested = match self.parent.session(session, &policy.limits) {
-            Ok(cgroup) => {
-                let tested = self.self_test_in(&cgroup, loaded, receipt).await;
-                self.clear(session, cgroup).await;
-                tested
-            }
-            Err(error) => Err(error.into()),
-        };
+        let tested = self.self_test_in_place(loaded, receipt).await;
         // Its refusals are in the ring by now.
         self.drain_events().await;
         lock(&self.self_tests.running).remove(&session);
@@ -143,9 +137,23 @@ impl Engine {
         tested
     }
 
+    async fn self_test_in_place(
+        &self,
+        loaded: &Loaded,
+        receipt: Receipt,
+    ) -> Result<Slipped, LaunchError> {
+        let session = receipt.session();
+        let Waiting { seat, cgroup } = self.take_or_reserve(loaded).await?;
+        let cgroup = cgroup.give_to(session)?;
+        let tested = self.self_test_in(&cgroup, seat, loaded, receipt).await;
+        self.clear(session, cgroup).await;
+        tested
+    }
+
     async fn self_test_in(
         &self,
         cgroup: &SessionCgroup,
+        seat: Seat,
         loaded: &Loaded,
         receipt: Receipt,
     ) -> Result<Slipped, LaunchError> {
@@ -155,13 +163,10 @@ impl Engine {
             let device = File::options().read(true).write(true).open("/dev/null");
             device.map(OwnedFd::from).map_err(LaunchError::Descriptors)
         };
-        let fd = cgroup.fd().try_clone_to_owned();
         let request = LaunchRequest {
-            policy: Arc::clone(&loaded.policy),
+            seat,
             work: Work::SelfTest,
             stdio: [null()?, null()?, null()?],
-            cgroup: fd.map_err(LaunchError::Descriptors)?,
-            cgroup_measures: cgroup.measures().to_vec(),
             admitted,
             receipt,
         };

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{
     Engine,
+    ahead::Waiting,
     error::{LaunchError, chain},
     life::{Life, Put},
     policies::{Loaded, Set},
@@ -151,6 +152,7 @@ impl Engine {
         );
         let enforced = running.enforced().clone();
         self.sessions.runs(session, enforced.clone());
+        self.reserve_ahead(loaded);
         let (tell, finished) = oneshot::channel();
         let life = Life {
             engine: Arc::clone(self),
@@ -185,42 +187,25 @@ impl Engine {
         stdio: Stdio,
     ) -> Result<(Running, SessionCgroup), LaunchError> {
         let session = receipt.session();
-        let cgroup = self.parent.session(session, &loaded.policy.limits)?;
-        let begun = self
-            .begin_in(&cgroup, loaded, receipt, command, stdio)
-            .await;
-        match begun {
+        let Waiting { seat, cgroup } = self.take_or_reserve(loaded).await?;
+        let cgroup = cgroup.give_to(session)?;
+        let begun = async {
+            let request = LaunchRequest {
+                seat,
+                work: Work::Command(command.into_iter().map(Into::into).collect()),
+                stdio,
+                admitted: self.attached.admit(session, cgroup.id(), loaded.id)?,
+                receipt,
+            };
+            Ok(self.launcher.launch(request).await?)
+        };
+        match begun.await {
             Ok(running) => Ok((running, cgroup)),
             Err(error) => {
                 self.clear(session, cgroup).await;
                 Err(error)
             }
         }
-    }
-
-    async fn begin_in(
-        &self,
-        cgroup: &SessionCgroup,
-        loaded: &Loaded,
-        receipt: Receipt,
-        command: Vec<String>,
-        stdio: Stdio,
-    ) -> Result<Running, LaunchError> {
-        let session = receipt.session();
-        let admitted = self.attached.admit(session, cgroup.id(), loaded.id)?;
-        let request = LaunchRequest {
-            policy: Arc::clone(&loaded.policy),
-            work: Work::Command(command.into_iter().map(Into::into).collect()),
-            stdio,
-            cgroup: cgroup
-                .fd()
-                .try_clone_to_owned()
-                .map_err(LaunchError::Descriptors)?,
-            cgroup_measures: cgroup.measures().to_vec(),
-            admitted,
-            receipt,
-        };
-        Ok(self.launcher.launch(request).await?)
     }
 
     fn not_started(&self, session: SessionId, asked: Instant, error: &LaunchError) {

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     Engine,
+    ahead::{self, Ahead},
     error::{StartError, chain},
     lock::InstanceLock,
     names::{self, Names},
@@ -138,6 +139,7 @@ impl Engine {
         end_leftovers(&parent, &journal)?;
         let sockets = names::bind(&dns, resolver, &instance.run_folder())?;
         let kernel = Kernel::open_with_log(&instance, &parent, kernel_log)?;
+        let ahead = Ahead::new(&source);
         let (policies, synced) = Policies::first(source, keeping, &instance, &kernel, &journal)?;
         let attached = kernel.attach(&parent, &synced)?;
         let launcher = Launcher::of(launcher)?;
@@ -161,6 +163,7 @@ impl Engine {
             policies,
             sessions: Table::default(),
             self_tests: SelfTests::default(),
+            ahead,
             slots: Arc::new(Semaphore::new(sessions_max as usize)),
             sessions_max,
             learned: Learned::default(),
@@ -183,6 +186,7 @@ impl Engine {
         engine.spawn(names::sweep(Arc::clone(&engine)));
         engine.spawn(tasks::suppressed_lines());
         engine.spawn(tasks::hooks(engine.attached.clone()));
+        engine.spawn(ahead::sweep(Arc::clone(&engine)));
         // Before the first session: a worker's first query has an answer.
         engine.open_up(sockets, calls.as_ref())?;
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
@@ -236,6 +240,7 @@ impl Engine {
             );
         }
         self.silence_names().await;
+        self.give_up_ahead(|_| true).await;
         let mut tasks =
             std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let (instance, ending) = (self.instance.clone(), self.ending);
@@ -330,10 +335,15 @@ pub fn sweep_abandoned() {
 fn end_leftovers(parent: &cgroup::Parent, journal: &Journal) -> Result<(), StartError> {
     for cgroup in cgroup::leftovers(parent)? {
         let path = cgroup.path().display().to_string();
-        tracing::warn!(cgroup.path = path, "ending a session of an earlier agent");
+        let session = cgroup.session();
+        tracing::warn!(
+            session.id = session.0,
+            cgroup.path = path,
+            "ending a session of an earlier agent"
+        );
         cgroup.kill()?;
         cgroup.remove()?;
-        journal.leftover(&path)?;
+        journal.leftover(session, &path)?;
     }
     Ok(())
 }

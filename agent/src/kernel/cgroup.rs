@@ -7,11 +7,11 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::MetadataExt,
+        unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use common::{
@@ -22,20 +22,21 @@ use common::{
 use self::attributes::{Attribute, Attributes, attributes};
 pub use self::place::HOLDER;
 use self::place::Place;
-use self::tree::{failed, make, remove_empty, remove_tree, set, set_where_present, words};
+use self::tree::{failed, make, remove_empty, set, set_where_present, words};
+use self::vacant::{kill, remove};
 use super::error::Error;
 use crate::{config::Instance, policy::compiled::Limits};
 
 mod attributes;
 mod place;
 mod tree;
+mod vacant;
 
 pub(in crate::kernel) use self::tree::descendants;
+pub use self::vacant::Vacant;
 
-/// Session cgroups are named by this and the session's number.
-const SESSION_PREFIX: &str = "session-";
-/// How long the removal of a killed cgroup is waited for.
-const REMOVAL_SECONDS_MAX: u64 = 5;
+/// Names of session cgroups begin with this.
+const PREFIX: &str = "session-";
 
 /// A limit and what enforces it.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -72,6 +73,8 @@ pub struct Parent {
     delegated: bool,
     level: u32,
     controllers: Vec<String>,
+    /// Of the next cgroup.
+    next: AtomicU64,
 }
 
 impl Parent {
@@ -127,6 +130,7 @@ impl Parent {
             delegated,
             level,
             controllers,
+            next: AtomicU64::new(first_number()),
         })
     }
 
@@ -156,9 +160,16 @@ impl Parent {
 
     /// Makes a session's cgroup with the policy's limits.
     pub fn session(&self, session: SessionId, limits: &Limits) -> Result<SessionCgroup, Error> {
-        let path = self.path.join(format!("{SESSION_PREFIX}{session}"));
+        self.vacant(limits)?.give_to(session)
+    }
+
+    /// Makes a cgroup with a policy's limits for whichever session comes next.
+    pub fn vacant(&self, limits: &Limits) -> Result<Vacant, Error> {
+        // Its session has no number yet.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.path.join(format!("{PREFIX}place-{number}"));
         fs::create_dir(&path).map_err(|e| failed(&path, "making", e))?;
-        let made = self.fill(session, &path, limits);
+        let made = self.fill(&path, limits);
         if made.is_err() {
             // The error that is returned says more than a second one would.
             let _removed = fs::remove_dir(&path);
@@ -180,12 +191,7 @@ impl Parent {
         remove_empty(&self.path)
     }
 
-    fn fill(
-        &self,
-        session: SessionId,
-        path: &Path,
-        limits: &Limits,
-    ) -> Result<SessionCgroup, Error> {
+    fn fill(&self, path: &Path, limits: &Limits) -> Result<Vacant, Error> {
         let Attributes { write, measures } = attributes(limits, &self.controllers);
         for Attribute {
             file,
@@ -200,24 +206,33 @@ impl Parent {
                 set(&file, &value)?;
             }
         }
-        SessionCgroup::open(session, path.to_owned(), measures)
+        Vacant::open(path.to_owned(), measures)
     }
 }
 
-/// Session cgroups that an earlier agent left behind.
+/// Makes numbers of one agent unlike those of an earlier one, whose cgroups may be there still.
+fn first_number() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_micros().try_into().unwrap_or_default())
+}
+
+/// Session cgroups that an earlier agent left behind. What it left without a session is removed.
 pub fn leftovers(parent: &Parent) -> Result<Vec<SessionCgroup>, Error> {
     let mut found = Vec::new();
     let entries = fs::read_dir(&parent.path).map_err(|e| failed(&parent.path, "reading", e))?;
     for entry in entries {
         let entry = entry.map_err(|e| failed(&parent.path, "reading", e))?;
         let name = entry.file_name();
-        let session = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(SESSION_PREFIX))
-            .and_then(|number| number.parse().ok())
-            .map(SessionId);
-        if let Some(session) = session {
-            found.push(SessionCgroup::open(session, entry.path(), Vec::new())?);
+        if !name.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            continue;
+        }
+        let vacant = Vacant::open(entry.path(), Vec::new())?;
+        match vacant.given_to()? {
+            Some(session) => found.push(SessionCgroup {
+                session,
+                cgroup: vacant,
+            }),
+            None => vacant.end()?,
         }
     }
     Ok(found)
@@ -227,27 +242,10 @@ pub fn leftovers(parent: &Parent) -> Result<Vec<SessionCgroup>, Error> {
 #[derive(Debug)]
 pub struct SessionCgroup {
     session: SessionId,
-    path: PathBuf,
-    folder: File,
-    id: CgroupId,
-    measures: Vec<Measure>,
+    cgroup: Vacant,
 }
 
 impl SessionCgroup {
-    fn open(session: SessionId, path: PathBuf, measures: Vec<Measure>) -> Result<Self, Error> {
-        let folder = File::open(&path).map_err(|e| failed(&path, "opening", e))?;
-        let metadata = folder
-            .metadata()
-            .map_err(|e| failed(&path, "asking for its number", e))?;
-        Ok(Self {
-            session,
-            id: CgroupId(metadata.ino()),
-            path,
-            folder,
-            measures,
-        })
-    }
-
     /// The session.
     #[must_use]
     pub fn session(&self) -> SessionId {
@@ -257,25 +255,25 @@ impl SessionCgroup {
     /// Its descriptor, for `clone3`.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+        self.cgroup.fd()
     }
 
     /// Its number, as the programs see it.
     #[must_use]
     pub fn id(&self) -> CgroupId {
-        self.id
+        self.cgroup.id
     }
 
     /// Its folder.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.cgroup.path
     }
 
     /// Each limit, and what enforces it. Empty for a leftover.
     #[must_use]
     pub fn measures(&self) -> &[Measure] {
-        &self.measures
+        self.cgroup.measures()
     }
 
     /// Processor time that its processes have used, those that are gone included. The kernel counts
@@ -296,7 +294,7 @@ impl SessionCgroup {
 
     /// A number of one of its files of names and numbers.
     fn number(&self, file: &str, name: &str) -> Result<Option<u64>, Error> {
-        let path = self.path.join(file);
+        let path = self.path().join(file);
         let text = fs::read_to_string(&path).map_err(|e| failed(&path, "reading", e))?;
         Ok(text.lines().find_map(|line| {
             let (key, number) = line.split_once(' ')?;
@@ -306,7 +304,7 @@ impl SessionCgroup {
 
     /// Whether any process is in it or below it.
     pub fn is_populated(&self) -> Result<bool, Error> {
-        let path = self.path.join("cgroup.events");
+        let path = self.path().join("cgroup.events");
         let events = fs::read_to_string(&path).map_err(|e| failed(&path, "reading", e))?;
         Ok(events.lines().any(|line| line == "populated 1"))
     }
@@ -314,16 +312,13 @@ impl SessionCgroup {
     /// Kills every process in it and below it, in one step that no fork escapes. One that is
     /// removed has none.
     pub fn kill(&self) -> Result<(), Error> {
-        match set(&self.path.join("cgroup.kill"), "1") {
-            Err(Error::Cgroup { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        kill(self.path())
     }
 
     /// Removes it if nothing is in it or below it, which is how an ended session leaves it; tells
     /// whether it is gone. Waits for nothing.
     pub fn remove_if_empty(&self) -> Result<bool, Error> {
-        match remove_empty(&self.path) {
+        match remove_empty(self.path()) {
             Ok(()) => Ok(true),
             Err(Error::Cgroup { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
                 Ok(false)
@@ -333,28 +328,9 @@ impl SessionCgroup {
     }
 
     /// Removes it and everything below it; waits for what was killed to be gone. Blocks for up to
-    /// [`REMOVAL_SECONDS_MAX`] seconds.
+    /// some seconds.
     pub fn remove(&self) -> Result<(), Error> {
-        let begin = Instant::now();
-        let mut pause = Duration::from_micros(100);
-        loop {
-            match remove_tree(&self.path) {
-                Err(Error::Cgroup { source, .. })
-                    if source.raw_os_error() == Some(libc::EBUSY)
-                        && begin.elapsed().as_secs() < REMOVAL_SECONDS_MAX =>
-                {
-                    thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(20));
-                }
-                Err(Error::Cgroup { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
-                    return Err(Error::CgroupBusy {
-                        path: self.path.clone(),
-                        seconds: REMOVAL_SECONDS_MAX,
-                    });
-                }
-                other => return other,
-            }
-        }
+        remove(self.path())
     }
 }
 

@@ -3,26 +3,22 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex as SyncMutex, PoisonError},
     time::Duration,
 };
 
-use common::id::{CgroupId, SessionId};
-use nix::{
-    fcntl::OFlag,
-    sys::{socket::SockFlag, stat::fstat},
-    unistd::pipe2,
-};
+use nix::sys::socket::SockFlag;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     channel::Channel,
     error::LaunchError,
-    protocol::{self, Launch, PING, Prepare, Reply, SUBCOMMAND, Work},
+    protocol::{self, Ask, PING, Prepare, Reply, SUBCOMMAND, Work},
     running::Running,
+    seat::{Place, Seat},
     streams,
 };
 use crate::{
@@ -30,7 +26,7 @@ use crate::{
     config::Instance,
     kernel::{Admitted, cgroup},
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, Plan, enforced, output::Left, sockets, uids},
+    sandbox::{Enforced, Plan, enforced, sockets, uids},
     sys::seqpacket,
 };
 
@@ -41,16 +37,12 @@ const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
 /// without a record of it, there is no launch.
 #[derive(Debug)]
 pub struct LaunchRequest {
-    /// Its policy.
-    pub policy: Arc<CompiledPolicy>,
+    /// Where it will be, and its policy with it.
+    pub seat: Seat,
     /// What runs in it.
     pub work: Work,
     /// Standard input, output and error.
     pub stdio: [OwnedFd; 3],
-    /// The session's folder of cgroup v2.
-    pub cgroup: OwnedFd,
-    /// What the cgroup limits, for the record.
-    pub cgroup_measures: Vec<cgroup::Measure>,
     /// The session's cgroup is known to the hooks. Only what is attached admits.
     pub admitted: Admitted,
     /// The record of the intent.
@@ -70,8 +62,9 @@ pub struct Launcher {
 /// A policy's template process. It, and the sessions it cloned, end when the last handle is dropped.
 #[derive(Debug)]
 pub(super) struct Template {
-    plan: Plan,
-    /// One launch at a time is asked for; the answer comes when the worker's program was executed.
+    pub(super) plan: Plan,
+    digest: Digest,
+    /// One thing at a time is asked for.
     asking: Mutex<Asking>,
     /// What the sessions' records have in common.
     enforced: SyncMutex<Option<Arc<enforced::Shared>>>,
@@ -189,14 +182,35 @@ impl Launcher {
         }
     }
 
+    /// Makes everything of a session of a policy that does not depend on who asks for it: its user, and
+    /// in this cgroup its process 1 with namespaces, mounts and identity, which waits.
+    pub async fn reserve(
+        &self,
+        policy: &CompiledPolicy,
+        place: Place<'_>,
+    ) -> Result<Seat, LaunchError> {
+        let reserve = async {
+            let template = self.template(policy).await?;
+            let uid = self.uids.take()?;
+            let reserved = Seat::reserve(template, uid, place).await;
+            self.forget_lost(policy.digest, reserved)
+        };
+        in_time(reserve).await
+    }
+
+    /// Whether a session can be started here still: its process 1 waits, and a new one would be made in
+    /// the same root.
+    #[must_use]
+    pub fn is_current(&self, seat: &Seat) -> bool {
+        let cell = self.cell(seat.template.digest);
+        let current = cell.get();
+        current.is_some_and(|current| Arc::ptr_eq(current, &seat.template)) && seat.waits()
+    }
+
     /// Starts a session. When this returns a session, its program runs and every layer is in force;
     /// when it returns an error, nothing runs.
     pub async fn launch(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
-        tokio::time::timeout(LAUNCH_TIME_MAX, self.launch_now(request))
-            .await
-            .map_err(|_elapsed| LaunchError::Late {
-                seconds: LAUNCH_TIME_MAX.as_secs(),
-            })?
+        in_time(self.launch_now(request)).await
     }
 
     /// Lets go of the templates of policies that are no more. Their sessions go on to their end.
@@ -212,42 +226,38 @@ impl Launcher {
 
     async fn launch_now(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
         let LaunchRequest {
-            policy,
+            seat,
             work,
             stdio,
-            cgroup,
-            cgroup_measures,
             admitted,
             receipt,
         } = request;
         streams::check(&stdio)?;
         let session = receipt.session();
-        proofs_fit(&admitted, session, &cgroup)?;
-        let memory_counted = enforced::memory_counted(&cgroup_measures);
-        let unix_hooks = admitted.unix_hooks();
-        let template = self.template(&policy).await?;
-        let uid = self.uids.take()?;
-        let (status, writer) =
-            pipe2(OFlag::O_CLOEXEC).map_err(|errno| LaunchError::Lost(errno.into()))?;
-        let launch = Launch {
-            uid: uid.get(),
-            work,
-            memory_counted,
-        };
-        let mut fds: Vec<_> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
-        fds.extend([writer.as_raw_fd(), cgroup.as_raw_fd()]);
-        let (pidfd, left) = match template.ask(&launch, &fds).await {
-            Err(error @ LaunchError::Lost(_)) => {
-                self.templates().remove(&policy.digest);
-                return Err(error);
-            }
-            answer => answer?,
-        };
-        // Theirs now: an end of file must mean that process 1 is gone.
-        drop((writer, stdio, cgroup));
-        let enforced = template.enforced(memory_counted, &cgroup_measures, unix_hooks)?;
-        let enforced = Enforced::new(enforced, uid.get());
-        Running::started(session, uid, status, (pidfd, left), enforced, template)
+        if admitted.session() != session || admitted.cgroup() != seat.cgroup {
+            return Err(LaunchError::ForeignProof { session });
+        }
+        let (template, digest) = (Arc::clone(&seat.template), seat.template.digest);
+        let memory_counted = enforced::memory_counted(&seat.measures);
+        let limits = seat.measures.clone();
+        let taken = seat.take(work, memory_counted, stdio).await;
+        let taken = self.forget_lost(digest, taken)?;
+        let enforced = template.enforced(memory_counted, &limits, admitted.unix_hooks())?;
+        Ok(Running::started(session, taken, |uid| {
+            Enforced::new(enforced, uid)
+        }))
+    }
+
+    /// A template that can not be spoken to is not asked again.
+    fn forget_lost<T>(
+        &self,
+        digest: Digest,
+        answer: Result<T, LaunchError>,
+    ) -> Result<T, LaunchError> {
+        if matches!(answer, Err(LaunchError::Lost(_))) {
+            self.templates().remove(&digest);
+        }
+        answer
     }
 
     async fn template(&self, policy: &CompiledPolicy) -> Result<Arc<Template>, LaunchError> {
@@ -296,6 +306,7 @@ impl Template {
         match answer(&mut channel).await? {
             (Reply::Ready, _) => Ok(Arc::new(Self {
                 plan,
+                digest: policy.digest,
                 asking: Mutex::new(Asking {
                     channel,
                     owed: false,
@@ -303,7 +314,7 @@ impl Template {
                 enforced: SyncMutex::default(),
             })),
             (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
-            (Reply::Started, _) => Err(LaunchError::Lost(io::ErrorKind::InvalidData.into())),
+            (Reply::Waiting | Reply::Told, _) => Err(odd()),
         }
     }
 
@@ -326,46 +337,40 @@ impl Template {
         Ok(new)
     }
 
-    async fn ask(
+    /// Asks the template process; its answer, which is that it was done, and the descriptors with it.
+    pub(super) async fn ask(
         &self,
-        launch: &Launch,
-        fds: &[i32],
-    ) -> Result<(OwnedFd, Option<Left>), LaunchError> {
+        ask: &Ask,
+        fds: &[RawFd],
+    ) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
         let mut asking = self.asking.lock().await;
         if asking.owed {
             return Err(LaunchError::Lost(io::ErrorKind::Interrupted.into()));
         }
         asking.owed = true;
-        let sent = asking.channel.send(launch, fds).await;
+        let sent = asking.channel.send(ask, fds).await;
         sent.map_err(LaunchError::Lost)?;
-        let reply = answer(&mut asking.channel).await?;
+        let (reply, fds) = answer(&mut asking.channel).await?;
         asking.owed = false;
         drop(asking);
         match reply {
-            (Reply::Started, fds) => {
-                let mut fds = fds.into_iter();
-                let pidfd = fds.next();
-                let odd = || LaunchError::Lost(io::ErrorKind::InvalidData.into());
-                Ok((pidfd.ok_or_else(odd)?, fds.next().map(Left::from)))
-            }
-            (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
-            (Reply::Ready, _) => Err(LaunchError::Lost(io::ErrorKind::InvalidData.into())),
+            Reply::Failed(error) => Err(LaunchError::Step(error)),
+            Reply::Ready | Reply::Waiting | Reply::Told => Ok((reply, fds)),
         }
     }
 }
 
-/// The proofs are of this session and of the cgroup that it will be in.
-fn proofs_fit(
-    admitted: &Admitted,
-    session: SessionId,
-    cgroup: &OwnedFd,
-) -> Result<(), LaunchError> {
-    let found = fstat(cgroup).map_err(|errno| LaunchError::Lost(errno.into()))?;
-    if admitted.session() == session && admitted.cgroup() == CgroupId(found.st_ino) {
-        Ok(())
-    } else {
-        Err(LaunchError::ForeignProof { session })
-    }
+/// Gives up what is not done in time.
+async fn in_time<T>(what: impl Future<Output = Result<T, LaunchError>>) -> Result<T, LaunchError> {
+    let done = tokio::time::timeout(LAUNCH_TIME_MAX, what).await;
+    done.map_err(|_elapsed| LaunchError::Late {
+        seconds: LAUNCH_TIME_MAX.as_secs(),
+    })?
+}
+
+/// An answer to another question.
+pub(super) fn odd() -> LaunchError {
+    LaunchError::Lost(io::ErrorKind::InvalidData.into())
 }
 
 async fn answer(channel: &mut Channel) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {

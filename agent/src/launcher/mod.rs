@@ -3,8 +3,10 @@
 //! ```text
 //! agent ──Prepare(plan)──▶ launcher ──fork──▶ template, one a policy: its mount namespace holds the
 //!   │                                         policy's root and nothing else
-//!   └───────Launch(work, stdio)─────────────▶ template ──clone3──▶ init, process 1 of the session
-//!   ◀───────────────status pipe────────────────────────────────── init ──clone3──▶ worker
+//!   ├───────Reserve(cgroup, user)───────────▶ template ──clone3──▶ init, process 1 of a session, waits
+//!   │   (somebody asks for a session)
+//!   └───────Launch(work, stdio)─────────────▶ template ──errand──▶ init ──clone──▶ worker
+//!   ◀───────────────status pipe────────────────────────────────── init
 //! ```
 //!
 //! The agent has threads, secrets and a big address space, so it clones nothing itself. Launcher and
@@ -12,8 +14,9 @@
 //! They end when the agent does (their socket closes), and each session with its template (death
 //! signal, and a pipe that hangs up).
 //!
-//! A template copies no memory for a session: init and worker run in the template's until each
-//! executes its program, and the template waits. Init's program is a few hundred bytes of ours.
+//! A template copies no memory for a session: init runs in the template's until it executes its program,
+//! and the template waits. Init's program is some kilobytes of ours; the worker runs in its memory, and
+//! it waits, until the worker executes its own.
 
 mod channel;
 mod client;
@@ -22,6 +25,7 @@ mod init;
 mod program;
 pub mod protocol;
 mod running;
+mod seat;
 mod server;
 mod streams;
 mod template;
@@ -30,4 +34,5 @@ pub use client::{Hatched, LaunchRequest, Launcher};
 pub use error::LaunchError;
 pub use protocol::Work;
 pub use running::{Exit, Running};
+pub use seat::{Place, Seat};
 pub use server::launcher_main;

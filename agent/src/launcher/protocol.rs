@@ -1,12 +1,16 @@
 //! What agent, launcher and templates say to each other: one JSON value a message. All of them
-//! are the same binary, so there is no version. Process 1 tells four bytes, and nothing is told to it.
+//! are the same binary, so there is no version. What process 1 is told and tells has forms of its own
+//! (`sys::errand`, and below).
 
 use std::{ffi::OsString, io};
 
 use serde::{Deserialize, Serialize};
 
 use super::running::Exit;
-use crate::sandbox::{Plan, error::StepError};
+use crate::{
+    sandbox::{Plan, error::StepError},
+    sys::errand::ANSWER_WORDS,
+};
 
 /// Hidden subcommand of the binary.
 pub(super) const SUBCOMMAND: &str = "launcher";
@@ -21,16 +25,23 @@ pub struct Prepare {
     pub plan: Plan,
 }
 
-/// Agent to template; with standard input, output and error, the status pipe and the session's
-/// cgroup, in this order.
+/// Agent to template.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Launch {
-    /// User and group.
-    pub uid: u32,
-    /// What its process does once the fence stands.
-    pub work: Work,
-    /// Whether a controller counts the session's memory.
-    pub memory_counted: bool,
+pub enum Ask {
+    /// Makes process 1 of a session that nobody has asked for yet; with the status pipe, the session's
+    /// cgroup and the socket at which process 1 is to wait, in this order.
+    Reserve {
+        /// User and group.
+        uid: u32,
+    },
+    /// Has a waiting process 1 make its worker; with standard input, output and error, the socket
+    /// that leads to it, and landlock's rules, in this order.
+    Launch {
+        /// What its process does once the fence stands.
+        work: Work,
+        /// Whether a controller counts the session's memory.
+        memory_counted: bool,
+    },
 }
 
 /// What the process of a worker does when every layer is in force.
@@ -42,7 +53,9 @@ pub enum Work {
     SelfTest,
 }
 
-/// Descriptors of a `Launch`.
+/// Descriptors of a request to reserve.
+pub(super) const RESERVE_FDS: usize = 3;
+/// Descriptors of a request to launch.
 pub(super) const LAUNCH_FDS: usize = 5;
 
 /// Template to agent.
@@ -50,13 +63,18 @@ pub(super) const LAUNCH_FDS: usize = 5;
 pub enum Reply {
     /// The root stands.
     Ready,
-    /// The worker's program was executed; with the descriptor of process 1.
-    Started,
+    /// Process 1 waits; with its descriptor, landlock's rules and, where the policy hands something
+    /// out, its place.
+    Waiting,
+    /// Process 1 was told what to do, and tells by the status pipe what became of it.
+    Told,
     /// A step failed; nothing runs.
     Failed(StepError),
 }
 
-/// Bytes of what process 1 tells over the status pipe, once: how its worker ended.
+/// Bytes of what process 1 tells over the status pipe, first: what became of its errand.
+pub(super) const ANSWER_BYTES: usize = ANSWER_WORDS * size_of::<i32>();
+/// Then, once: how its worker ended.
 pub const STATUS_BYTES: usize = 4;
 
 /// How a worker ended, from its wait status (`wait(2)`) in the machine's byte order.

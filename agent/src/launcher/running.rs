@@ -1,21 +1,24 @@
 //! A session that runs.
 
-use std::{io, os::fd::OwnedFd, sync::Arc};
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use common::id::SessionId;
-use nix::libc;
-use tokio::{
-    io::{AsyncReadExt, Interest, unix::AsyncFd},
-    net::unix::pipe,
+use nix::{
+    libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
 };
+use tokio::io::{AsyncReadExt, Interest, unix::AsyncFd};
 
 use super::{
-    client::Template,
     error::LaunchError,
     protocol::{self, STATUS_BYTES},
+    seat::Taken,
 };
 use crate::{
-    sandbox::{Enforced, output::Left, uids::SessionUid},
+    sandbox::{Enforced, output::Left},
     sys,
 };
 
@@ -45,24 +48,33 @@ impl Exit {
 pub struct Running {
     session: SessionId,
     enforced: Enforced,
-    status: pipe::Receiver,
     /// The part of the status that was read; kept here so that a dropped wait loses nothing.
     read: Vec<u8>,
     exit: Option<Exit>,
-    process_one: ProcessOne,
-    /// What the worker leaves, where its policy hands that out.
-    left: Option<Left>,
-    // After process 1: a number rests only when nothing runs under it.
-    _uid: SessionUid,
-    _template: Arc<Template>,
+    taken: Taken,
 }
 
 /// Process 1 of the session; killed, and everything in its namespace with it, when dropped.
 #[derive(Debug)]
-struct ProcessOne(AsyncFd<OwnedFd>);
+pub(super) struct ProcessOne(AsyncFd<OwnedFd>);
 
 impl ProcessOne {
-    fn kill(&self) {
+    pub(super) fn new(pidfd: OwnedFd) -> Result<Self, LaunchError> {
+        let watched = sys::readiness::watch(pidfd, Interest::READABLE);
+        watched.map(Self).map_err(LaunchError::Lost)
+    }
+
+    /// Whether it has not ended.
+    pub(super) fn is_there(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.get_ref().as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(0)
+    }
+
+    pub(super) async fn gone(&self) -> io::Result<()> {
+        self.0.readable().await.map(drop)
+    }
+
+    pub(super) fn kill(&self) {
         // ESRCH: it has ended already.
         if let Err(error) = sys::process::signal(&self.0, libc::SIGKILL)
             && error.raw_os_error() != Some(libc::ESRCH)
@@ -82,28 +94,16 @@ impl Running {
     /// A session whose worker's program was executed.
     pub(super) fn started(
         session: SessionId,
-        uid: SessionUid,
-        status: OwnedFd,
-        (pidfd, left): (OwnedFd, Option<Left>),
-        enforced: Enforced,
-        template: Arc<Template>,
-    ) -> Result<Self, LaunchError> {
-        // First, so that an error from here on ends the session.
-        let process_one = sys::readiness::watch(pidfd, Interest::READABLE)
-            .map(ProcessOne)
-            .map_err(LaunchError::Lost)?;
-        let status = pipe::Receiver::from_owned_fd(status).map_err(LaunchError::Lost)?;
-        Ok(Self {
+        taken: Taken,
+        enforced: impl FnOnce(u32) -> Enforced,
+    ) -> Self {
+        Self {
             session,
-            enforced,
-            status,
+            enforced: enforced(taken.uid.get()),
             read: Vec::with_capacity(STATUS_BYTES),
             exit: None,
-            process_one,
-            left,
-            _uid: uid,
-            _template: template,
-        })
+            taken,
+        }
     }
 
     /// Which session.
@@ -121,7 +121,9 @@ impl Running {
         if let Some(exit) = self.exit {
             return Ok(exit);
         }
-        while self.read.len() < STATUS_BYTES && self.status.read_buf(&mut self.read).await? > 0 {}
+        while self.read.len() < STATUS_BYTES
+            && self.taken.status.read_buf(&mut self.read).await? > 0
+        {}
         let exit = match <[u8; STATUS_BYTES]>::try_from(self.read.as_slice()) {
             Ok(status) => protocol::ended(status)?,
             // Process 1 was killed before it could tell, and everything with it.
@@ -134,22 +136,22 @@ impl Running {
 
     /// Waits until process 1 and all that was in its namespace is gone, mounts included.
     pub async fn gone(&self) -> io::Result<()> {
-        self.process_one.0.readable().await.map(drop)
+        self.taken.process_one.gone().await
     }
 
     /// What the worker leaves to be handed out; to be looked at when everything in the session is
     /// gone. Given once.
     pub fn take_left(&mut self) -> Option<Left> {
-        self.left.take()
+        self.taken.left.take()
     }
 
     /// Sends a signal to the worker's process group.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        sys::process::signal(&self.process_one.0, signal)
+        sys::process::signal(&self.taken.process_one.0, signal)
     }
 
     /// Kills everything in the session.
     pub fn kill(&self) {
-        self.process_one.kill();
+        self.taken.process_one.kill();
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use nix::{
@@ -13,6 +13,7 @@ use nix::{
 };
 
 use super::{
+    init::ERRAND,
     program::ProcessOne,
     protocol::{self, PING, Prepare, Reply},
     template::Template,
@@ -53,6 +54,11 @@ fn serve() -> io::Result<()> {
     signals::ignore_children()?;
     // What is made in a root is to be seen by workers where its mode says so.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    // First: it gets the lowest number, so nothing that a template needs ever has that one.
+    let place = OwnedFd::from(File::open("/dev/null")?);
+    if place.as_raw_fd() != ERRAND {
+        return Err(io::Error::other("descriptors of the one who started it"));
+    }
     let program = ProcessOne::new()?;
     let socket = take_stdin()?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
@@ -74,7 +80,7 @@ fn serve() -> io::Result<()> {
             Side::Parent(_) => {}
             Side::Child => {
                 drop((socket, buffer));
-                Template::run(plan, program, &template_socket, &one);
+                Template::run(plan, program, place, &template_socket, &one);
             }
         }
     }

@@ -1,7 +1,6 @@
 //! A template process: lives in a policy's root and makes that policy's sessions.
 
 use std::{
-    ffi::CString,
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -10,28 +9,28 @@ use std::{
 use nix::{
     fcntl::OFlag,
     sys::{prctl, signal::Signal},
-    unistd::{getppid, pipe2},
+    unistd::{dup3, getppid, pipe2},
 };
 
 use super::{
     init::Init,
     program::ProcessOne,
-    protocol::{self, LAUNCH_FDS, Launch, Reply, Work},
+    protocol::{self, Ask, LAUNCH_FDS, RESERVE_FDS, Reply, Work},
 };
 use crate::{
     sandbox::{
         Plan,
-        child::Task,
+        child::{self, Task},
         error::{At, Step, StepError},
         landlock::Rules,
-        output::Left,
         pins::Pins,
         root::{self, Ready},
     },
     sys::{
         clone::{Became, Made, Place, Stack, make},
         credentials,
-        process::{SingleThreaded, Vectors, exit_now},
+        errand::DESCRIPTORS,
+        process::{SingleThreaded, exit_now},
         seqpacket::{self, MESSAGE_BYTES_MAX, Message},
     },
 };
@@ -45,11 +44,10 @@ pub(super) struct Template<'one> {
     plan: Plan,
     rules: Rules,
     pins: Pins,
-    environment: Vectors,
     program: ProcessOne,
     ready: Vec<Ready>,
-    /// For process 1 and for the worker, until each executes its program.
-    stacks: [Stack; 2],
+    /// For process 1, until it executes its program.
+    stack: Stack,
     /// Hangs up for every init when this process is gone. The writing end is never written to.
     alive: (OwnedFd, OwnedFd),
     /// The null device, for every process 1.
@@ -57,23 +55,16 @@ pub(super) struct Template<'one> {
     one: &'one SingleThreaded,
 }
 
-/// A request with its descriptors told apart.
-struct Request {
-    launch: Launch,
-    stdio: [OwnedFd; 3],
-    status: OwnedFd,
-    cgroup: OwnedFd,
-}
-
 impl<'one> Template<'one> {
     /// Enters the policy's root, then serves until the agent closes the socket.
     pub(super) fn run(
         plan: Plan,
         program: ProcessOne,
+        place: OwnedFd,
         socket: &OwnedFd,
         one: &'one SingleThreaded,
     ) -> ! {
-        let served = match Self::prepare(plan, program, one) {
+        let served = match Self::prepare(plan, program, place, one) {
             Ok(template) => template.serve(socket),
             Err(error) => reply(socket, &Reply::Failed(error), &[]),
         };
@@ -90,6 +81,7 @@ impl<'one> Template<'one> {
     fn prepare(
         plan: Plan,
         program: ProcessOne,
+        mut place: OwnedFd,
         one: &'one SingleThreaded,
     ) -> Result<Self, StepError> {
         let launcher = getppid();
@@ -101,20 +93,17 @@ impl<'one> Template<'one> {
         credentials::lock_securebits().at(Step::Bounding, "securebits")?;
         credentials::empty_bounding_set().at(Step::Bounding, "bounding set")?;
         credentials::empty_ambient_set().at(Step::Bounding, "ambient set")?;
-        let variables = plan.environment.iter();
-        let variables = variables.map(|variable| CString::new(variable.as_str()));
-        let environment = variables
-            .collect::<Result<_, _>>()
-            .at(Step::Request, "environment")?;
+        let null = File::options().read(true).write(true).open("/dev/null");
+        let null = null.at(Step::Supervise, "/dev/null")?;
+        dup3(null, &mut place, OFlag::O_CLOEXEC).at(Step::Supervise, "/dev/null")?;
         let template = Self {
             rules: plan.landlock.open()?,
             pins: Pins::new(plan.pins.clone()),
-            environment: Vectors::new(environment),
             program,
             ready: Vec::with_capacity(READY_MAX),
-            stacks: stacks()?,
+            stack: Stack::new().at(Step::Supervise, "stack")?,
             alive: pipe2(OFlag::O_CLOEXEC).at(Step::Supervise, "pipe")?,
-            null: null().at(Step::Supervise, "/dev/null")?,
+            null: place,
             plan,
             one,
         };
@@ -126,15 +115,19 @@ impl<'one> Template<'one> {
         reply(socket, &Reply::Ready, &[])?;
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         while let Some(message) = seqpacket::receive(socket, &mut buffer)? {
-            match Request::new(message).and_then(|request| self.launch(&request)) {
-                Ok((pidfd, left)) => {
-                    let left = left.as_ref().map(|left| left.as_fd().as_raw_fd());
-                    let fds: Vec<_> = [pidfd.as_raw_fd()].into_iter().chain(left).collect();
-                    reply(socket, &Reply::Started, &fds)?;
+            let done = self.answer(message);
+            let (said, fds) = match &done {
+                Ok(Done::Waiting(process_one, ready)) => {
+                    let left = ready.output.as_ref().map(|left| left.as_fd().as_raw_fd());
+                    let fds = [process_one.as_raw_fd(), ready.rules.as_raw_fd()];
+                    (Reply::Waiting, fds.into_iter().chain(left).collect())
                 }
-                Err(error) => reply(socket, &Reply::Failed(error), &[])?,
-            }
-            // Nobody waits for it. Where it fails now, the next launch says so.
+                Ok(Done::Told) => (Reply::Told, Vec::new()),
+                Err(error) => (Reply::Failed(error.clone()), Vec::new()),
+            };
+            reply(socket, &said, &fds)?;
+            drop(done);
+            // Nobody waits for it. Where it fails now, the next request says so.
             if self.ready.len() < READY_MAX
                 && let Ok(ready) = Ready::new(&self.plan, &self.rules)
             {
@@ -144,78 +137,103 @@ impl<'one> Template<'one> {
         Ok(())
     }
 
-    /// Starts a session; when this returns its process 1, and the place of its output where its
-    /// policy has one, the worker's program runs.
-    fn launch(&mut self, request: &Request) -> Result<(OwnedFd, Option<Left>), StepError> {
-        let task = match &request.launch.work {
-            Work::Command(command) => Task::Execute(self.pins.open(command)?),
-            Work::SelfTest => Task::SelfTest,
-        };
+    fn answer(&mut self, message: Message) -> Result<Done, StepError> {
+        match protocol::decode(&message.bytes).at(Step::Request, "request")? {
+            Ask::Reserve { uid } => {
+                let fds = told_apart::<RESERVE_FDS>(message.fds)?;
+                let (process_one, ready) = self.reserve(uid, &fds)?;
+                Ok(Done::Waiting(process_one, ready))
+            }
+            Ask::Launch {
+                work,
+                memory_counted,
+            } => {
+                let fds = told_apart::<LAUNCH_FDS>(message.fds)?;
+                self.launch(&work, memory_counted, &fds)?;
+                Ok(Done::Told)
+            }
+        }
+    }
+
+    /// Makes process 1 of a session. When this returns it runs its program, waits, and has nothing any
+    /// more that its worker will not have.
+    fn reserve(
+        &mut self,
+        uid: u32,
+        [status, cgroup, errand]: &[OwnedFd; RESERVE_FDS],
+    ) -> Result<(OwnedFd, Ready), StepError> {
         let ready = match self.ready.pop() {
             Some(ready) => ready,
             None => Ready::new(&self.plan, &self.rules)?,
         };
-        ready.give_to(request.launch.uid)?;
-        let [outer, inner] = &self.stacks;
+        ready.give_to(uid)?;
         let init = Init {
             plan: &self.plan,
             rules: &self.rules,
-            environment: &self.environment,
             program: &self.program,
-            launch: &request.launch,
-            task: &task,
+            uid,
             ready: &ready,
-            stdio: &request.stdio,
-            status: &request.status,
+            status,
+            errand,
             alive: &self.alive.0,
             null: &self.null,
-            stack: inner,
-            one: self.one,
         };
-        let place = Place::Session(request.cgroup.as_fd());
-        let made = make(self.one, outer, place, |point| init.run(point));
+        let place = Place::Session(cgroup.as_fd());
+        let made = make(self.one, &self.stack, place, |point| init.run(point));
         let Made { became, pidfd, .. } = made.at(Step::Clone, "process 1 of the session")?;
         match (became, pidfd) {
-            (Became::Program, Some(pidfd)) => Ok((pidfd, ready.output)),
+            (Became::Program, Some(pidfd)) => Ok((pidfd, ready)),
             (Became::Failed(error), _) => Err(error),
-            (Became::Killed, _) => {
-                // It may have left its worker's stack in use, and all its processes are gone.
-                self.stacks = stacks()?;
-                Err(StepError::new(
-                    Step::Clone,
-                    "process 1 of the session was killed before its program",
-                ))
-            }
+            (Became::Killed, _) => Err(StepError::new(
+                Step::Clone,
+                "process 1 of the session was killed before its program",
+            )),
             (Became::Program, None) => Err(StepError::new(Step::Clone, "no descriptor of it")),
         }
     }
-}
 
-fn null() -> io::Result<OwnedFd> {
-    let file = File::options().read(true).write(true).open("/dev/null")?;
-    Ok(file.into())
-}
-
-fn stacks() -> Result<[Stack; 2], StepError> {
-    let stack = || Stack::new().at(Step::Supervise, "stack");
-    Ok([stack()?, stack()?])
-}
-
-impl Request {
-    fn new(message: Message) -> Result<Self, StepError> {
-        let launch = protocol::decode(&message.bytes).at(Step::Request, "request")?;
-        let [input, output, error, status, cgroup] = <[OwnedFd; LAUNCH_FDS]>::try_from(message.fds)
-            .map_err(|fds| {
-                let detail = format!("request: {} descriptors, not {LAUNCH_FDS}", fds.len());
-                StepError::new(Step::Request, detail)
-            })?;
-        Ok(Self {
-            launch,
-            stdio: [input, output, error],
-            status,
-            cgroup,
-        })
+    /// Opens the program, checked, and tells a waiting process 1 what its worker is to do.
+    fn launch(
+        &mut self,
+        work: &Work,
+        memory_counted: bool,
+        [input, output, error, errand, rules]: &[OwnedFd; LAUNCH_FDS],
+    ) -> Result<(), StepError> {
+        let task = match work {
+            Work::Command(command) => Task::Execute(self.pins.open(command)?),
+            Work::SelfTest => Task::SelfTest,
+        };
+        let steps = child::errand(&self.plan, memory_counted, &task)?;
+        let program = match &task {
+            Task::Execute(program) => program.file.as_fd(),
+            // The form wants one; nobody executes it.
+            Task::SelfTest => self.null.as_fd(),
+        };
+        let fds = [
+            input.as_fd(),
+            output.as_fd(),
+            error.as_fd(),
+            program,
+            rules.as_fd(),
+        ];
+        let fds: [_; DESCRIPTORS] = fds.map(|fd| fd.as_raw_fd());
+        seqpacket::send(errand, &steps, &fds).at(Step::Supervise, "process 1")
     }
+}
+
+/// What came of a request.
+enum Done {
+    /// Process 1, and what its session was given.
+    Waiting(OwnedFd, Ready),
+    /// Process 1 has its errand.
+    Told,
+}
+
+fn told_apart<const COUNT: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], StepError> {
+    fds.try_into().map_err(|fds: Vec<_>| {
+        let detail = format!("request: {} descriptors, not {COUNT}", fds.len());
+        StepError::new(Step::Request, detail)
+    })
 }
 
 fn reply(socket: &OwnedFd, reply: &Reply, fds: &[i32]) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod enforced;
+mod errand;
 pub mod error;
 pub mod interpreter;
 pub mod landlock;

@@ -14,7 +14,6 @@ use super::{
     pins::{Checked, Pins},
     sum::Identity,
 };
-use crate::sys::process::Vectors;
 
 /// Mode bits of which a program has one at least.
 const EXECUTABLE: u32 = 0o111;
@@ -25,7 +24,7 @@ pub struct Program {
     /// The file: the program or, for a script, its interpreter.
     pub file: File,
     /// The arguments, from the program's own name on.
-    pub arguments: Vectors,
+    pub arguments: Vec<CString>,
 }
 
 impl Pins {
@@ -70,10 +69,7 @@ impl Pins {
         for argument in rest {
             arguments.push(c_string(argument)?);
         }
-        Ok(Program {
-            file,
-            arguments: Vectors::new(arguments),
-        })
+        Ok(Program { file, arguments })
     }
 }
 

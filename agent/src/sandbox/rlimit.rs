@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::error::{At, Step, StepError};
 use crate::policy::compiled;
 
 /// Bytes of memory a worker may lock: key material, not a heap.
@@ -85,20 +83,19 @@ pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
     all.into_iter().map(limit).collect()
 }
 
-/// Sets one limit of this process.
-pub fn apply(limit: &Limit) -> Result<(), StepError> {
-    let resource = match limit.limited {
-        Limited::OpenFiles => Resource::RLIMIT_NOFILE,
-        Limited::Processes => Resource::RLIMIT_NPROC,
-        Limited::Data => Resource::RLIMIT_DATA,
-        Limited::Core => Resource::RLIMIT_CORE,
-        Limited::LockedMemory => Resource::RLIMIT_MEMLOCK,
-        Limited::QueuedSignals => Resource::RLIMIT_SIGPENDING,
-        Limited::MessageQueues => Resource::RLIMIT_MSGQUEUE,
-        Limited::RealTime => Resource::RLIMIT_RTPRIO,
-        Limited::Nice => Resource::RLIMIT_NICE,
-        Limited::CpuTime => Resource::RLIMIT_CPU,
-    };
-    setrlimit(resource, limit.value, limit.value)
-        .at(Step::Limits, format!("resource limit {:?}", limit.limited))
+/// The kernel's number for what is limited (`getrlimit(2)`).
+#[must_use]
+pub fn resource(limited: Limited) -> u32 {
+    match limited {
+        Limited::OpenFiles => libc::RLIMIT_NOFILE,
+        Limited::Processes => libc::RLIMIT_NPROC,
+        Limited::Data => libc::RLIMIT_DATA,
+        Limited::Core => libc::RLIMIT_CORE,
+        Limited::LockedMemory => libc::RLIMIT_MEMLOCK,
+        Limited::QueuedSignals => libc::RLIMIT_SIGPENDING,
+        Limited::MessageQueues => libc::RLIMIT_MSGQUEUE,
+        Limited::RealTime => libc::RLIMIT_RTPRIO,
+        Limited::Nice => libc::RLIMIT_NICE,
+        Limited::CpuTime => libc::RLIMIT_CPU,
+    }
 }

@@ -76,11 +76,6 @@ impl Filters {
         self.template.iter().try_for_each(Filter::install)
     }
 
-    /// Puts the session's part in force. Wants `no_new_privs`, and the template's part in force.
-    pub fn enter_session(&self) -> Result<(), StepError> {
-        self.session.iter().try_for_each(Filter::install)
-    }
-
     /// Every filter that holds a worker, in the order of installation.
     pub fn all(&self) -> impl Iterator<Item = &Filter> {
         self.template.iter().chain(&self.session)
@@ -96,6 +91,16 @@ impl Filter {
             .map(|&(code, jt, jf, k)| sock_filter { code, jt, jf, k })
             .collect();
         sys::seccomp::install(&mut program).at(Step::Seccomp, "system call filter")
+    }
+
+    /// The instructions as the kernel takes them, `struct sock_filter` each.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let bytes = |&(code, jt, jf, k): &Instruction| {
+            let [low, high] = code.to_ne_bytes();
+            let [first, second, third, fourth] = k.to_ne_bytes();
+            [low, high, jt, jf, first, second, third, fourth]
+        };
+        self.0.iter().flat_map(bytes).collect()
     }
 
     /// Number of instructions.

@@ -1,10 +1,15 @@
 //! The only place with `unsafe`: what the kernel offers and no safe crate does, or only half.
 
 pub mod attempt;
+#[cfg(test)]
+#[path = "process_one/attempts.rs"]
+mod attempts;
 pub mod bpf;
 pub mod bpf_map;
 pub mod clone;
 pub mod credentials;
+#[path = "process_one/errand.rs"]
+pub(crate) mod errand;
 pub mod inherited;
 pub mod keyring;
 pub mod landlock;
@@ -20,4 +25,6 @@ pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
 pub mod sock_diag;
-pub mod trial;
+#[cfg(test)]
+pub(crate) mod trial;
+pub mod xattr;

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    ffi::{CStr, CString},
+    ffi::CString,
     fs, io,
     marker::PhantomData,
     os::fd::{AsFd, AsRawFd},
@@ -70,7 +70,7 @@ pub fn fork(_one: &SingleThreaded) -> io::Result<Side<i32>> {
 pub struct Vectors {
     /// Each points to a string below; a null pointer is the last.
     pointers: Vec<*const c_char>,
-    strings: Vec<CString>,
+    _strings: Vec<CString>,
 }
 
 impl Vectors {
@@ -79,13 +79,10 @@ impl Vectors {
     pub fn new(strings: Vec<CString>) -> Self {
         let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
         pointers.push(ptr::null());
-        Self { pointers, strings }
-    }
-
-    /// The first of them; an empty one where there is none.
-    #[must_use]
-    pub fn first(&self) -> &CStr {
-        self.strings.first().map_or(c"", CString::as_c_str)
+        Self {
+            pointers,
+            _strings: strings,
+        }
     }
 }
 
@@ -113,6 +110,15 @@ pub fn execute(
     let error = io::Error::last_os_error();
     point.turn_back();
     Err(error)
+}
+
+/// Makes this number stand for what a descriptor stands for, over an execution too. Only in a process
+/// that is about to execute a program and owns nothing: what had the number before is closed.
+pub(crate) fn move_to(source: impl AsFd, number: c_int) -> io::Result<()> {
+    // SAFETY: the number may have an owner in the process whose memory this one shares; that has
+    // descriptors of its own and loses none.
+    let moved = unsafe { libc::dup3(source.as_fd().as_raw_fd(), number, 0) };
+    done(moved.into())
 }
 
 /// Marks every descriptor from `first` up to be closed by the next execution.

@@ -21,7 +21,7 @@ use agent::{
         cgroup::{Parent, SessionCgroup, leftovers},
         remove_pins,
     },
-    launcher::{Exit, LaunchError, LaunchRequest, Launcher, Running, Work},
+    launcher::{Exit, LaunchError, LaunchRequest, Launcher, Place, Running, Work},
     policy::{
         self,
         compiled::{CompiledPolicy, Profile},
@@ -244,7 +244,13 @@ impl Room {
         } = &*self.hooks;
         let receipt = journal.intent(&intent).expect("a receipt");
         let session = receipt.session();
-        let cgroup = parent.session(session, &policy.limits).expect("a cgroup");
+        let vacant = parent.vacant(&policy.limits).expect("a cgroup");
+        let place = Place {
+            cgroup: vacant.fd(),
+            measures: vacant.measures(),
+        };
+        let seat = self.launcher.reserve(policy, place).await?;
+        let cgroup = vacant.give_to(session).expect("a cgroup");
         let in_force = match policy.syscalls.profile {
             Profile::Interpreter => INTERPRETER,
             Profile::Default | Profile::Strict => POLICY,
@@ -255,11 +261,9 @@ impl Room {
         let (stdout, out) = pipe().expect("a pipe");
         let (stderr, err) = pipe().expect("a pipe");
         let request = LaunchRequest {
-            policy: Arc::clone(policy),
+            seat,
             work,
             stdio: [input, out, err],
-            cgroup: cgroup.fd().try_clone_to_owned().expect("a descriptor"),
-            cgroup_measures: cgroup.measures().to_vec(),
             admitted,
             receipt,
         };

@@ -3,8 +3,8 @@
 use agent::launcher::LaunchRequest;
 
 fn launch(request: LaunchRequest) -> LaunchRequest {
-    let LaunchRequest { policy, work, stdio, cgroup, cgroup_measures, receipt, .. } = request;
-    LaunchRequest { policy, work, stdio, cgroup, cgroup_measures, receipt } //~ E0063
+    let LaunchRequest { seat, work, stdio, receipt, .. } = request;
+    LaunchRequest { seat, work, stdio, receipt } //~ E0063
 }
 
 fn main() {

@@ -3,8 +3,8 @@
 use agent::launcher::LaunchRequest;
 
 fn launch(request: LaunchRequest) -> LaunchRequest {
-    let LaunchRequest { policy, work, stdio, cgroup, cgroup_measures, admitted, .. } = request;
-    LaunchRequest { policy, work, stdio, cgroup, cgroup_measures, admitted } //~ E0063
+    let LaunchRequest { seat, work, stdio, admitted, .. } = request;
+    LaunchRequest { seat, work, stdio, admitted } //~ E0063
 }
 
 fn main() {

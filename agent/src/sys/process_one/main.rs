@@ -1,17 +1,25 @@
 //! Process 1 of a session: a program of its own without a library, so that nothing of whoever started
-//! it is in its memory. It reaps, hands signals on to the worker, tells how the worker ended, and ends
-//! with it or with the template; the kernel then ends everything in the namespace.
+//! it is in its memory. It waits for its errand (`worker`), which is to make the worker; then it reaps,
+//! hands signals on to the worker, tells how the worker ended, and ends with it or with the template; the
+//! kernel then ends everything in the namespace.
 //!
 //! It starts without privileges, with every signal blocked, the template's pipe as descriptor 0, the
-//! status pipe as 1 and the null device as 2. `build.rs` compiles it, the launcher keeps it in a file
-//! that its user can not read: so it is not dumpable from its first instruction on.
+//! status pipe as 1, the null device as 2 and the socket of its errand as 3. `build.rs` compiles it, the
+//! launcher keeps it in a file that its user can not read: so it is not dumpable from its first
+//! instruction on.
 
 #![no_std]
 #![no_main]
 
-use core::{
-    arch::{asm, global_asm},
-    panic::PanicInfo,
+mod attempts;
+mod calls;
+mod errand;
+mod worker;
+
+use core::{arch::global_asm, panic::PanicInfo};
+
+use self::calls::{
+    POLLERR, POLLHUP, POLLIN, PollFd, address, address_mut, call, descriptor, end, number, poll,
 };
 
 /// The worker is the first process that process 1 makes; it leads a group of its own.
@@ -23,9 +31,6 @@ const STATUS: i32 = 1;
 
 const WNOHANG: usize = 1;
 const SIGCHLD: u32 = 17;
-const POLLIN: i16 = 1;
-const POLLERR: i16 = 8;
-const POLLHUP: i16 = 0x10;
 /// `O_CLOEXEC | O_NONBLOCK`
 const SFD_FLAGS: usize = 0o2_004_000;
 const MASK_BYTES: usize = 8;
@@ -33,38 +38,6 @@ const MASK_BYTES: usize = 8;
 const SIGINFO_WORDS: usize = 32;
 const PR_SET_DUMPABLE: usize = 4;
 const PR_SET_NAME: usize = 15;
-
-#[cfg(target_arch = "x86_64")]
-mod number {
-    pub(crate) const READ: usize = 0;
-    pub(crate) const WRITE: usize = 1;
-    pub(crate) const WAIT4: usize = 61;
-    pub(crate) const KILL: usize = 62;
-    pub(crate) const PRCTL: usize = 157;
-    pub(crate) const EXIT_GROUP: usize = 231;
-    pub(crate) const PPOLL: usize = 271;
-    pub(crate) const SIGNALFD4: usize = 289;
-}
-
-#[cfg(target_arch = "aarch64")]
-mod number {
-    pub(crate) const READ: usize = 63;
-    pub(crate) const WRITE: usize = 64;
-    pub(crate) const WAIT4: usize = 260;
-    pub(crate) const KILL: usize = 129;
-    pub(crate) const PRCTL: usize = 167;
-    pub(crate) const EXIT_GROUP: usize = 94;
-    pub(crate) const PPOLL: usize = 73;
-    pub(crate) const SIGNALFD4: usize = 74;
-}
-
-/// `struct pollfd` (`poll(2)`).
-#[repr(C)]
-struct PollFd {
-    fd: i32,
-    events: i16,
-    seen: i16,
-}
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(
@@ -91,16 +64,17 @@ extern "C" fn main() -> ! {
     // Belt and braces: the file's mode has seen to it.
     call(number::PRCTL, [PR_SET_DUMPABLE, 0, 0, 0, 0]);
     call(number::PRCTL, [PR_SET_NAME, address(c"init"), 0, 0, 0]);
+    worker::start();
     let all = u64::MAX;
     let signals = call(
         number::SIGNALFD4,
         [usize::MAX, address(&all), MASK_BYTES, SFD_FLAGS, 0],
     );
     let Ok(signals) = i32::try_from(signals) else {
-        end()
+        end(0)
     };
     if signals < 0 {
-        end();
+        end(0);
     }
     loop {
         reap();
@@ -112,19 +86,15 @@ extern "C" fn main() -> ! {
 /// Waits for a signal; ends when the template is gone, or when nobody reads the status any more: then
 /// nobody owns the session.
 fn wait(signals: i32) {
-    let poll = |fd, events| PollFd {
-        fd,
-        events,
-        seen: 0,
-    };
-    let mut fds = [poll(signals, POLLIN), poll(ALIVE, 0), poll(STATUS, 0)];
-    call(
-        number::PPOLL,
-        [address_mut(&mut fds), fds.len(), 0, 0, MASK_BYTES],
-    );
+    let mut fds = [
+        PollFd::new(signals, POLLIN),
+        PollFd::new(ALIVE, 0),
+        PollFd::new(STATUS, 0),
+    ];
+    poll(&mut fds);
     if fds[1].seen & POLLHUP != 0 || fds[2].seen & POLLERR != 0 {
         // The death signal is on its way as well; without a word is how it looks either way.
-        end();
+        end(0);
     }
 }
 
@@ -169,75 +139,12 @@ fn reap() {
                 number::WRITE,
                 [descriptor(STATUS), address(&status), size, 0, 0],
             );
-            end();
+            end(0);
         }
     }
 }
 
-/// Ends, and with it everything in the namespace.
-fn end() -> ! {
-    loop {
-        call(number::EXIT_GROUP, [0; 5]);
-    }
-}
-
-fn descriptor(number: i32) -> usize {
-    number as isize as usize
-}
-
-fn address<T: ?Sized>(of: &T) -> usize {
-    core::ptr::from_ref(of).cast::<u8>().expose_provenance()
-}
-
-fn address_mut<T: ?Sized>(of: &mut T) -> usize {
-    core::ptr::from_mut(of).cast::<u8>().expose_provenance()
-}
-
-/// A system call: its result, or an errno below zero.
-#[cfg(target_arch = "x86_64")]
-fn call(number: usize, arguments: [usize; 5]) -> isize {
-    let result;
-    // SAFETY: every address that this program passes is that of a live value of the size that the
-    // kernel is told; `syscall` changes the two named registers and nothing else.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => result,
-            in("rdi") arguments[0],
-            in("rsi") arguments[1],
-            in("rdx") arguments[2],
-            in("r10") arguments[3],
-            in("r8") arguments[4],
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
-    result
-}
-
-/// A system call: its result, or an errno below zero.
-#[cfg(target_arch = "aarch64")]
-fn call(number: usize, arguments: [usize; 5]) -> isize {
-    let result;
-    // SAFETY: every address that this program passes is that of a live value of the size that the
-    // kernel is told; `svc` changes nothing but the result.
-    unsafe {
-        asm!(
-            "svc #0",
-            in("x8") number,
-            inlateout("x0") arguments[0] => result,
-            in("x1") arguments[1],
-            in("x2") arguments[2],
-            in("x3") arguments[3],
-            in("x4") arguments[4],
-            options(nostack),
-        );
-    }
-    result
-}
-
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    end()
+    end(0)
 }
