@@ -176,7 +176,7 @@ impl Launcher {
         drop(theirs);
         match answer(&mut channel).await? {
             (Reply::Ready, _) => Ok(()),
-            (Reply::Failed(_) | Reply::Started, _) => {
+            (Reply::Waiting | Reply::Told | Reply::Failed(_), _) => {
                 Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
             }
         }
