@@ -114,11 +114,11 @@ fn a_start_with_a_bad_folder_puts_the_last_good_set_in_force() {
     let file = scene.in_folder("prober.toml");
     let spoilt: [(&str, &dyn Fn()); 3] = [
         ("bad.toml", &|| {
-            fs::write(folder.join("bad.toml"), "version = 7\n").expect("written")
+            fs::write(folder.join("bad.toml"), "version = 7\n").expect("written");
         }),
         ("mode 0666", &|| mode(&file, 0o666)),
         ("can not be read", &|| {
-            fs::rename(&folder, &aside).expect("moved")
+            fs::rename(&folder, &aside).expect("moved");
         }),
     ];
     for (why, spoil) in spoilt {
@@ -234,16 +234,13 @@ fn a_full_disk_refuses_a_push_and_leaves_everything_as_it_was() {
     let filler = state.join("filler");
     // Cut off where the disk ends.
     fs::write(&filler, vec![0; 1 << 20]).expect_err("the disk is small");
-    let rules: String = (0..400)
+    let rules: Vec<String> = (0..400)
         .map(|n| {
-            format!(
-                "[[egress.allow]]\ncidr = \"20.1.{}.{}/32\"\nports = [443]\n",
-                n / 256,
-                n % 256
-            )
+            let (high, low) = (n / 256, n % 256);
+            format!("[[egress.allow]]\ncidr = \"20.1.{high}.{low}/32\"\nports = [443]\n")
         })
         .collect();
-    let text = format!("version = 1\ntool = \"large\"\n{rules}");
+    let text = format!("version = 1\ntool = \"large\"\n{}", rules.concat());
     let new = scene.file("large.toml", &text);
     let said = scene.refused(&["push", &new], 73);
     assert!(said.contains("policy history"), "{said}");

@@ -78,10 +78,10 @@ fn one_set_wholly_whenever_the_agent_is_killed() {
     }
     let (over, pushed) = (AtomicBool::new(false), AtomicU32::new(0));
     let instance = scene.agent.instance().to_owned();
-    let push = || push_until(&over, &pushed, &folders, &instance);
+    let keep_on = || push_until(&over, &pushed, &folders, &instance);
     let mut seen = [0_u32; 2];
     std::thread::scope(|scope| {
-        let pusher = scope.spawn(push);
+        let thread = scope.spawn(keep_on);
         for kill in 0..counts::push_kills() {
             let before = pushed.load(Ordering::Relaxed);
             let began = Instant::now();
@@ -96,7 +96,7 @@ fn one_set_wholly_whenever_the_agent_is_killed() {
             seen[whole(&scene, &digests, &sets, kill)] += 1;
         }
         over.store(true, Ordering::Relaxed);
-        pusher.join().expect("no panic");
+        thread.join().expect("no panic");
     });
     assert!(
         pushed.load(Ordering::Relaxed) >= counts::push_kills() / 2,

@@ -13,7 +13,7 @@ use crate::counts;
 
 const RULES: usize = 10_000;
 /// Longest that the load lasts; it is waited for no longer than that.
-const LOAD: Duration = Duration::from_secs(600);
+const LOAD: Duration = Duration::from_mins(10);
 
 /// The prober's policy with ten thousand rules that the other set lacks.
 fn large(last: u8) -> String {
