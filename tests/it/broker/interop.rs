@@ -187,7 +187,7 @@ impl Stage {
             Some(extension) if extension == "sh" => "/bin/sh",
             _ => "/usr/bin/node",
         };
-        let seconds = patience::scaled(std::time::Duration::from_secs(180)).as_secs();
+        let seconds = patience::scaled(std::time::Duration::from_mins(3)).as_secs();
         let mut command = Command::new("timeout");
         command
             .arg(seconds.to_string())
