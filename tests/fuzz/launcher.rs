@@ -7,7 +7,7 @@ use agent::{
     config::Instance,
     launcher::{
         Exit,
-        protocol::{Launch, Prepare, Reply, STATUS_BYTES, Work, decode, encode, ended},
+        protocol::{Ask, Prepare, Reply, STATUS_BYTES, Work, decode, encode, ended},
     },
     policy,
     sandbox::{
@@ -85,19 +85,28 @@ fn a_status_of_any_bytes_is_an_end_or_refused() {
 
 #[test]
 fn a_reply_of_any_bytes_is_taken_whole_or_refused() {
-    let all = [Reply::Ready, Reply::Started, Reply::Failed(failure())];
+    let all = [
+        Reply::Ready,
+        Reply::Waiting,
+        Reply::Told,
+        Reply::Failed(failure()),
+    ];
     taken_whole_or_refused("reply", &all);
 }
 
 #[test]
 fn a_launch_of_any_bytes_is_taken_whole_or_refused() {
-    let launch = |work| Launch {
-        uid: 2_000_000_007,
+    let reserve = Ask::Reserve { uid: 2_000_000_007 };
+    let launch = |work| Ask::Launch {
         work,
         memory_counted: true,
     };
     let command = ["/usr/bin/tool", "--id", "7"].map(Into::into).into();
-    let all = [Work::Command(command), Work::SelfTest].map(launch);
+    let all = [
+        reserve,
+        launch(Work::Command(command)),
+        launch(Work::SelfTest),
+    ];
     taken_whole_or_refused("launch", &all);
 }
 

@@ -99,7 +99,7 @@ fn the_next_session_gets_what_waited() {
     let listed = scene.agent.json("sessions").expect("the agent answers");
     assert_eq!(listed.as_array().map(Vec::len), Some(0), "{listed}");
     let worker = scene.worker();
-    assert_eq!(scene.sessions(), [folder.clone()]);
+    assert_eq!(scene.sessions(), std::slice::from_ref(&folder));
     let processes = cgroup::processes(&folder).expect("a cgroup");
     assert!(processes.contains(&process_one), "{processes:?}");
     assert_eq!(processes.len(), 2, "process 1 and its worker");
@@ -146,7 +146,7 @@ fn what_waits_has_nothing_and_reaches_nothing() {
     drop(helper);
     // The control: in the same cgroup, when it is a session's.
     let worker = scene.worker();
-    assert_eq!(scene.sessions(), [folder.clone()]);
+    assert_eq!(scene.sessions(), std::slice::from_ref(&folder));
     let mut helper = Prober::in_cgroup(scene.lab.host(), program, &folder).expect("it starts");
     let allowed = helper.ask(CONNECT).expect("the helper answers");
     assert!(allowed.ok, "{allowed:?}");
