@@ -29,7 +29,7 @@ pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) const SESSIONS_DEFAULT: u32 = 1_024;
 
 /// Longest time for sessions to end by themselves: below what the service's unit gives it to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+const DRAIN_MAX: Duration = Duration::from_mins(1);
 const POLICIES_DEFAULT: &str = "/etc/stockade/policies.d";
 /// Policy sets that are kept when the file does not say.
 const HISTORY_DEFAULT: usize = 20;

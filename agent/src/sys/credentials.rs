@@ -94,13 +94,13 @@ fn set_capabilities(kept: u64) -> io::Result<()> {
         version: CAPABILITY_VERSION,
         pid: 0,
     };
-    let word = |kept: u64| CapabilityWord {
-        // Half of the set each.
-        effective: (kept & u64::from(u32::MAX)) as u32,
-        permitted: (kept & u64::from(u32::MAX)) as u32,
+    // The low half of the set comes first.
+    let [a, b, c, d, e, f, g, h] = kept.to_le_bytes();
+    let words = [[a, b, c, d], [e, f, g, h]].map(|half| CapabilityWord {
+        effective: u32::from_le_bytes(half),
+        permitted: u32::from_le_bytes(half),
         inheritable: 0,
-    };
-    let words = [word(kept), word(kept >> u32::BITS)];
+    });
     // SAFETY: version 3 reads one header and two words (capset(2)); both outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, words.as_ptr()) };
     done(result)
