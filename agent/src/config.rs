@@ -4,6 +4,7 @@ mod broker;
 mod dns;
 mod file;
 mod instance;
+mod place;
 
 pub use broker::{
     Broker, Calls, Endpoint, Fetching, ISSUERS_MAX, Issuer, KeyPlace, KeySource, LoopbackHttp,

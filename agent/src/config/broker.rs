@@ -15,7 +15,7 @@ pub use endpoint::{Endpoint, LoopbackHttp, Origin, URL_BYTES_MAX};
 use issuer::RawIssuer;
 pub use issuer::{Fetching, Issuer, KeyPlace, KeySource};
 
-use super::file::{Error, Place};
+use super::{file::Error, place::Place};
 
 /// Longest life that tokens may be given.
 pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_mins(15);

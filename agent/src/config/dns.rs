@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::file::{Error, Place};
+use super::{file::Error, place::Place};
 
 /// Servers that can be named.
 pub const UPSTREAMS_MAX: usize = 8;

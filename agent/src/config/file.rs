@@ -17,7 +17,8 @@ use serde::Deserialize;
 use super::{
     broker::{Broker, RawBroker},
     dns::{Dns, RawDns},
-    instance::{Instance, InstanceNameError},
+    instance::Instance,
+    place::{Place, syntax},
 };
 use crate::ownership::{self, Distrust};
 
@@ -28,18 +29,13 @@ pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Sessions at once when the file does not say.
 pub(super) const SESSIONS_DEFAULT: u32 = 1_024;
 
-/// Longest time for sessions to end by themselves: below what the service's unit gives it to stop.
-const DRAIN_MAX: Duration = Duration::from_mins(1);
 const POLICIES_DEFAULT: &str = "/etc/stockade/policies.d";
 /// Policy sets that are kept when the file does not say.
 const HISTORY_DEFAULT: usize = 20;
-/// The set in force and the one before it, up to what a list of a few hundred kilobytes holds.
-const HISTORY_BOUNDS: std::ops::RangeInclusive<usize> = 2..=1_000;
 const METRICS_PORT_DEFAULT: u16 = 9_464;
-/// Tools with labels of their own when the file does not say, and at most: each is about a hundred
-/// time series where it is used.
+/// Tools with labels of their own when the file does not say: each is about a hundred time series where
+/// it is used.
 const METRICS_TOOLS_DEFAULT: usize = 256;
-const METRICS_TOOLS_MAX: u32 = 4_096;
 const CONTROL_GROUP_DEFAULT: &str = "stockade";
 
 const _: () = assert!(SESSIONS_DEFAULT <= limits::SESSIONS_MAX);
@@ -304,116 +300,4 @@ impl Metrics {
         }
         text.parse().ok().map(Self::Address)
     }
-}
-
-/// Where the text lies, for errors.
-pub(super) struct Place<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl Place<'_> {
-    fn instance(&self, name: &toml::Spanned<String>) -> Result<Instance, Error> {
-        Instance::new(name.get_ref())
-            .map_err(|error: InstanceNameError| self.value(name, "instance", error.to_string()))
-    }
-
-    pub(super) fn absolute(
-        &self,
-        path: &toml::Spanned<PathBuf>,
-        key: &'static str,
-    ) -> Result<PathBuf, Error> {
-        if path.get_ref().is_absolute() {
-            return Ok(path.get_ref().clone());
-        }
-        Err(self.value(path, key, "not an absolute path".to_owned()))
-    }
-
-    fn metrics(&self, text: &toml::Spanned<String>) -> Result<Metrics, Error> {
-        Metrics::parse(text.get_ref()).ok_or_else(|| {
-            let message = format!(
-                "`{}` is neither an address with a port nor `off`\nhint: `127.0.0.1:9464`",
-                text.get_ref()
-            );
-            self.value(text, "metrics", message)
-        })
-    }
-
-    fn metrics_tools(&self, tools: &toml::Spanned<u32>) -> Result<usize, Error> {
-        let number = *tools.get_ref();
-        if (1..=METRICS_TOOLS_MAX).contains(&number) {
-            return Ok(number as usize);
-        }
-        let message = format!("{number} is not within 1 and {METRICS_TOOLS_MAX}");
-        Err(self.value(tools, "metrics_tools", message))
-    }
-
-    fn history(&self, sets: &toml::Spanned<usize>) -> Result<usize, Error> {
-        let number = *sets.get_ref();
-        if HISTORY_BOUNDS.contains(&number) {
-            return Ok(number);
-        }
-        let (least, most) = HISTORY_BOUNDS.into_inner();
-        let message = format!("{number} is not within {least} and {most}");
-        Err(self.value(sets, "policies_history", message))
-    }
-
-    fn sessions(&self, max: &toml::Spanned<u32>) -> Result<u32, Error> {
-        let number = *max.get_ref();
-        if (1..=limits::SESSIONS_MAX).contains(&number) {
-            return Ok(number);
-        }
-        let message = format!("{number} is not within 1 and {}", limits::SESSIONS_MAX);
-        Err(self.value(max, "sessions.max", message))
-    }
-
-    fn drain(&self, text: &toml::Spanned<String>) -> Result<Duration, Error> {
-        let seconds = text.get_ref().strip_suffix('s');
-        let seconds = seconds.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let seconds = seconds.and_then(|text| text.parse().ok());
-        let time = seconds.map(Duration::from_secs);
-        time.filter(|time| *time <= DRAIN_MAX).ok_or_else(|| {
-            let message = format!(
-                "`{}` is no time up to {} seconds\nhint: `15s`",
-                text.get_ref().escape_debug(),
-                DRAIN_MAX.as_secs()
-            );
-            self.value(text, "sessions.drain", message)
-        })
-    }
-
-    pub(super) fn value<T>(
-        &self,
-        spanned: &toml::Spanned<T>,
-        key: &'static str,
-        message: String,
-    ) -> Error {
-        Error::Value {
-            path: self.path.to_owned(),
-            line: line_and_column(self.text, spanned.span().start).0,
-            key,
-            message,
-        }
-    }
-}
-
-fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Error {
-    let offset = error.span().map_or(0, |span| span.start);
-    let (line, column) = line_and_column(text, offset);
-    Error::Syntax {
-        path: path.to_owned(),
-        line,
-        column,
-        message: error.message().trim_end().replace('\n', ", "),
-    }
-}
-
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
-    let line = before.matches('\n').count().saturating_add(1);
-    let column = before
-        .get(line_start..)
-        .map_or(1, |rest| rest.chars().count().saturating_add(1));
-    (line, column)
 }

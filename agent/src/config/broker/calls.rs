@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::file::{Error, Place};
+use crate::config::{file::Error, place::Place};
 
 /// Where the file says nothing.
 const CALL_TIME_DEFAULT: Duration = Duration::from_mins(10);

@@ -13,7 +13,7 @@ use super::{
     endpoint::{Endpoint, LoopbackHttp},
     uri,
 };
-use crate::config::file::{Error, Place};
+use crate::config::{file::Error, place::Place};
 
 /// Authorities that are trusted where the file names none.
 const CA_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
