@@ -19,7 +19,7 @@ use serde_json::Value;
 
 const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 const RULES: &str = include_str!("../../docs/prometheus/rules.yml");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const POLICY: &str = r#"
 version = 1
 tool = "web"

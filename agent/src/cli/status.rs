@@ -114,16 +114,12 @@ fn page(status: &Status) -> String {
         let head = ["issuer", "keys from", "keys", "age", "last error"];
         format!("\n{}", table(&head, &issuers))
     };
-    let warnings = status
-        .warnings
-        .iter()
-        .map(|warning| format!("\nWARNING: {warning}\n"));
-    let warnings: String = warnings.collect();
-    let ailments = status
-        .ailments
-        .iter()
-        .map(|ailment| format!("\nwrong: {ailment}\n"));
-    let ailments: String = ailments.collect();
+    let lines = |word: &str, texts: &[String]| -> String {
+        let lines = texts.iter().map(|text| format!("\n{word}: {text}\n"));
+        lines.collect()
+    };
+    let warnings = lines("WARNING", &status.warnings);
+    let ailments = lines("wrong", &status.ailments);
     let policies = table(&head, &rows);
     format!("{facts}\n{policies}{issuers}{warnings}{ailments}")
 }

@@ -128,13 +128,8 @@ impl Engine {
             resolver,
         } = setup;
         let (lock, parent, launcher) = (prepared.lock, prepared.parent, prepared.launcher);
-        let (journal, opened) = Journal::open(&journal)?;
-        let journal = Arc::new(journal);
-        say_opened(&opened);
-        let broker = broker.filter(|settings| settings.calls.enabled);
-        let calls = broker.as_ref().map(|settings| settings.calls.clone());
-        let tokens = broker.map(|settings| Tokens::open(settings, &instance, &journal));
-        let tokens = tokens.transpose()?;
+        let journal = open_journal(&journal)?;
+        let (calls, tokens) = open_tokens(broker, &instance, &journal)?;
         // Before the kernel side forgets the sessions: as long as they run, they are fenced.
         end_leftovers(&parent, &journal)?;
         let sockets = names::bind(&dns, resolver, &instance.run_folder())?;
@@ -183,15 +178,20 @@ impl Engine {
         if let Some(lines) = lines {
             engine.spawn(tasks::lines(lines));
         }
-        engine.spawn(names::sweep(Arc::clone(&engine)));
-        engine.spawn(tasks::suppressed_lines());
-        engine.spawn(tasks::hooks(engine.attached.clone()));
-        engine.spawn(ahead::sweep(Arc::clone(&engine)));
+        engine.watch();
         // Before the first session: a worker's first query has an answer.
         engine.open_up(sockets, calls.as_ref())?;
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
         tokio::spawn(Arc::clone(&engine).prove_one());
         Ok(engine)
+    }
+
+    /// What is looked at and cleared away from time to time.
+    fn watch(self: &Arc<Self>) {
+        self.spawn(names::sweep(Arc::clone(self)));
+        self.spawn(ahead::sweep(Arc::clone(self)));
+        self.spawn(tasks::suppressed_lines());
+        self.spawn(tasks::hooks(self.attached.clone()));
     }
 
     /// Answers names and takes calls; where either fails, nothing goes on.
@@ -261,6 +261,24 @@ impl Engine {
             remove_traces(&instance);
         }
     }
+}
+
+fn open_journal(path: &Path) -> Result<Arc<Journal>, StartError> {
+    let (journal, opened) = Journal::open(path)?;
+    say_opened(&opened);
+    Ok(Arc::new(journal))
+}
+
+/// How calls are taken, and what issues tokens for them; neither where no calls are taken.
+fn open_tokens(
+    broker: Option<Broker>,
+    instance: &Instance,
+    journal: &Arc<Journal>,
+) -> Result<(Option<Calls>, Option<Tokens>), StartError> {
+    let broker = broker.filter(|settings| settings.calls.enabled);
+    let calls = broker.as_ref().map(|settings| settings.calls.clone());
+    let tokens = broker.map(|settings| Tokens::open(settings, instance, journal));
+    Ok((calls, tokens.transpose()?))
 }
 
 /// What was found in the journal that somebody should know.

@@ -52,14 +52,15 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), Error> {
     let lines: Box<dyn Layer<_> + Send + Sync> = match Shape::of(format) {
         Shape::Terminal => lines.with_target(false).boxed(),
         Shape::Text => lines.with_ansi(false).with_target(false).boxed(),
-        Shape::Journal => match Journald::connect() {
-            Ok(journald) => journald.boxed(),
-            // Its stream takes lines all the same.
-            Err(_) => {
+        Shape::Journal => {
+            if let Ok(journald) = Journald::connect() {
+                journald.boxed()
+            } else {
+                // Its stream takes lines all the same.
                 let lines = lines.with_ansi(false).with_target(false).without_time();
                 lines.with_level(false).with_writer(JournalWriter).boxed()
             }
-        },
+        }
         Shape::Json => {
             let lines = lines.json().flatten_event(true);
             lines.with_current_span(false).with_span_list(false).boxed()

@@ -1,5 +1,6 @@
 //! Servers that give anything but keys.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use expect_test::expect_file;
@@ -62,7 +63,7 @@ async fn key_sets_that_are_none() {
         ("kid", json!({"kid": ["one"]})),
     ] {
         let error = refused(name, |world| keys(world, &change)).await;
-        said += &format!("{name}: {error}\n");
+        writeln!(said, "{name}: {error}").unwrap();
     }
     let twice = |world: &World| {
         world.publish(&[
@@ -70,7 +71,7 @@ async fn key_sets_that_are_none() {
             ("one", &KeyPair::p256().expect("a key")),
         ]);
     };
-    said += &format!("twice: {}\n", refused("twice", twice).await);
+    writeln!(said, "twice: {}", refused("twice", twice).await).unwrap();
     for (name, body) in [
         ("none", r#"{"keys":[]}"#),
         ("array", "[]"),
@@ -83,7 +84,7 @@ async fn key_sets_that_are_none() {
                 .server
                 .put("/keys", Answer::page("200 OK", &json, body));
         });
-        said += &format!("{name}: {}\n", error.await);
+        writeln!(said, "{name}: {}", error.await).unwrap();
     }
     expect_file!["said/keys.txt"].assert_eq(&said);
 }
@@ -117,7 +118,7 @@ async fn answers_that_are_not_read() {
             let page = Answer::page(status, &[header], &body(world));
             world.server.put("/keys", page);
         });
-        said += &format!("{name}: {}\n", error.await);
+        writeln!(said, "{name}: {}", error.await).unwrap();
     }
     let json = ["Content-Type: application/json"];
     let large = Answer::page("200 OK", &json, &" ".repeat(300 * 1_024));
@@ -148,7 +149,7 @@ async fn answers_that_are_not_read() {
         ),
     ] {
         let error = refused(name, |world| world.server.put("/keys", answer)).await;
-        said += &format!("{name}: {error}\n");
+        writeln!(said, "{name}: {error}").unwrap();
     }
     expect_file!["said/answers.txt"].assert_eq(&said);
 }
@@ -176,19 +177,19 @@ async fn documents_that_lead_astray() {
         ("no place", json!({"jwks_uri": null})),
     ] {
         let error = refused(name, |world| document(world, &change)).await;
-        said += &format!("{name}: {error}\n");
+        writeln!(said, "{name}: {error}").unwrap();
     }
     let large = refused("large", |world| {
         document(world, &json!({"pad": " ".repeat(65 * 1_024)}));
     });
-    said += &format!("large: {}\n", large.await);
+    writeln!(said, "large: {}", large.await).unwrap();
     let gone = refused("gone", |world| {
         let nothing = Answer::page("404 Not Found", &[], "");
         world
             .server
             .put("/.well-known/openid-configuration", nothing);
     });
-    said += &format!("gone: {}\n", gone.await);
+    writeln!(said, "gone: {}", gone.await).unwrap();
     expect_file!["said/documents.txt"].assert_eq(&said);
 }
 

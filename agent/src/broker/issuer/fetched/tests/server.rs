@@ -43,7 +43,10 @@ impl Answer {
             page.push_str("\r\n");
         }
         let length = body.len();
-        page.push_str(&format!("Content-Length: {length}\r\n\r\n{body}"));
+        page += "Content-Length: ";
+        page += &length.to_string();
+        page += "\r\n\r\n";
+        page += body;
         Self::Bytes(page.into_bytes())
     }
 
@@ -60,9 +63,10 @@ impl Answer {
     }
 
     pub(super) fn dripping(self) -> Self {
-        match self {
-            Self::Bytes(bytes) => Self::Drip(bytes),
-            other => other,
+        if let Self::Bytes(bytes) = self {
+            Self::Drip(bytes)
+        } else {
+            self
         }
     }
 }
