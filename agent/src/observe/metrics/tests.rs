@@ -69,7 +69,7 @@ fn page() -> String {
             issuers: vec![IssuerNumbers {
                 issuer: "https://id.example".to_owned(),
                 keys: 3,
-                age: Some(Duration::from_secs(60)),
+                age: Some(Duration::from_mins(1)),
                 fetches: vec![("success", 4), ("slow", 0)],
             }],
         }),

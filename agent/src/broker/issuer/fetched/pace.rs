@@ -61,8 +61,8 @@ mod tests {
     use super::{Pace, max_age};
 
     const PACE: Pace = Pace {
-        refresh_min: Duration::from_secs(60),
-        refresh_max: Duration::from_secs(900),
+        refresh_min: Duration::from_mins(1),
+        refresh_max: Duration::from_mins(15),
         pause: Duration::from_secs(10),
     };
 
