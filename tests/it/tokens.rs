@@ -222,7 +222,7 @@ fn rotation_is_rehearsed() {
         .iter()
         .map(|one| &one["begun"]["token"]["id"])
         .collect();
-    assert_eq!(ids.len(), 4, "{issued:?}");
+    assert_eq!(ids.len(), 5, "{issued:?}");
     assert_eq!(*ids[0], first["token_id"]);
     assert_eq!(issued[0]["begun"]["caller"]["uid"], 0);
     let rotated = scene.recorded(&["--outcome", "rotated"]);

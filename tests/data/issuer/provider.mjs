@@ -8,6 +8,8 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { generateKeyPairSync } from 'node:crypto';
 
+// Standard output is for the test alone.
+console.info = console.error;
 const [, , modules, resource] = process.argv;
 const { default: Provider } = await import(`${modules}/oidc-provider/lib/index.js`);
 

@@ -2,6 +2,7 @@
 //! does not fail, and what it answers is what the document says.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -76,17 +77,20 @@ fn what_the_broker_answers_is_what_its_document_says() {
     ask(&plain, port, &shown);
     let id = json!({
         "type": "object", "additionalProperties": false, "required": ["id"],
-        "properties": {"id": {"type": "string", "pattern": "^INV-[0-9A-F]{8}$"}},
+        "properties": {"id": {"enum": ["INV-0A1B2C3D", "INV-00000000"]}},
     });
     let read = narrowed(&folder, "read", &id);
     ask(&read, port, &shown);
+    let mut outcomes = BTreeMap::<String, u32>::new();
+    for record in scene.records(&[]) {
+        let outcome = record["outcome"].as_str().unwrap_or_default();
+        *outcomes.entry(outcome.to_owned()).or_default() += 1;
+    }
+    println!("{outcomes:?}");
     // Calls were carried out, and calls were refused.
     for outcome in ["done", "arguments_refused", "token_missing"] {
-        assert!(
-            !scene.records(&["--outcome", outcome]).is_empty(),
-            "{outcome}"
-        );
+        assert!(outcomes.contains_key(outcome), "{outcome}: {outcomes:?}");
     }
-    assert!(scene.records(&["--outcome", "internal"]).is_empty());
+    assert!(!outcomes.contains_key("internal"), "{outcomes:?}");
     scene.end();
 }

@@ -1,6 +1,5 @@
 //! Servers that give anything but keys.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use expect_test::expect_file;
@@ -52,7 +51,7 @@ fn document(world: &World, change: &Value) {
 
 #[tokio::test]
 async fn key_sets_that_are_none() {
-    let mut said = String::new();
+    let mut said = Vec::new();
     let symmetric = json!({"kty": "oct", "k": base64url(b"0123456789abcdef")});
     for (name, change) in [
         ("symmetric", symmetric),
@@ -63,7 +62,7 @@ async fn key_sets_that_are_none() {
         ("kid", json!({"kid": ["one"]})),
     ] {
         let error = refused(name, |world| keys(world, &change)).await;
-        writeln!(said, "{name}: {error}").unwrap();
+        said.push(format!("{name}: {error}"));
     }
     let twice = |world: &World| {
         world.publish(&[
@@ -71,7 +70,7 @@ async fn key_sets_that_are_none() {
             ("one", &KeyPair::p256().expect("a key")),
         ]);
     };
-    writeln!(said, "twice: {}", refused("twice", twice).await).unwrap();
+    said.push(format!("twice: {}", refused("twice", twice).await));
     for (name, body) in [
         ("none", r#"{"keys":[]}"#),
         ("array", "[]"),
@@ -84,14 +83,14 @@ async fn key_sets_that_are_none() {
                 .server
                 .put("/keys", Answer::page("200 OK", &json, body));
         });
-        writeln!(said, "{name}: {}", error.await).unwrap();
+        said.push(format!("{name}: {}", error.await));
     }
-    expect_file!["said/keys.txt"].assert_eq(&said);
+    expect_file!["said/keys.txt"].assert_eq(&(said.join("\n") + "\n"));
 }
 
 #[tokio::test]
 async fn answers_that_are_not_read() {
-    let mut said = String::new();
+    let mut said = Vec::new();
     let body = |world: &World| set(&[("one", &world.pair)]).to_string();
     for (name, status, header) in [
         ("error", "500 Internal Server Error", "X: y"),
@@ -118,7 +117,7 @@ async fn answers_that_are_not_read() {
             let page = Answer::page(status, &[header], &body(world));
             world.server.put("/keys", page);
         });
-        writeln!(said, "{name}: {}", error.await).unwrap();
+        said.push(format!("{name}: {}", error.await));
     }
     let json = ["Content-Type: application/json"];
     let large = Answer::page("200 OK", &json, &" ".repeat(300 * 1_024));
@@ -149,14 +148,14 @@ async fn answers_that_are_not_read() {
         ),
     ] {
         let error = refused(name, |world| world.server.put("/keys", answer)).await;
-        writeln!(said, "{name}: {error}").unwrap();
+        said.push(format!("{name}: {error}"));
     }
-    expect_file!["said/answers.txt"].assert_eq(&said);
+    expect_file!["said/answers.txt"].assert_eq(&(said.join("\n") + "\n"));
 }
 
 #[tokio::test]
 async fn documents_that_lead_astray() {
-    let mut said = String::new();
+    let mut said = Vec::new();
     for (name, change) in [
         ("another issuer", json!({"issuer": "https://evil.example"})),
         ("nearly", json!({"issuer": "http://127.0.0.1/"})),
@@ -177,20 +176,20 @@ async fn documents_that_lead_astray() {
         ("no place", json!({"jwks_uri": null})),
     ] {
         let error = refused(name, |world| document(world, &change)).await;
-        writeln!(said, "{name}: {error}").unwrap();
+        said.push(format!("{name}: {error}"));
     }
     let large = refused("large", |world| {
         document(world, &json!({"pad": " ".repeat(65 * 1_024)}));
     });
-    writeln!(said, "large: {}", large.await).unwrap();
+    said.push(format!("large: {}", large.await));
     let gone = refused("gone", |world| {
         let nothing = Answer::page("404 Not Found", &[], "");
         world
             .server
             .put("/.well-known/openid-configuration", nothing);
     });
-    writeln!(said, "gone: {}", gone.await).unwrap();
-    expect_file!["said/documents.txt"].assert_eq(&said);
+    said.push(format!("gone: {}", gone.await));
+    expect_file!["said/documents.txt"].assert_eq(&(said.join("\n") + "\n"));
 }
 
 #[tokio::test]

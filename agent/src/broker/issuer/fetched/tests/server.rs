@@ -37,16 +37,9 @@ impl Answer {
     }
 
     pub(super) fn page(status: &str, headers: &[&str], body: &str) -> Self {
-        let mut page = format!("HTTP/1.1 {status}\r\n");
-        for header in headers {
-            page.push_str(header);
-            page.push_str("\r\n");
-        }
+        let headers: String = headers.iter().flat_map(|header| [header, "\r\n"]).collect();
         let length = body.len();
-        page += "Content-Length: ";
-        page += &length.to_string();
-        page += "\r\n\r\n";
-        page += body;
+        let page = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
         Self::Bytes(page.into_bytes())
     }
 
@@ -63,10 +56,9 @@ impl Answer {
     }
 
     pub(super) fn dripping(self) -> Self {
-        if let Self::Bytes(bytes) = self {
-            Self::Drip(bytes)
-        } else {
-            self
+        match self {
+            Self::Bytes(bytes) => Self::Drip(bytes),
+            other @ (Self::Drip(_) | Self::Endless(_) | Self::Silence) => other,
         }
     }
 }

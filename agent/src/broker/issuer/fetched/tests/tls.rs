@@ -74,6 +74,11 @@ async fn keys_of(server: Server, trusted: &Authority) -> Result<(), (Reason, Str
     world.publish(&[("one", &world.pair)]);
     let world = world.start();
     let verified = world.verify(&world.token("one", &world.pair)).await;
+    if verified.is_err() {
+        world
+            .until("why", |world| world.condition().error.is_some())
+            .await;
+    }
     let error = world.condition().error.unwrap_or_default();
     verified
         .map(drop)
