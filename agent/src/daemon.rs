@@ -13,6 +13,7 @@ mod life;
 mod lock;
 mod meter;
 mod names;
+mod opening;
 mod policies;
 mod prepared;
 mod push;
