@@ -29,6 +29,7 @@ use super::{
     tasks,
 };
 use crate::{
+    audit::Journal,
     config::{Broker, Calls, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     dns::Sockets,
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
