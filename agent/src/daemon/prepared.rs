@@ -5,7 +5,7 @@ use super::{error::StartError, lock::InstanceLock};
 use crate::{config::Instance, kernel::cgroup, launcher::Hatched};
 
 /// The ground that an engine stands on. Made before the process has a runtime, so that
-/// [`super::confine`] may come in between.
+/// [`super::confine()`] may come in between.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) lock: InstanceLock,

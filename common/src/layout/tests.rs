@@ -13,7 +13,7 @@ fn nothing_has_padding() {
     assert_eq!(size_of::<LiveKey>(), 4 + 4 + 8);
     assert_eq!(size_of::<LimitsKey>(), 4 + 4);
     assert_eq!(size_of::<Limits>(), 8 + 8);
-    assert_eq!(size_of::<Usage>(), 7 * 8);
+    assert_eq!(size_of::<Usage>(), 9 * 8);
     assert_eq!(size_of::<CounterKey>(), 4 + 2 + 3 + 7);
     assert_eq!(
         size_of::<SocketState>(),

@@ -51,7 +51,7 @@ pub(super) fn write_all(
     write(&folder.join("conffiles"), conffiles.as_bytes(), READABLE)?;
     write(&folder.join("md5sums"), sums.as_bytes(), READABLE)?;
     for script in SCRIPTS {
-        let from = tree::root().join("package/debian").join(script);
+        let from = tree::root().join("xtask/package/debian").join(script);
         let text = fs::read(&from).with_context(|| from.display().to_string())?;
         write(&folder.join(script), &text, EXECUTABLE)?;
     }

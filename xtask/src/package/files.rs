@@ -14,34 +14,34 @@ use crate::tree;
 /// Files of the tree and their places. Those below `/etc` are the operator's to change.
 const FILES: &[(&str, &str)] = &[
     (
-        "package/systemd/stockade.service",
+        "xtask/package/systemd/stockade.service",
         "lib/systemd/system/stockade.service",
     ),
     (
-        "package/systemd/stockade-workers.service",
+        "xtask/package/systemd/stockade-workers.service",
         "lib/systemd/system/stockade-workers.service",
     ),
     (
-        "package/systemd/stockade-workers.slice",
+        "xtask/package/systemd/stockade-workers.slice",
         "lib/systemd/system/stockade-workers.slice",
     ),
     (
-        "package/systemd/stockade-resolver.socket",
+        "xtask/package/systemd/stockade-resolver.socket",
         "lib/systemd/system/stockade-resolver.socket",
     ),
     (
-        "package/systemd/stockade-broker.socket",
+        "xtask/package/systemd/stockade-broker.socket",
         "lib/systemd/system/stockade-broker.socket",
     ),
     (
-        "package/stockade.sysusers",
+        "xtask/package/stockade.sysusers",
         "usr/lib/sysusers.d/stockade.conf",
     ),
     (
-        "package/stockade.tmpfiles",
+        "xtask/package/stockade.tmpfiles",
         "usr/lib/tmpfiles.d/stockade.conf",
     ),
-    ("package/stockade.toml", "etc/stockade/stockade.toml"),
+    ("xtask/package/stockade.toml", "etc/stockade/stockade.toml"),
     (
         "policies/default.toml",
         "etc/stockade/policies.d/default.toml",
@@ -54,6 +54,8 @@ const FILES: &[(&str, &str)] = &[
 /// Folders of which every file goes to a folder.
 const FOLDERS: &[(&str, &str)] = &[
     ("docs", "usr/share/doc/stockade"),
+    ("docs/prometheus", "usr/share/doc/stockade/prometheus"),
+    ("docs/examples", "usr/share/doc/stockade/examples/callers"),
     ("policies", "usr/share/doc/stockade/examples/policies"),
     (
         "policies/schemas",

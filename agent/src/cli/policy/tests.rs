@@ -228,7 +228,7 @@ fn what_is_not_understood_is_a_usage_error_with_a_hint() {
         Code::Usage,
         &expect![[r"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, internal-database, invoice, invoice-mcp, limits, local-database, names, observe, own-loopback, pinned, public-api, python-fetcher, report, strict, time-check, unix-socket, wildcard
+            hint: it has default, fetch, filesystem, git, internal-database, invoice, invoice-mcp, limits, local-database, names, observe, own-loopback, pinned, public-api, python-fetcher, report, strict, time, time-check, unix-socket, wildcard
         "]],
     );
     check(
