@@ -146,8 +146,14 @@ pub(in crate::kernel) fn attach(
 }
 
 /// Whether a hook belongs on the parent cgroup of this host.
-pub(in crate::kernel) fn is_wanted(hook: &Hook) -> bool {
-    hook.name != PACE.name || has_paced_congestion_control()
+fn is_wanted(hook: &Hook) -> bool {
+    is_fence(hook) || has_paced_congestion_control()
+}
+
+/// Whether a hook refuses anything: without [`PACE`] a fence is no looser, and a congestion control that
+/// is loaded later must not make it look missing.
+pub(in crate::kernel) fn is_fence(hook: &Hook) -> bool {
+    hook.name != PACE.name
 }
 
 /// Whether a connection may begin with a congestion control that sends by the clock. Where the kernel

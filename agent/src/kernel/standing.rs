@@ -4,7 +4,7 @@
 
 use std::{os::fd::AsFd, sync::atomic::Ordering};
 
-use super::attach::{Attached, LINK_PREFIX, is_wanted};
+use super::attach::{Attached, LINK_PREFIX, is_fence};
 use crate::sys::bpf;
 
 /// A hook that ought to be on the parent cgroup.
@@ -17,14 +17,14 @@ pub struct Standing {
 }
 
 impl Attached {
-    /// Looks at every hook. Where one is severed no session is admitted until a later look finds all of
+    /// Looks at every hook that refuses something. Where one is severed no session is admitted until a later look finds all of
     /// them; what runs already is ended by nobody, and has the other hooks.
     pub fn look(&self) -> Vec<Standing> {
         let hooks: Vec<_> = self
             .inner
             .programs
             .iter()
-            .filter(|program| is_wanted(program.hook))
+            .filter(|program| is_fence(program.hook))
             .map(|program| Standing {
                 hook: program.hook.name,
                 stands: self.stands(program.hook.name, program.hook.attach_type),
