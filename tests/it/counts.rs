@@ -18,6 +18,16 @@ pub(crate) fn pushes() -> u32 {
     times(4, 100)
 }
 
+/// Kills of an agent under everything at once.
+pub(crate) fn kills() -> u32 {
+    times(20, 500)
+}
+
+/// How long a mixed load lasts.
+pub(crate) fn soak() -> std::time::Duration {
+    std::time::Duration::from_secs(times(300, 7_200).into())
+}
+
 /// Kills of an agent while policies are pushed.
 pub(crate) fn push_kills() -> u32 {
     times(30, 500)

@@ -61,6 +61,8 @@ mod selftest;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod suite;
 #[cfg(test)]
 mod swap;

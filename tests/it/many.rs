@@ -135,7 +135,7 @@ fn session(socket: &Path) -> u32 {
 }
 
 /// A process and all below it, but the process 1 that waits for the next session: another one each time.
-fn tree(root: u32) -> Vec<u32> {
+pub(crate) fn tree(root: u32) -> Vec<u32> {
     let place = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let mut all = everything(root);
     all.retain(|pid| place(*pid) == place(root));
@@ -147,8 +147,9 @@ fn everything(root: u32) -> Vec<u32> {
     let mut seen = 0;
     while let Some(parent) = all.get(seen).copied() {
         seen += 1;
-        let threads = fs::read_dir(format!("/proc/{parent}/task")).expect("its threads");
-        for thread in threads.flatten() {
+        // One that has ended in between has no threads.
+        let threads = fs::read_dir(format!("/proc/{parent}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
             // A thread that has ended in between has made nothing.
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
             all.extend(
@@ -182,14 +183,15 @@ fn memory(root: u32) -> Vec<(String, u64)> {
     tree(root)
         .into_iter()
         .map(|pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-            let field = |name: &str| {
-                let line = status.lines().find(|line| line.starts_with(name));
-                let words = line.and_then(|line| line.split_whitespace().nth(1));
-                words.and_then(|word| word.parse::<u64>().ok())
-            };
-            let kib = field("RssAnon:").expect("its memory");
+            let kib = memory_of(pid).expect("its memory");
             (format!("process {pid}"), kib)
         })
         .collect()
+}
+
+/// Private memory of a process, KiB; none where it has ended.
+pub(crate) fn memory_of(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
