@@ -1,11 +1,13 @@
 //! How an instance is set up: its name and paths, and the agent's own configuration file.
 
+mod audit;
 mod broker;
 mod dns;
 mod file;
 mod instance;
 mod place;
 
+pub use audit::{Audit, KEEPERS_MAX, Keeper};
 pub use broker::{
     Broker, Calls, Endpoint, Fetching, ISSUERS_MAX, Issuer, KeyPlace, KeySource, LoopbackHttp,
     Origin, TOKEN_LIFETIME_DEFAULT, TOKEN_LIFETIME_MAX, URL_BYTES_MAX,

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod broker;
+mod checkpoints;
 mod confine;
 pub mod control;
 mod error;
@@ -87,6 +88,8 @@ pub struct Engine {
     sessions_max: u32,
     names: names::Names,
     tokens: Option<Arc<tokens::Tokens>>,
+    /// Set once, where the configuration names places.
+    checkpoints: OnceLock<checkpoints::Checkpoints>,
     learned: Learned,
     destinations: Destinations,
     dispatcher: Dispatcher,

@@ -5,6 +5,8 @@
 //!
 //! This file does no I/O.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
@@ -25,6 +27,15 @@ pub struct Checkpoint {
     pub sequence: u64,
     /// SHA-256 of that record's line.
     pub hash: Hash,
+}
+
+/// A checkpoint as it was signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// Number of the last record that it covers.
+    pub sequence: u64,
+    /// Its text.
+    pub note: Arc<str>,
 }
 
 /// Why a text is no checkpoint of this journal.
@@ -58,6 +69,31 @@ pub(super) fn sign(key: &Key, head: Head) -> String {
         "{body}\n{SIGNATURE_MARK}{name} {}\n",
         STANDARD.encode(signature)
     )
+}
+
+/// Takes a text apart into the checkpoints that were written to it one after another. What is none
+/// comes out too, and is refused by whoever reads it.
+#[must_use]
+pub fn notes(text: &str) -> Vec<String> {
+    let (mut notes, mut note, mut signatures) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        let is_signature = line.starts_with(SIGNATURE_MARK);
+        if signatures && !is_signature && !line.is_empty() {
+            notes.push(std::mem::take(&mut note));
+            signatures = false;
+        }
+        // Between two, and after the last: what a log puts there.
+        let between = line.is_empty() && (note.is_empty() || signatures);
+        if !between {
+            note.push_str(line);
+            note.push('\n');
+        }
+        signatures |= is_signature;
+    }
+    if !note.is_empty() {
+        notes.push(note);
+    }
+    notes
 }
 
 /// Reads a checkpoint and checks its signature.

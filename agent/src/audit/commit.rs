@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     chain::Head,
-    checkpoint,
+    checkpoint::{self, Signed},
     error::Error,
     place::{self, FILE_MODE},
     writer::{Disk, Kept, Shared},
@@ -66,7 +66,12 @@ pub(super) fn first(shared: &Shared) -> Result<Head, Error> {
 /// Signs the end of the chain, which is on the disk.
 fn sign(shared: &Shared, head: Head) -> Result<(), Error> {
     let note = checkpoint::sign(&shared.key, head);
-    place::replace(&shared.place.checkpoint(), note.as_bytes(), FILE_MODE)
+    place::replace(&shared.place.checkpoint(), note.as_bytes(), FILE_MODE)?;
+    shared.signed.send_replace(Some(Signed {
+        sequence: head.sequence,
+        note: note.into(),
+    }));
+    Ok(())
 }
 
 /// Waits for something to do; tells whether it is the last.

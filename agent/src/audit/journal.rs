@@ -12,11 +12,13 @@ use std::{
 
 use common::id::SessionId;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::{
     Receipt,
     call::{CallOutcome, CallReceipt, CallRecord, Refusal},
     chain::hex,
+    checkpoint::Signed,
     commit,
     error::Error,
     place::Place,
@@ -247,6 +249,13 @@ impl Journal {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.shared.is_whole()
+    }
+
+    /// Its checkpoints, for whoever keeps them elsewhere: the last one, each time that there is a new
+    /// one.
+    #[must_use]
+    pub fn checkpoints(&self) -> watch::Receiver<Option<Signed>> {
+        self.shared.signed.subscribe()
     }
 
     /// How it does.

@@ -22,10 +22,11 @@ mod writer;
 
 pub use call::{CallOutcome, CallReceipt, CallRecord, Principal, Refusal, TokenRef};
 pub use chain::{Hash, Unlinked};
-pub use checkpoint::{Checkpoint, NoteError};
+pub use checkpoint::{Checkpoint, NoteError, Signed, notes};
 pub use error::Error;
 pub use journal::{Journal, Numbers, Opened, RECORD_BYTES_MAX};
 pub use key::{KeyError, VerifierKey};
+pub use place::keep;
 pub use query::{Filter, Found, query};
 pub use record::{Caller, End, HandedOut, Intent, Outcome, PolicyChange, Spent};
 pub use token::{Holder, KeyRotated, Token, TokenChange, TokenIssued, TokensRevoked, Whose};

@@ -13,6 +13,8 @@ use super::error::Error;
 
 pub(super) const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
+/// A checkpoint that is kept elsewhere is there for others.
+const KEPT_MODE: u32 = 0o644;
 /// Digits of the first record's number in the name of a closed segment: names sort as numbers do.
 const DIGITS: usize = 20;
 /// Largest file that is read as a whole (key, checkpoint), bytes.
@@ -162,6 +164,16 @@ pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> Result<(), Error> 
         fs::rename(&new, path)
     };
     put().map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Puts a checkpoint in the place of the one before, for whoever may read it there.
+pub fn keep(path: &Path, note: &str) -> Result<(), Error> {
+    replace(path, note.as_bytes(), KEPT_MODE)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    sync_folder(folder).map_err(|source| Error::Write {
         path: path.to_owned(),
         source,
     })

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::{
     chain::{Head, Step, hash, hex},
+    checkpoint::Signed,
     error::Error,
     journal::RECORD_BYTES_MAX,
     key::Key,
@@ -64,6 +65,8 @@ pub(super) struct Shared {
     /// Wakes the thread.
     pub(super) wake: Condvar,
     pub(super) kept: watch::Sender<Kept>,
+    /// The last checkpoint.
+    pub(super) signed: watch::Sender<Option<Signed>>,
     segment_bytes_max: u64,
     /// Bytes that the disk still takes, for tests.
     #[cfg(test)]
@@ -156,6 +159,7 @@ impl Shared {
             }),
             wake: Condvar::new(),
             kept: watch::Sender::new(Kept::Upto(0)),
+            signed: watch::Sender::new(None),
             segment_bytes_max,
             #[cfg(test)]
             room: usize::MAX.into(),

@@ -18,20 +18,44 @@ use crate::audit::Caller;
 /// sends too fast is: a flood of nonsense must not become one of tasks, lines and disk.
 pub(super) const AWAY_MAX: usize = 64;
 
+/// What became of something that was turned away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// It gets a record.
+    Recorded,
+    /// It is counted; so is the next one of the same user, for a while.
+    Counted,
+}
+
 impl Broker {
     /// Records what was turned away at a door, before there was a call.
     pub fn turned_away(&self, peer: Caller, refused: &Refused) {
+        self.turn_away(peer, refused);
+    }
+
+    /// The same of several of one user at once: recorded as far as its share goes, and counted.
+    pub(in crate::broker) fn turned_away_often(&self, peer: Caller, refused: &Refused, count: u64) {
+        for left in (0..count).rev() {
+            if self.turn_away(peer, refused) == Told::Counted {
+                let trail = Trail::new(Door::Lines, peer);
+                trail.over_often(&self.0.calls, refused.reason.code(), left);
+                return self.0.floods.leave(peer.uid, left, Instant::now());
+            }
+        }
+    }
+
+    fn turn_away(&self, peer: Caller, refused: &Refused) -> Told {
         let (inner, mut refused) = (Arc::clone(&self.0), refused.clone());
         let trail = Trail::new(Door::Lines, peer);
         trail.over(&inner.calls, refused.reason.code());
         let place = Arc::clone(&inner.away).try_acquire_owned();
         let Noted::Recorded { unrecorded } = inner.floods.note(peer.uid, Instant::now()) else {
-            return;
+            return Told::Counted;
         };
         let Ok(place) = place else {
             let unrecorded = unrecorded.saturating_add(1);
             inner.floods.leave(peer.uid, unrecorded, Instant::now());
-            return;
+            return Told::Counted;
         };
         tell_of(&mut refused, unrecorded);
         tracing::warn!(
@@ -47,6 +71,7 @@ impl Broker {
             }
             drop(place);
         });
+        Told::Recorded
     }
 
     /// What this user has to wait for the answer to a message that is refused, where it had too many.

@@ -84,7 +84,13 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // privileges that the agent gives up.
     let handed_over = HandedOver::take().map_err(StartError::Inherited)?;
     let prepared = Prepared::new(&config.instance, holder)?;
-    confine(&config.instance, &config.policies, &prepared, ending)?;
+    confine(
+        &config.instance,
+        &config.policies,
+        &config.audit,
+        &prepared,
+        ending,
+    )?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(WORKER_THREADS).enable_all();
     let runtime = builder.build().map_err(|error| Failure::runtime(&error))?;
@@ -113,6 +119,7 @@ async fn serve(
         drain,
         dns,
         broker,
+        audit,
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let callers = broker.calls.group.clone();
@@ -135,6 +142,7 @@ async fn serve(
         prepared: Some(prepared),
         resolver: handed_over.named(RESOLVER_SOCKETS),
     })?;
+    engine.keep_checkpoints(&audit)?;
     let groups = [control_group.as_str(), callers.as_str()];
     let opened = open(&engine, metrics, groups, broker_socket).await;
     if opened.is_ok() {

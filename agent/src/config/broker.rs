@@ -11,7 +11,9 @@ use serde::Deserialize;
 
 pub use calls::Calls;
 use calls::RawCalls;
+pub(super) use calls::duration;
 pub use endpoint::{Endpoint, LoopbackHttp, Origin, URL_BYTES_MAX};
+pub(super) use issuer::CA_DEFAULT;
 use issuer::RawIssuer;
 pub use issuer::{Fetching, Issuer, KeyPlace, KeySource};
 

@@ -15,6 +15,7 @@ use common::limits;
 use serde::Deserialize;
 
 use super::{
+    audit::{Audit, RawAudit},
     broker::{Broker, RawBroker},
     dns::{Dns, RawDns},
     instance::Instance,
@@ -72,6 +73,8 @@ pub struct Config {
     pub dns: Dns,
     /// How calls are checked.
     pub broker: Broker,
+    /// Where the journal's checkpoints are kept beside it.
+    pub audit: Audit,
 }
 
 /// Where metrics are served.
@@ -173,6 +176,8 @@ struct RawConfig {
     dns: RawDns,
     #[serde(default)]
     broker: RawBroker,
+    #[serde(default)]
+    audit: RawAudit,
 }
 
 #[derive(Default, Deserialize)]
@@ -209,6 +214,7 @@ impl Default for Config {
             drain: Duration::ZERO,
             dns: Dns::default(),
             broker: Broker::default(),
+            audit: Audit::default(),
         }
     }
 }
@@ -265,6 +271,7 @@ impl Config {
             sessions: RawSessions { max, drain },
             dns,
             broker,
+            audit,
         } = raw;
         let place = Place { path, text };
         let default = Self::default();
@@ -288,6 +295,7 @@ impl Config {
             drain: drain.map_or(Ok(default.drain), |text| place.drain(&text))?,
             dns: dns.check(&place)?,
             broker: broker.check(&place)?,
+            audit: audit.check(&place)?,
         })
     }
 }

@@ -51,7 +51,7 @@ fn errors_name_the_place() {
     check_error(
         "instance = \"a\"\nmetric = \"off\"\n",
         &expect![
-            "configuration `stockade.toml`: line 2, column 1: unknown field `metric`, expected one of `instance`, `policies`, `policies_history`, `policies_watch`, `control_group`, `metrics`, `metrics_tools`, `log`, `sessions`, `dns`, `broker`"
+            "configuration `stockade.toml`: line 2, column 1: unknown field `metric`, expected one of `instance`, `policies`, `policies_history`, `policies_watch`, `control_group`, `metrics`, `metrics_tools`, `log`, `sessions`, `dns`, `broker`, `audit`"
         ],
     );
     check_error(

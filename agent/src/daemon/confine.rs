@@ -23,7 +23,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 use super::{Prepared, setup::Ending};
 use crate::{
-    config::Instance,
+    config::{Audit, Instance, Keeper},
     kernel::{self, cgroup},
     sys::{
         credentials,
@@ -130,10 +130,11 @@ pub struct ConfineError {
 }
 
 /// Confines this process. Wants that it has one thread, and root's privileges. `policies`: their
-/// folder, into which pushed ones are written.
+/// folder, into which pushed ones are written; `kept`: where checkpoints are kept.
 pub fn confine(
     instance: &Instance,
     policies: &Path,
+    kept: &Audit,
     prepared: &Prepared,
     ending: Ending,
 ) -> Result<(), super::StartError> {
@@ -147,6 +148,9 @@ pub fn confine(
     kernel::prepare_pins(instance)?;
     let mut rules = Rules::of(instance, &prepared.parent, ending).map_err(failed("landlock"))?;
     rules.policies(policies);
+    rules
+        .kept(kept)
+        .map_err(failed("where a checkpoint is to be kept"))?;
     restrain(&rules)?;
     Ok(())
 }
@@ -210,6 +214,28 @@ impl Rules {
             self.paths
                 .push((folder.to_owned(), write & written(self.abi)));
         }
+    }
+
+    /// Files beneath the folders in which checkpoints are kept. They must be there: what is mounted
+    /// there later could not be written.
+    fn kept(&mut self, audit: &Audit) -> io::Result<()> {
+        for keeper in &audit.keepers {
+            let Keeper::File(path) = keeper else {
+                continue;
+            };
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            if !folder.is_dir() {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotADirectory,
+                    format!("`{}` is no folder", folder.display()),
+                ));
+            }
+            let write =
+                AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
+            self.paths
+                .push((folder.to_owned(), write & written(self.abi)));
+        }
+        Ok(())
     }
 
     fn enforce(&self) -> io::Result<()> {

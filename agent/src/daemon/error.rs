@@ -3,7 +3,9 @@
 
 use std::{io, path::PathBuf};
 
-use super::{confine::ConfineError, lock, policies, tokens::TokenError};
+use super::{
+    checkpoints::NoAuthorities, confine::ConfineError, lock, policies, tokens::TokenError,
+};
 use crate::{
     audit,
     broker::door,
@@ -41,6 +43,9 @@ pub enum StartError {
     /// Keys or revocations of tokens can not be had.
     #[error(transparent)]
     Tokens(#[from] TokenError),
+    /// Nobody would be believed to be the one who keeps checkpoints.
+    #[error(transparent)]
+    Checkpoints(#[from] NoAuthorities),
     /// The launcher does not start.
     #[error(transparent)]
     Launcher(#[from] launcher::LaunchError),
@@ -215,7 +220,7 @@ impl StartError {
             }
             Self::Policies(error) => error.code(),
             Self::Tokens(error) => error.code(),
-            Self::Address(_) => Code::Configuration,
+            Self::Address(_) | Self::Checkpoints(_) => Code::Configuration,
             Self::Metrics(_) | Self::Signals(_) => Code::Software,
         }
     }

@@ -140,6 +140,7 @@ impl Engine {
             names: self.names.numbers(),
             broker: self.broker_numbers(),
             audit: self.audit_numbers(),
+            checkpoints: self.checkpoint_numbers(),
             log_suppressed: log::suppressed(),
         })
     }

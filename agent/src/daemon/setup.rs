@@ -155,6 +155,7 @@ impl Engine {
             launcher,
             journal,
             broker: OnceLock::new(),
+            checkpoints: OnceLock::new(),
             policies,
             sessions: Table::default(),
             self_tests: SelfTests::default(),

@@ -5,9 +5,11 @@
 //! double would round, `1.0` and `1` the same integer. So two values are equal exactly where their
 //! canonical bytes are.
 
+mod canonical;
 mod number;
 mod strict;
 
+use aws_lc_rs::digest;
 use serde_json::Value;
 
 pub use strict::parse;
@@ -93,8 +95,7 @@ pub enum Error {
 /// does not hold. (Of others, whole numbers come out as the double that is nearest.)
 #[must_use]
 pub fn canonical(value: &Value) -> Vec<u8> {
-    // It fails for a writer that fails and for numbers that are not finite; `Value` holds none.
-    serde_json_canonicalizer::to_vec(value).unwrap_or_default()
+    canonical::write(value)
 }
 
 /// SHA-256 of the canonical bytes.
@@ -106,8 +107,9 @@ pub fn digest(value: &Value) -> [u8; 32] {
 /// SHA-256.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    use sha2::{Digest as _, Sha256};
-    Sha256::digest(bytes).into()
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
 }
 
 #[cfg(test)]

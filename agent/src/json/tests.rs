@@ -245,6 +245,15 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    /// The writer is our own; the library's is the one that it is held against.
+    #[test]
+    fn canonical_bytes_are_those_of_the_library(value in values(), whole in any::<i64>(), large in any::<u64>(), double in any::<f64>()) {
+        for value in [value, whole.into(), large.into(), (whole >> 11).into(), Value::from(double)] {
+            let library = serde_json_canonicalizer::to_vec(&value).expect("written");
+            prop_assert_eq!(canonical(&value), library);
+        }
+    }
+
     /// What is canonical is read back as the same value, however it was spaced.
     #[test]
     fn canonical_bytes_are_read_back(value in values()) {

@@ -19,8 +19,8 @@ use prometheus::{
 pub use calls::{Calls, Runs};
 pub use process::resident_bytes;
 pub use sample::{
-    Applied, AuditNumbers, BrokerNumbers, Fill, IssuerNumbers, Losses, NameNumbers, PolicyInfo,
-    Sample, VerdictCount,
+    Applied, AuditNumbers, BrokerNumbers, CheckpointNumbers, Fill, IssuerNumbers, Losses,
+    NameNumbers, PolicyInfo, Sample, VerdictCount,
 };
 use tools::OTHER;
 use tools::Tools;
@@ -151,6 +151,10 @@ table! {
         "Age of the oldest record that is not on the disk.";
     AUDIT_OPEN = "stockade_audit_open" []
         "Sessions and calls whose beginning is recorded and whose end is not.";
+    CHECKPOINT_LAG = "stockade_checkpoint_lag_seconds" ["place"]
+        "For how long a place beside the journal has lacked a checkpoint that was due.";
+    CHECKPOINTS = "stockade_checkpoints_total" ["place", "outcome"]
+        "Checkpoints for places beside the journal by outcome: kept or failed; what failed is tried again.";
     NEW_DESTINATIONS = "stockade_new_destinations_total" ["tool"]
         "Names, addresses and rules that workers of a tool used for the first time since the agent started.";
     LOG_SUPPRESSED = "stockade_log_lines_suppressed_total" []

@@ -100,11 +100,11 @@ impl Admitted {
 
 impl Held {
     /// The worker answered: the answer is kept for the same key.
-    pub(in crate::broker) async fn answered(self, reply: StoredReply) {
+    pub(in crate::broker) async fn answered(self, reply: impl FnOnce() -> StoredReply) {
         // A tool that says no has done its part.
         self.permit.succeeded();
         if let Some(claim) = self.claim {
-            kept(claim.done(reply).await);
+            kept(claim.done(reply()).await);
         }
     }
 

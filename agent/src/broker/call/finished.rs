@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{recorded::Recorded, validated::Validated};
+use super::recorded::Recorded;
 use crate::broker::worker::Answer;
 
 /// A call whose worker has answered. Only [`super::running::Running::finish`] makes one.
@@ -22,11 +22,6 @@ impl Finished {
             session,
             took,
         }
-    }
-
-    /// What was called.
-    pub(super) fn validated(&self) -> &Validated {
-        self.recorded.approved().admitted().validated()
     }
 
     /// The parts, for whoever checks the answer.

@@ -32,9 +32,10 @@ impl Released {
         inner: &Inner,
         finished: Finished,
     ) -> Result<Self, Broken> {
-        let verb = finished.validated().verb().clone();
         let (recorded, answer, session, took) = finished.into_parts();
-        let (answer, bytes) = match check(inner, &verb, answer) {
+        let verb = recorded.approved().admitted().validated().verb();
+        let durable = verb.durable;
+        let (answer, bytes) = match check(inner, verb, answer) {
             Ok(checked) => checked,
             Err(failure) => return Err(Broken::recorded(recorded, failure, Some(session), took)),
         };
@@ -49,8 +50,8 @@ impl Released {
         };
         // Kept before it is recorded: where the record fails, the answer is withheld, and the same key
         // gives it once there is a record again.
-        held.answered(stored(&answer)).await;
-        let recorded = inner.journal.called(receipt, &outcome, verb.durable).await;
+        held.answered(|| stored(&answer)).await;
+        let recorded = inner.journal.called(receipt, &outcome, durable).await;
         let record = recorded.map_err(unavailable)?;
         Ok(Self {
             done: done(answer, false, record, took),

@@ -104,7 +104,12 @@ impl Trail {
 
     /// The call is over.
     pub(in crate::broker) fn over(&self, calls: &Calls, outcome: &str) {
-        calls.call(&self.tool, &self.verb, outcome);
+        self.over_often(calls, outcome, 1);
+    }
+
+    /// So many are over, for the same reason.
+    pub(in crate::broker) fn over_often(&self, calls: &Calls, outcome: &str, count: u64) {
+        calls.calls(&self.tool, &self.verb, outcome, count);
     }
 
     /// Callers' faults are their daily business; the host's are the operator's.

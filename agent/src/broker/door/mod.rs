@@ -7,6 +7,7 @@
 mod answer;
 mod bind;
 mod challenge;
+mod entrance;
 mod http;
 mod lines;
 mod mcp;
@@ -31,9 +32,10 @@ pub use bind::{BindError, bind, inherited};
 
 use super::{Broker, reason::Reason};
 use crate::{audit::Caller, shutdown::Stopping};
+use entrance::Guest;
 use patient::Patient;
 use running::Running;
-use seats::{Seat, Seats};
+use seats::Seats;
 
 /// Time a caller has for the first byte, and between messages while nothing of it runs.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -44,7 +46,6 @@ pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time a caller has for the first byte of all.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How much is read to learn the protocol.
 const FIRST_BYTES: usize = 4_096;
 
@@ -149,21 +150,27 @@ pub async fn serve(
         running: Arc::default(),
         stopping: stopping.clone(),
     });
+    let opened = listener
+        .into_std()
+        .and_then(|listener| entrance::open(listener, Arc::clone(&house), seats));
+    let mut entrance = match opened {
+        Ok(entrance) => entrance,
+        Err(error) => return tracing::error!(%error, "broker socket not served"),
+    };
     loop {
-        let accepted = tokio::select! {
+        let guest = tokio::select! {
             () = stopping.wait() => return,
-            accepted = listener.accept() => accepted,
+            guest = entrance.next() => guest,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let Some(Guest { stream, peer, seat }) = guest else {
+            return tracing::error!("broker socket not served any more");
+        };
+        let stream = match UnixStream::from_std(stream) {
+            Ok(stream) => stream,
             Err(error) => {
-                tracing::warn!(%error, "broker connection not accepted");
-                sleep(ACCEPT_PAUSE).await;
+                tracing::warn!(%error, "broker connection not set up");
                 continue;
             }
-        };
-        let Some((peer, seat)) = admit(&house, &seats, &stream) else {
-            continue;
         };
         let house = Arc::clone(&house);
         tokio::spawn(async move {
@@ -176,32 +183,6 @@ pub async fn serve(
             drop(seat);
         });
     }
-}
-
-/// Looks at who connects. Nothing is said to whom nothing may be said.
-fn admit(house: &House, seats: &Arc<Seats>, stream: &UnixStream) -> Option<(Caller, Seat)> {
-    let peer = match stream.peer_cred() {
-        Ok(peer) => Caller {
-            uid: peer.uid(),
-            gid: peer.gid(),
-            pid: peer.pid().unwrap_or(0),
-        },
-        Err(error) => {
-            tracing::warn!(%error, "broker connection of nobody refused");
-            return None;
-        }
-    };
-    if house.settings.worker_uids.contains(&peer.uid) {
-        house.broker.turned_away(peer, &Reason::PeerRefused.into());
-        return None;
-    }
-    let seat = seats.take(peer.uid);
-    if seat.is_none() {
-        house
-            .broker
-            .turned_away(peer, &Reason::ConnectionLimit.into());
-    }
-    Some((peer, seat?))
 }
 
 /// Learns the protocol from the first byte and serves it.

@@ -15,7 +15,7 @@ const REFUSED_MEMBERS: [&str; 8] = ["crit", "jku", "x5u", "x5c", "b64", "zip", "
 /// A signed object whose signature nobody has checked yet.
 #[derive(Debug)]
 pub struct Compact<'a> {
-    /// The protected header.
+    /// The protected header; empty where it is not to be read again.
     pub header: Map<String, Value>,
     /// The claims.
     pub payload: Map<String, Value>,
@@ -48,9 +48,20 @@ pub enum Malformed {
     Object(&'static str),
 }
 
-impl<'a> Compact<'a> {
-    /// Takes it apart; nothing is checked but its form.
-    pub fn read(text: &'a str, bytes_max: usize) -> Result<Self, Malformed> {
+/// The three parts, as they stand there.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The protected header.
+    pub header: &'a str,
+    payload: &'a str,
+    input: &'a str,
+    signature: &'a str,
+    bytes_max: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// Takes it apart; nothing is read but the signature's form.
+    pub fn split(text: &'a str, bytes_max: usize) -> Result<Self, Malformed> {
         if text.len() > bytes_max {
             return Err(Malformed::Long(bytes_max));
         }
@@ -63,11 +74,37 @@ impl<'a> Compact<'a> {
             return Err(Malformed::Encoding("signature"));
         }
         Ok(Self {
-            header: object("header", header, bytes_max)?,
-            payload: object("payload", payload, bytes_max)?,
+            header,
+            payload,
             input,
             signature,
+            bytes_max,
         })
+    }
+
+    /// Reads both objects.
+    pub fn read(self) -> Result<Compact<'a>, Malformed> {
+        Ok(Compact {
+            header: object("header", self.header, self.bytes_max)?,
+            ..self.read_claims()?
+        })
+    }
+
+    /// Reads the claims alone: the header is one that was read before.
+    pub fn read_claims(self) -> Result<Compact<'a>, Malformed> {
+        Ok(Compact {
+            header: Map::new(),
+            payload: object("payload", self.payload, self.bytes_max)?,
+            input: self.input,
+            signature: self.signature,
+        })
+    }
+}
+
+impl<'a> Compact<'a> {
+    /// Takes it apart; nothing is checked but its form.
+    pub fn read(text: &'a str, bytes_max: usize) -> Result<Self, Malformed> {
+        Parts::split(text, bytes_max)?.read()
     }
 
     /// A text of the header.

@@ -34,10 +34,18 @@ pub(super) const SMALL_ORDER: [&str; 7] = [
 #[derive(Clone, Debug)]
 pub struct PublicKey {
     algorithm: Algorithm,
-    key: DecodingKey,
+    key: Checking,
     /// The required members alone (RFC 7638, 3.2).
     required: Value,
     thumbprint: [u8; 32],
+}
+
+/// What checks a signature.
+#[derive(Clone, Debug)]
+enum Checking {
+    /// A point of a curve: read once, not for each signature.
+    Point(ParsedPublicKey),
+    Rsa(DecodingKey),
 }
 
 /// The JWK is none that is accepted. Never holds anything of it.
@@ -96,14 +104,10 @@ impl PublicKey {
         let (x, y) = (coordinate(jwk, "x")?, coordinate(jwk, "y")?);
         let point = [&[4_u8][..], &x, &y].concat();
         // Refuses what is not on the curve.
-        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point)
-            .map_err(|_rejected| KeyError::Invalid)?;
+        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point);
+        let key = key.map_err(|_rejected| KeyError::Invalid)?;
         let required = json!({"crv": "P-256", "kty": "EC", "x": base64url(&x), "y": base64url(&y)});
-        Ok(Self::new(
-            algorithm,
-            DecodingKey::from_ec_der(&point),
-            required,
-        ))
+        Ok(Self::new(algorithm, Checking::Point(key), required))
     }
 
     fn ed25519(jwk: &Map<String, Value>) -> Result<Self, KeyError> {
@@ -112,12 +116,13 @@ impl PublicKey {
         }
         let algorithm = pinned(jwk, &[Algorithm::EdDsa])?;
         let x = coordinate(jwk, "x")?;
-        ParsedPublicKey::new(&ED25519, x).map_err(|_rejected| KeyError::Invalid)?;
+        let key = ParsedPublicKey::new(&ED25519, x);
+        let key = key.map_err(|_rejected| KeyError::Invalid)?;
         if is_of_small_order(&x) {
             return Err(KeyError::Invalid);
         }
         let required = json!({"crv": "Ed25519", "kty": "OKP", "x": base64url(&x)});
-        Ok(Self::new(algorithm, DecodingKey::from_ed_der(&x), required))
+        Ok(Self::new(algorithm, Checking::Point(key), required))
     }
 
     fn rsa(jwk: &Map<String, Value>) -> Result<Self, KeyError> {
@@ -136,11 +141,11 @@ impl PublicKey {
             return Err(KeyError::Invalid);
         }
         let required = json!({"e": base64url(&e), "kty": "RSA", "n": base64url(&n)});
-        let key = DecodingKey::from_rsa_raw_components(&n, &e);
+        let key = Checking::Rsa(DecodingKey::from_rsa_raw_components(&n, &e));
         Ok(Self::new(algorithm, key, required))
     }
 
-    fn new(algorithm: Algorithm, key: DecodingKey, required: Value) -> Self {
+    fn new(algorithm: Algorithm, key: Checking, required: Value) -> Self {
         let thumbprint = json::digest(&required);
         Self {
             algorithm,
@@ -176,8 +181,14 @@ impl PublicKey {
 
     /// The same of any bytes. The signature is base64url.
     pub(super) fn has_signed_bytes(&self, message: &[u8], signature: &str) -> bool {
-        let primitive = self.algorithm.primitive();
-        jsonwebtoken::crypto::verify(signature, message, &self.key, primitive).unwrap_or(false)
+        match &self.key {
+            Checking::Point(key) => from_base64url(signature)
+                .is_some_and(|signature| key.verify_sig(message, &signature).is_ok()),
+            Checking::Rsa(key) => {
+                let primitive = self.algorithm.primitive();
+                jsonwebtoken::crypto::verify(signature, message, key, primitive).unwrap_or(false)
+            }
+        }
     }
 }
 

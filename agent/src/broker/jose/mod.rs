@@ -10,7 +10,7 @@ mod pair;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-pub use compact::{Compact, Malformed};
+pub use compact::{Compact, Malformed, Parts};
 pub use key::{KeyError, PublicKey};
 pub use pair::{KeyPair, PairError};
 

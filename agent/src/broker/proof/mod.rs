@@ -8,6 +8,7 @@
 //! The nonce and the memory of what was spent go by the kernel's clock since boot, which nobody sets;
 //! the wall clock only judges `iat`.
 
+mod keys;
 mod nonce;
 mod replay;
 mod signer;
@@ -25,7 +26,7 @@ pub use replay::{PROOFS_MAX, PROOFS_OF_HOLDER_MAX};
 pub use signer::{Signer, SignerError};
 
 use super::{
-    jose::{Algorithm, Compact, PublicKey, digest_from_base64url},
+    jose::{Algorithm, Compact, Malformed, Parts, PublicKey, digest_from_base64url},
     reason::{Reason, Refused},
     token::Claims,
 };
@@ -47,6 +48,7 @@ pub struct Proofs {
     /// Made at the start of the agent, never stored: nonces and memory end with it.
     secret: hmac::Key,
     replays: Mutex<replay::Replays>,
+    keys: Mutex<keys::Keys>,
     clock: fn() -> BootTime,
 }
 
@@ -85,6 +87,7 @@ impl Proofs {
             resource,
             secret: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             replays: Mutex::default(),
+            keys: Mutex::default(),
             clock,
         })
     }
@@ -105,14 +108,24 @@ impl Proofs {
         body_required: bool,
         now: SystemTime,
     ) -> Result<Checked, Refused> {
-        let read = Compact::read(proof, PROOF_BYTES_MAX);
-        let compact = read.map_err(|why| Refused::because(Reason::ProofMalformed, why))?;
-        let key = key(&compact)?;
+        let bad = |why: Malformed| Refused::because(Reason::ProofMalformed, why);
+        let parts = Parts::split(proof, PROOF_BYTES_MAX).map_err(bad)?;
+        let known = self.keys().get(parts.header);
+        let (key, compact) = match &known {
+            Some(key) => (key.clone(), parts.read_claims().map_err(bad)?),
+            None => {
+                let compact = parts.read().map_err(bad)?;
+                (key(&compact)?, compact)
+            }
+        };
         if key.thumbprint() != claims.jkt {
             return Err(Reason::ProofKey.into());
         }
         if !key.has_signed(&compact) {
             return Err(Reason::ProofSignature.into());
+        }
+        if known.is_none() {
+            self.keys().put(parts.header, key);
         }
         let id = text(&compact, "jti")?;
         if id.is_empty() || id.len() > ID_BYTES_MAX {
@@ -156,6 +169,11 @@ impl Proofs {
     pub fn remembered(&self) -> usize {
         let replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         replays.len()
+    }
+
+    fn keys(&self) -> std::sync::MutexGuard<'_, keys::Keys> {
+        // A panic leaves at most a missing entry.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_nonce(&self, compact: &Compact<'_>) -> Result<u64, Refused> {

@@ -2,6 +2,7 @@
 
 mod holder;
 mod memory;
+mod remembered;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Which;
 use crate::{
-    audit::{Against, VerifierKey, VerifyError, Whole, verify},
+    audit::{Against, VerifierKey, VerifyError, Whole, notes, verify},
     cli::Failure,
     exit::Code,
 };
@@ -24,14 +24,16 @@ Who can write the journal's folder can also replace the key and the checkpoint i
 journal.pub and, now and then, of journal.checkpoint elsewhere.
 
 Example:
-  stockade audit verify --key /mnt/kept/journal.pub --checkpoint /mnt/kept/journal.checkpoint")]
+  stockade audit verify --key /mnt/kept/journal.pub --checkpoint /mnt/kept/journal.checkpoint
+  journalctl -t stockade-checkpoint -o cat | stockade audit verify --checkpoint -")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     which: Which,
     /// The key that was kept, instead of the one that lies beside the journal.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A checkpoint that was kept; may be given more than once.
+    /// Checkpoints that were kept, one or several one after another; `-` is the standard input. May be
+    /// given more than once.
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
     /// Number of the first record, where older files were taken away on purpose.
@@ -51,11 +53,11 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         json,
     } = arguments;
     let key = key.map(|path| read_key(&path)).transpose()?;
-    let checkpoints = checkpoint.iter().map(|path| read(path));
+    let checkpoints = checkpoint.iter().map(|path| read_notes(path));
     let against = Against {
         key,
         from,
-        checkpoints: checkpoints.collect::<Result<_, _>>()?,
+        checkpoints: checkpoints.collect::<Result<Vec<_>, _>>()?.concat(),
     };
     let path = which.path();
     let mut stdout = io::stdout();
@@ -86,6 +88,21 @@ fn read(path: &Path) -> Result<String, Failure> {
         let message = format!("`{}`: can not be read: {error}", path.display());
         Failure::said(Code::Unavailable, message)
     })
+}
+
+fn read_notes(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = if path == Path::new("-") {
+        io::read_to_string(io::stdin())?
+    } else {
+        read(path)?
+    };
+    let notes = notes(&text);
+    if notes.is_empty() {
+        // Held against nothing, every journal would be whole.
+        let message = format!("`{}`: no checkpoint in it", path.display());
+        return Err(Failure::said(Code::Unavailable, message));
+    }
+    Ok(notes)
 }
 
 fn read_key(path: &Path) -> Result<VerifierKey, Failure> {

@@ -121,7 +121,7 @@ impl RawCalls {
 }
 
 /// `90s`, `10m`, `1h`
-pub(super) fn duration(
+pub(in crate::config) fn duration(
     place: &Place<'_>,
     text: &toml::Spanned<String>,
     key: &'static str,

@@ -16,7 +16,7 @@ use super::{
 use crate::config::{file::Error, place::Place};
 
 /// Authorities that are trusted where the file names none.
-const CA_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(in crate::config) const CA_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
 const REFRESH_MIN_DEFAULT: Duration = Duration::from_mins(1);
 const REFRESH_MAX_DEFAULT: Duration = Duration::from_mins(15);
 const STALE_MAX_DEFAULT: Duration = Duration::from_hours(1);

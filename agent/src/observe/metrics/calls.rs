@@ -51,8 +51,14 @@ impl Calls {
     /// Counts a call that is over. `tool` and `verb` are names of a policy or `unknown`; `outcome` is
     /// `done`, `tool_error`, `replayed` or the code of a reason.
     pub fn call(&self, tool: &str, verb: &str, outcome: &str) {
+        self.calls(tool, verb, outcome, 1);
+    }
+
+    /// Counts several that ended alike.
+    pub fn calls(&self, tool: &str, verb: &str, outcome: &str, count: u64) {
         let (tool, verb) = self.tools.verb(tool, verb);
-        self.ended.with_label_values(&[tool, verb, outcome]).inc();
+        let counter = self.ended.with_label_values(&[tool, verb, outcome]);
+        counter.inc_by(count);
     }
 
     /// Notes how long a stage of a call took. `stage` is one of a bounded set.

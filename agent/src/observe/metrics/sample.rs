@@ -10,13 +10,14 @@ use common::{
 use prometheus::proto::MetricFamily;
 
 use super::{
-    AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES, COUNTERS_FULL, DESTROY_LOST,
-    DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST,
-    DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM, DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST,
-    EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED, HOOKS, ISSUER_AGE, ISSUER_FETCHES, ISSUER_KEYS,
-    LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES, OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION,
-    POLICY_INFO, POLICY_KEPT, POLICY_LAST_GOOD, POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS,
-    SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools, VERDICTS, WARM_WORKERS,
+    AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES, CHECKPOINT_LAG, CHECKPOINTS,
+    COUNTERS_FULL, DESTROY_LOST, DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS,
+    DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM,
+    DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED,
+    HOOKS, ISSUER_AGE, ISSUER_FETCHES, ISSUER_KEYS, LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES,
+    OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO, POLICY_KEPT, POLICY_LAST_GOOD,
+    POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools,
+    VERDICTS, WARM_WORKERS,
 };
 use crate::observe::event::protocol_label;
 
@@ -51,6 +52,8 @@ pub struct Sample {
     pub broker: Option<BrokerNumbers>,
     /// The journal.
     pub audit: AuditNumbers,
+    /// Places that keep the journal's checkpoints.
+    pub checkpoints: Vec<CheckpointNumbers>,
     /// Log lines that were not written.
     pub log_suppressed: u64,
 }
@@ -92,6 +95,17 @@ pub struct AuditNumbers {
     pub lag: Duration,
     /// What has begun and not ended.
     pub open: u64,
+}
+
+/// A place beside the journal that keeps its checkpoints.
+#[derive(Clone, Debug, Default)]
+pub struct CheckpointNumbers {
+    /// Its kind and its number in the configuration.
+    pub place: String,
+    /// For how long it has lacked one that was due.
+    pub lag: Duration,
+    /// Checkpoints by outcome.
+    pub sent: Vec<(&'static str, u64)>,
 }
 
 /// The resolver and what it granted. Queries are counted by tool where they are answered
@@ -211,6 +225,7 @@ pub(super) fn families(
         names,
         broker,
         audit,
+        checkpoints,
         log_suppressed,
     } = sample;
     // First, so that the tools in force have the labels.
@@ -249,6 +264,11 @@ pub(super) fn families(
         AUDIT_RECORDS.counter(alone(audit.records))?,
         AUDIT_LAG.seconds([(Vec::new(), audit.lag)])?,
         AUDIT_OPEN.gauge(alone(audit.open))?,
+        CHECKPOINT_LAG.seconds(checkpoints.iter().map(|c| (vec![c.place.as_str()], c.lag)))?,
+        CHECKPOINTS.counter(checkpoints.iter().flat_map(|c| {
+            let sent = c.sent.iter();
+            sent.map(|(outcome, n)| (vec![c.place.as_str(), *outcome], *n))
+        }))?,
         LOG_SUPPRESSED.counter(alone(*log_suppressed))?,
     ];
     let families = families.into_iter().flatten();

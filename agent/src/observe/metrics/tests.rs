@@ -15,8 +15,8 @@ use common::{
 use expect_test::expect_file;
 
 use super::{
-    Applied, AuditNumbers, BrokerNumbers, Fill, IssuerNumbers, Launch, Losses, Metrics,
-    NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
+    Applied, AuditNumbers, BrokerNumbers, CheckpointNumbers, Fill, IssuerNumbers, Launch, Losses,
+    Metrics, NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
 };
 
 fn page() -> String {
@@ -86,6 +86,11 @@ fn page() -> String {
             lag: Duration::from_millis(5),
             open: 2,
         },
+        checkpoints: vec![CheckpointNumbers {
+            place: "file-1".to_owned(),
+            lag: Duration::from_secs(90),
+            sent: vec![("kept", 6), ("failed", 1)],
+        }],
         log_suppressed: 4,
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
@@ -141,6 +146,8 @@ fn values_are_the_samples() {
         "stockade_audit_records_total 9",
         "stockade_audit_lag_seconds 0.005",
         "stockade_audit_open 2",
+        "stockade_checkpoint_lag_seconds{place=\"file-1\"} 90",
+        "stockade_checkpoints_total{outcome=\"failed\",place=\"file-1\"} 1",
         "stockade_observed_tools 0",
         "stockade_dns_queries_total{result=\"answered\",tool=\"web\"} 1",
         "stockade_dns_query_duration_seconds_bucket{le=\"0.00005\"} 1",

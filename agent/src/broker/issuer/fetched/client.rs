@@ -1,14 +1,15 @@
-//! One `GET` of JSON: bounded in time, bytes and headers, over TLS but for loopback, to the origin that
-//! it is given and no other. No cookie, no redirect, no credential, no proxy, one connection each.
+//! One `GET` of JSON or one `POST` of a text: bounded in time, bytes and headers, over TLS but for
+//! loopback, to the origin that it is given and no other. No cookie, no redirect, no credential, no proxy, one connection each.
 
 use std::{io, sync::Arc, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
     header,
+    http::request,
 };
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
@@ -40,12 +41,13 @@ pub(super) struct Page {
 }
 
 /// Who fetches, trusting certain authorities.
-pub(super) struct Client {
+pub struct Client {
     tls: TlsConnector,
 }
 
 impl Client {
-    pub(super) fn new(authorities: RootCertStore) -> Result<Self, rustls::Error> {
+    /// Trusts these and no other.
+    pub fn new(authorities: RootCertStore) -> Result<Self, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -60,11 +62,51 @@ impl Client {
     /// Gets a page of this many bytes at most. Whoever calls this bounds the time of it all.
     pub(super) async fn get(&self, at: &Endpoint, bytes_max: usize) -> Result<Page, FetchError> {
         let request = Request::get(&at.target)
+            .header(header::ACCEPT, "application/json, application/jwk-set+json");
+        let answered = self.ask(at, request, Bytes::new()).await?;
+        let response = answered.response;
+        check(&response)?;
+        let max_age = max_age(response.headers());
+        let body = Limited::new(response.into_body(), bytes_max)
+            .collect()
+            .await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => FetchError::Http(*error),
+            Err(other) => {
+                debug_assert!(other.is::<LengthLimitError>());
+                FetchError::Size(bytes_max)
+            }
+        })?;
+        Ok(Page {
+            bytes: body.to_bytes(),
+            max_age,
+        })
+    }
+
+    /// Hands over a text; only what is answered with success was taken. The answer's body is not
+    /// read. Whoever calls this bounds the time of it all.
+    pub async fn post(&self, at: &Endpoint, text: Bytes) -> Result<(), FetchError> {
+        let request =
+            Request::post(&at.target).header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
+        let status = self.ask(at, request, text).await?.response.status();
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(FetchError::Status(status.as_u16()))
+        }
+    }
+
+    async fn ask(
+        &self,
+        at: &Endpoint,
+        request: request::Builder,
+        body: Bytes,
+    ) -> Result<Answered, FetchError> {
+        let request = request
             .header(header::HOST, at.origin.authority())
-            .header(header::ACCEPT, "application/json, application/jwk-set+json")
             .header(header::USER_AGENT, AGENT)
             .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| FetchError::Connect {
                 origin: at.origin.to_string(),
                 source: io::Error::other(error),
@@ -72,7 +114,7 @@ impl Client {
         let connected = timeout(CONNECT_TIME_MAX, connect(&at.origin)).await;
         let stream = connected.map_err(|_elapsed| FetchError::Slow)??;
         if !at.origin.tls {
-            return exchange(stream, request, bytes_max).await;
+            return exchange(stream, request).await;
         }
         let refused = |source| FetchError::Tls {
             origin: at.origin.to_string(),
@@ -82,8 +124,15 @@ impl Client {
             .map_err(|error| refused(io::Error::other(error)))?;
         let shaken = timeout(CONNECT_TIME_MAX, self.tls.connect(name, stream)).await;
         let stream = shaken.map_err(|_elapsed| FetchError::Slow)?;
-        exchange(stream.map_err(refused)?, request, bytes_max).await
+        exchange(stream.map_err(refused)?, request).await
     }
+}
+
+/// An answer whose body may still come.
+struct Answered {
+    response: Response<Incoming>,
+    /// Carries the connection, and ends with this value.
+    _driver: JoinSet<()>,
 }
 
 async fn connect(origin: &Origin) -> Result<TcpStream, FetchError> {
@@ -94,11 +143,7 @@ async fn connect(origin: &Origin) -> Result<TcpStream, FetchError> {
     })
 }
 
-async fn exchange<S>(
-    stream: S,
-    request: Request<Empty<Bytes>>,
-    bytes_max: usize,
-) -> Result<Page, FetchError>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answered, FetchError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -107,25 +152,12 @@ where
         .max_headers(HEADERS_MAX)
         .handshake(TokioIo::new(stream))
         .await?;
-    // Ends with this function, however that ends.
     let mut driver = JoinSet::new();
     driver.spawn(async move { drop(connection.await) });
     let response = sender.send_request(request).await?;
-    check(&response)?;
-    let max_age = max_age(response.headers());
-    let body = Limited::new(response.into_body(), bytes_max)
-        .collect()
-        .await;
-    let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
-        Ok(error) => FetchError::Http(*error),
-        Err(other) => {
-            debug_assert!(other.is::<LengthLimitError>());
-            FetchError::Size(bytes_max)
-        }
-    })?;
-    Ok(Page {
-        bytes: body.to_bytes(),
-        max_age,
+    Ok(Answered {
+        response,
+        _driver: driver,
     })
 }
 

@@ -25,7 +25,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use client::{Client, Page};
+pub use client::Client;
+use client::Page;
 pub use discovery::{DOCUMENT_BYTES_MAX, key_place};
 pub use error::{DiscoveryError, FetchError, Outcome};
 use pace::Pace;
