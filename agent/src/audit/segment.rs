@@ -18,7 +18,7 @@ use super::{
     place::{FILE_MODE, Place},
     record::{Entry, Plain, Record},
 };
-use crate::timestamp::Timestamp;
+use crate::{json::canonical, timestamp::Timestamp};
 
 /// Makes the file of the next segment under its passing name, with its first line, which it returns.
 pub(super) fn begin_segment(
@@ -58,7 +58,7 @@ pub(super) fn line<E: Serialize>(head: Head, entry: &Entry<'_, E>) -> Result<Vec
         entry,
     };
     let mut line = Vec::with_capacity(512);
-    serde_json_canonicalizer::to_writer(&record, &mut line).map_err(Error::Encode)?;
+    canonical::write(&record, &mut line).map_err(Error::Encode)?;
     line.push(b'\n');
     Ok(line)
 }

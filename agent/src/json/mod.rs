@@ -5,6 +5,7 @@
 //! double would round, `1.0` and `1` the same integer. So two values are equal exactly where their
 //! canonical bytes are.
 
+pub mod canonical;
 mod number;
 mod strict;
 
