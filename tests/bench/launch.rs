@@ -109,6 +109,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         }
     }
     let mut rows = own.rows("stockade");
+    rows.extend(back_to_back(&socket)?);
     for (peer, launches) in peers.iter().zip(others) {
         match &peer.missing {
             None => rows.extend(launches.rows(peer.name)),
@@ -145,6 +146,26 @@ impl Launches {
             Row::new("launch", subject, "whole_session", "µs", &mut self.whole),
         ]
     }
+}
+
+/// One after the other without a pause and with nobody between: the warm case.
+fn back_to_back(socket: &Path) -> Result<Vec<Row>> {
+    let mut launches = Launches::default();
+    for _ in 0..WARM {
+        through_the_agent(socket)?;
+    }
+    for _ in 0..ROUNDS * 3 {
+        launches.add(through_the_agent(socket)?);
+    }
+    let Launches {
+        mut first,
+        mut whole,
+    } = launches;
+    let of = |metric, samples: &mut Vec<f64>| Row::new("launch", "stockade", metric, "µs", samples);
+    Ok(vec![
+        of("back_to_back_first", &mut first),
+        of("back_to_back_whole", &mut whole),
+    ])
 }
 
 fn now() -> Result<Duration> {

@@ -1,6 +1,6 @@
-//! Where the time of a launch goes, and how many system calls it takes. Agent, template, process 1 and
-//! worker run one after the other, so the moments of their system calls, as the kernel's own trace has
-//! them, part a launch into steps. After it the place of the next session is made: steps of their own.
+//! Where the time of a launch goes, and how many system calls it takes. Agent, process 1 and worker run one
+//! after the other, so the moments of their system calls, as the kernel's own trace has them, part a launch
+//! into steps. After it the place of the next session is made: steps of their own.
 //!
 //! Tracing makes each call some hundreds of nanoseconds longer: steps are to be held against each other,
 //! not against the launch of another run.
@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, fs, thread, time::Duration};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libc::{
     SYS_accept4, SYS_bpf, SYS_clone, SYS_clone3, SYS_execveat, SYS_exit_group,
-    SYS_landlock_restrict_self, SYS_recvmsg, SYS_rmdir, SYS_seccomp, SYS_sendmsg, SYS_sendto,
-    SYS_setgroups, SYS_write, c_long,
+    SYS_landlock_restrict_self, SYS_openat2, SYS_recvmsg, SYS_rmdir, SYS_seccomp, SYS_sendmsg,
+    SYS_sendto, SYS_setgroups, SYS_write, c_long,
 };
 use nix::time::{ClockId, clock_gettime};
 
@@ -25,6 +25,9 @@ const WARM: usize = 20;
 const ROUNDS: usize = 200;
 /// After a launch: what the template makes ready for the next one is counted with it.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// A program that was changed just now is looked up by the template.
+const SETTLED: Duration = Duration::from_millis(2_500);
 
 /// Who makes a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,39 +47,43 @@ const STEPS: &[(&str, Who, Edge, Option<c_long>)] = &[
     ("02_request", Who::Agent, Edge::Enter, Some(SYS_write)),
     ("03_record", Who::Agent, Edge::Exit, Some(SYS_write)),
     ("04_place", Who::Agent, Edge::Enter, Some(SYS_bpf)),
-    ("05_map_entry", Who::Agent, Edge::Enter, Some(SYS_sendmsg)),
-    ("06_hop", Who::Template, Edge::Exit, Some(SYS_recvmsg)),
-    ("07_program", Who::Template, Edge::Enter, Some(SYS_sendmsg)),
+    ("05_map_entry", Who::Agent, Edge::Enter, Some(SYS_openat2)),
     (
-        "08_hop_to_process_1",
+        "06_program_is_the_same",
+        Who::Agent,
+        Edge::Enter,
+        Some(SYS_sendmsg),
+    ),
+    (
+        "07_hop_to_process_1",
         Who::Init,
         Edge::Exit,
         Some(SYS_recvmsg),
     ),
     (
-        "09_worker_process",
+        "08_worker_process",
         Who::Worker,
         Edge::Exit,
         Some(SYS_clone),
     ),
     (
-        "10_streams_limits",
+        "09_streams_limits",
         Who::Worker,
         Edge::Enter,
         Some(SYS_landlock_restrict_self),
     ),
-    ("11_landlock", Who::Worker, Edge::Enter, Some(SYS_seccomp)),
-    ("12_filters", Who::Worker, Edge::Enter, Some(SYS_execveat)),
-    ("13_execute", Who::Worker, Edge::Enter, None),
+    ("10_landlock", Who::Worker, Edge::Enter, Some(SYS_seccomp)),
+    ("11_filters", Who::Worker, Edge::Enter, Some(SYS_execveat)),
+    ("12_execute", Who::Worker, Edge::Enter, None),
     (
-        "14_program_runs",
+        "13_program_runs",
         Who::Worker,
         Edge::Enter,
         Some(SYS_exit_group),
     ),
-    ("15_end_is_seen", Who::Agent, Edge::Enter, Some(SYS_rmdir)),
-    ("16_clean_up", Who::Agent, Edge::Exit, Some(SYS_rmdir)),
-    ("17_outcome", Who::Agent, Edge::Exit, Some(SYS_sendto)),
+    ("14_end_is_seen", Who::Agent, Edge::Enter, Some(SYS_rmdir)),
+    ("15_clean_up", Who::Agent, Edge::Exit, Some(SYS_rmdir)),
+    ("16_outcome", Who::Agent, Edge::Exit, Some(SYS_sendto)),
 ];
 /// What is made ahead for the next session, from the call that makes its process 1.
 const AHEAD: &[(&str, Who, Edge, Option<c_long>)] = &[
@@ -108,8 +115,12 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let mut all: Vec<_> = threads.iter().copied().collect();
     all.push(template);
     let trace = Trace::new(&all)?;
-    // The place that waits now was made unseen.
-    through_the_agent(&socket)?;
+    thread::sleep(SETTLED);
+    // The places that wait now were made unseen, and the template is to find the program once more.
+    for _ in 0..WARM {
+        through_the_agent(&socket)?;
+        thread::sleep(PAUSE);
+    }
     thread::sleep(PAUSE);
     let mut steps: Vec<Vec<f64>> = STEPS.iter().map(|_| Vec::new()).collect();
     let mut ahead: Vec<Vec<f64>> = AHEAD.iter().map(|_| Vec::new()).collect();

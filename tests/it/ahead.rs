@@ -1,6 +1,8 @@
 //! What waits for the next session of a policy: it is that session's when one is asked for, reaches
 //! nothing before, is in no list, and goes with its policy, its agent and its time.
 
+mod told;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -18,7 +18,7 @@ use super::{
     place::{FILE_MODE, Place},
     record::{Entry, Plain, Record},
 };
-use crate::{json, timestamp::Timestamp};
+use crate::{json::canonical, timestamp::Timestamp};
 
 /// Makes the file of the next segment under its passing name, with its first line, which it returns.
 pub(super) fn begin_segment(
@@ -57,8 +57,8 @@ pub(super) fn line<E: Serialize>(head: Head, entry: &Entry<'_, E>) -> Result<Vec
         time: Timestamp::now(),
         entry,
     };
-    let record = serde_json::to_value(&record).map_err(Error::Encode)?;
-    let mut line = json::canonical(&record);
+    let mut line = Vec::with_capacity(512);
+    canonical::write(&record, &mut line).map_err(Error::Encode)?;
     line.push(b'\n');
     Ok(line)
 }

@@ -13,7 +13,8 @@ use crate::{
     daemon::{
         Entry,
         control::protocol::{
-            IssuerStatus, PolicyStatus, Reply, Request, ResolverStatus, SelfTest, Status,
+            IssuerStatus, PlaceStatus, PolicyStatus, Reply, Request, ResolverStatus, SelfTest,
+            Status,
         },
     },
     exit::Code,
@@ -77,6 +78,7 @@ fn page(status: &Status) -> String {
             "sessions",
             format!("{} of {}", status.sessions, status.sessions_max),
         ),
+        ("places", places(status.places)),
         ("resolver", resolver(&status.resolver)),
         (
             "grants",
@@ -136,6 +138,23 @@ fn set(entry: &Entry) -> String {
     let digits = digest.get(..DIGEST_DIGITS).unwrap_or(digest);
     let by = uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
     format!("{digits}, {}{by}, {time}", origin.word())
+}
+
+fn places(places: PlaceStatus) -> String {
+    let PlaceStatus {
+        waiting,
+        max,
+        made,
+        failed,
+        used,
+        missed,
+    } = places;
+    if max == 0 {
+        return "none made ahead".to_owned();
+    }
+    format!(
+        "{waiting} of {max} wait: {made} made, {failed} not, {used} used, {missed} launches found none"
+    )
 }
 
 fn resolver(resolver: &ResolverStatus) -> String {

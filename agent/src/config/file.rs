@@ -29,6 +29,8 @@ pub(super) const DEFAULT_FILE: &str = "/etc/stockade/stockade.toml";
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Sessions at once when the file does not say.
 pub(super) const SESSIONS_DEFAULT: u32 = 1_024;
+/// Places made ahead when the file does not say: enough for as many tools as a busy host uses in turns.
+pub(super) const AHEAD_DEFAULT: u32 = 32;
 
 const POLICIES_DEFAULT: &str = "/etc/stockade/policies.d";
 /// Policy sets that are kept when the file does not say.
@@ -67,6 +69,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Sessions alive at once.
     pub sessions_max: u32,
+    /// Places that wait for sessions at most, of all policies together; none are made where it is 0.
+    pub sessions_ahead: u32,
     /// How long sessions have to end by themselves when the agent stops.
     pub drain: Duration,
     /// How names are resolved.
@@ -194,6 +198,7 @@ struct RawLog {
 #[serde(deny_unknown_fields)]
 struct RawSessions {
     max: Option<toml::Spanned<u32>>,
+    ahead: Option<toml::Spanned<u32>>,
     drain: Option<toml::Spanned<String>>,
 }
 
@@ -211,6 +216,7 @@ impl Default for Config {
             kernel_log: KernelLog::Off,
             log_format: LogFormat::Auto,
             sessions_max: SESSIONS_DEFAULT,
+            sessions_ahead: AHEAD_DEFAULT,
             drain: Duration::ZERO,
             dns: Dns::default(),
             broker: Broker::default(),
@@ -268,7 +274,7 @@ impl Config {
                     format,
                     kernel,
                 },
-            sessions: RawSessions { max, drain },
+            sessions: RawSessions { max, ahead, drain },
             dns,
             broker,
             audit,
@@ -292,6 +298,8 @@ impl Config {
             kernel_log: kernel,
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,
+            sessions_ahead: ahead
+                .map_or(Ok(default.sessions_ahead), |ahead| place.ahead(&ahead))?,
             drain: drain.map_or(Ok(default.drain), |text| place.drain(&text))?,
             dns: dns.check(&place)?,
             broker: broker.check(&place)?,

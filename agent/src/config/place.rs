@@ -16,6 +16,8 @@ use super::{
 const HISTORY_BOUNDS: std::ops::RangeInclusive<usize> = 2..=1_000;
 /// Tools with labels of their own at most.
 const METRICS_TOOLS_MAX: u32 = 4_096;
+/// Places that wait at most: each is a process, and two in-memory file systems.
+const AHEAD_MAX: u32 = 256;
 /// Longest time for sessions to end by themselves: below what the service's unit gives it to stop.
 const DRAIN_MAX: Duration = Duration::from_mins(1);
 
@@ -78,6 +80,15 @@ impl Place<'_> {
         }
         let message = format!("{number} is not within 1 and {}", limits::SESSIONS_MAX);
         Err(self.value(max, "sessions.max", message))
+    }
+
+    pub(super) fn ahead(&self, ahead: &toml::Spanned<u32>) -> Result<u32, Error> {
+        let number = *ahead.get_ref();
+        if number <= AHEAD_MAX {
+            return Ok(number);
+        }
+        let message = format!("{number} is more than {AHEAD_MAX}");
+        Err(self.value(ahead, "sessions.ahead", message))
     }
 
     pub(super) fn drain(&self, text: &toml::Spanned<String>) -> Result<Duration, Error> {

@@ -30,6 +30,7 @@ fn every_key_is_read() {
         kernel = "debug"
         [sessions]
         max = 7
+        ahead = 0
         drain = "15s"
         [dns]
         refusal = "refused"
@@ -42,6 +43,7 @@ fn every_key_is_read() {
     assert_eq!(config.log_level, "debug");
     assert_eq!(config.kernel_log, KernelLog::Debug);
     assert_eq!(config.sessions_max, 7);
+    assert_eq!(config.sessions_ahead, 0);
     assert_eq!(config.drain.as_secs(), 15);
     assert_eq!(config.dns.refusal, Refusal::Refused);
 }
@@ -75,6 +77,10 @@ fn errors_name_the_place() {
         &expect![
             "configuration `stockade.toml`: line 2: `sessions.max`: 0 is not within 1 and 4096"
         ],
+    );
+    check_error(
+        "[sessions]\nahead = 257\n",
+        &expect!["configuration `stockade.toml`: line 2: `sessions.ahead`: 257 is more than 256"],
     );
     check_error(
         "[sessions]\ndrain = \"61s\"\n",

@@ -1,31 +1,38 @@
-//! What the next session of each policy will have, made while nobody waits for it: a cgroup, and in it a
-//! process 1 that waits. Only for policies under which a session was started lately, and one for each;
-//! it is no session, is in no list of them, and nobody's code runs in it.
+//! What the next sessions of each policy will have, made while nobody waits for it: a cgroup, and in it a
+//! process 1 that waits. Only for policies under which a session was started lately, and for each as many
+//! as were wanted at once; it is no session, is in no list of them, and nobody's code runs in it.
+
+mod shelf;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::sleep,
+};
 
+use self::shelf::{Put, Shelves, Taken};
 use super::{
     Engine,
+    control::protocol::PlaceStatus,
     error::{LaunchError, chain},
     policies::Loaded,
-    setup::PolicySource,
 };
 use crate::{
     kernel::cgroup::Vacant,
-    launcher::{Place, Seat},
+    launcher::{Fit, Place, Seat},
+    observe::metrics::PlaceNumbers,
     policy::compiled::Digest,
 };
 
-/// What nobody has asked for in this time is given up: an agent at rest holds nothing for a policy that
-/// is not used.
-const WAITING_TIME_MAX: Duration = Duration::from_mins(1);
-/// How often that is looked at.
+/// How often it is looked what nobody needs.
 const LOOK: Duration = Duration::from_secs(15);
 
 /// A session's place.
@@ -35,75 +42,126 @@ pub(super) struct Waiting {
     pub(super) cgroup: Vacant,
 }
 
-/// Where one waits, and since when. Who makes one holds it meanwhile: who wants it waits for that.
-type Shelf = Arc<AsyncMutex<Option<(Waiting, Instant)>>>;
+/// One that was made ahead. As long as it waits it counts among those of all policies.
+#[derive(Debug)]
+struct Ready {
+    waiting: Waiting,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Why a place does not wait any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+enum Gone {
+    /// A session has it.
+    Used,
+    /// Nobody has needed it.
+    Idle,
+    /// Its policy is not in force any more, or the agent ends.
+    Withdrawn,
+    /// The root in which it was made is to be made anew.
+    OldRoot,
+    /// Its process 1 ended.
+    Ended,
+}
+
+impl Gone {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Used, "used"),
+        (Self::Idle, "idle"),
+        (Self::Withdrawn, "withdrawn"),
+        (Self::OldRoot, "old_root"),
+        (Self::Ended, "ended"),
+    ];
+}
 
 /// What waits, by policy.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    shelves: Mutex<HashMap<Digest, Shelf>>,
-    /// Not where there will be one session only.
-    more_than_one: bool,
+    shelves: Mutex<Shelves<Ready>>,
+    /// Over all policies.
+    room: Arc<Semaphore>,
+    max: usize,
+    made: AtomicU64,
+    failed: AtomicU64,
+    missed: AtomicU64,
+    gone: [AtomicU64; Gone::ALL.len()],
 }
 
 impl Ahead {
-    pub(super) fn new(source: &PolicySource) -> Self {
+    /// For so many at most.
+    pub(super) fn new(max: u32) -> Self {
+        let max = max as usize;
         Self {
             shelves: Mutex::default(),
-            more_than_one: matches!(source, PolicySource::Folder(_)),
+            room: Arc::new(Semaphore::new(max)),
+            max,
+            made: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            gone: Default::default(),
         }
     }
 
-    fn shelf(&self, policy: Digest) -> Shelf {
-        Arc::clone(self.lock().entry(policy).or_default())
-    }
-
-    fn known(&self, policy: Digest) -> Option<Shelf> {
-        self.lock().get(&policy).cloned()
-    }
-
-    /// Takes out the shelves of these policies.
-    fn remove(&self, policies: impl Fn(&Digest) -> bool) -> Vec<Shelf> {
-        let mut shelves = self.lock();
-        let gone: Vec<_> = shelves
-            .keys()
-            .copied()
-            .filter(|key| policies(key))
-            .collect();
-        gone.iter().filter_map(|key| shelves.remove(key)).collect()
-    }
-
-    fn all(&self) -> Vec<(Digest, Shelf)> {
-        let shelves = self.lock();
-        shelves
-            .iter()
-            .map(|(digest, shelf)| (*digest, Arc::clone(shelf)))
-            .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Shelf>> {
-        // Every change is one insertion or removal: a panic can not leave half of one.
+    fn lock(&self) -> MutexGuard<'_, Shelves<Ready>> {
+        // A panic half-way loses places at most, never gives one away twice.
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, gone: Gone) {
+        if let Some(count) = self.gone.get(gone as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.lock().counts().map(|(_, count)| count).sum()
+    }
+
+    async fn give_up(&self, places: impl IntoIterator<Item = Ready>, why: Gone) {
+        for place in places {
+            self.count(why);
+            end(place.waiting).await;
+        }
     }
 }
 
 impl Engine {
     /// What waits for a session of this policy, or what is made for it now.
     pub(super) async fn take_or_reserve(&self, loaded: &Loaded) -> Result<Waiting, LaunchError> {
-        if let Some(shelf) = self.ahead.known(loaded.policy.digest) {
-            let taken = shelf.lock().await.take();
-            match taken {
-                Some((waiting, _)) if self.launcher.is_current(&waiting.seat) => {
-                    return Ok(waiting);
-                }
-                Some((stale, _)) => end(stale).await,
-                None => {}
+        let policy = loaded.policy.digest;
+        let mut unfit = false;
+        loop {
+            let taken = self.ahead.lock().take(policy, Instant::now());
+            if !matches!(taken, Taken::Waiting(_)) && !unfit {
+                self.ahead.lock().want_more(policy);
             }
+            let place = match taken {
+                Taken::Waiting(place) => place,
+                Taken::Soon(soon) => match soon.await {
+                    Ok(place) => place,
+                    // The launch tries for itself, and says why it fails.
+                    Err(_failed) => break,
+                },
+                Taken::Nothing => break,
+            };
+            unfit = true;
+            let why = match self.launcher.fit(&place.waiting.seat) {
+                Fit::Yes => {
+                    self.ahead.count(Gone::Used);
+                    return Ok(place.waiting);
+                }
+                Fit::OldRoot => Gone::OldRoot,
+                Fit::Ended => Gone::Ended,
+            };
+            self.ahead.give_up([place], why).await;
         }
+        self.ahead.missed.fetch_add(1, Ordering::Relaxed);
         self.reserve(loaded).await
     }
 
-    async fn reserve(&self, loaded: &Loaded) -> Result<Waiting, LaunchError> {
+    /// Makes a place.
+    pub(super) async fn reserve(&self, loaded: &Loaded) -> Result<Waiting, LaunchError> {
         let cgroup = self.parent.vacant(&loaded.policy.limits)?;
         let place = Place {
             cgroup: cgroup.fd(),
@@ -118,65 +176,122 @@ impl Engine {
         }
     }
 
-    /// Has a place made for the next session of a policy, unless one waits.
+    /// Has places made for the next sessions of a policy, unless enough wait.
     pub(super) fn reserve_ahead(self: &Arc<Self>, loaded: &Loaded) {
-        let kept = self.ahead.shelf(loaded.policy.digest);
+        let Some(mut room) = self.begin_ahead(loaded) else {
+            return;
+        };
         let (engine, loaded) = (Arc::clone(self), loaded.clone());
         tokio::spawn(async move {
-            let mut place = kept.lock().await;
-            if place.is_some() || !engine.wants_ahead(&loaded) {
-                return;
-            }
-            match engine.reserve(&loaded).await {
-                Ok(waiting) => *place = Some((waiting, Instant::now())),
-                // The next launch tries for itself, and says why it fails.
-                Err(error) => {
-                    let tool = loaded.policy.tool.as_str();
-                    tracing::debug!(policy.tool = tool, error = chain(&error), "no place ahead");
-                }
-            }
-            // A change of policies, or the end, that came meanwhile has not seen it.
-            if !engine.wants_ahead(&loaded) {
-                let unwanted = place.take();
-                drop(place);
-                end_all(unwanted.map(|(waiting, _)| waiting)).await;
+            while engine.make_ahead(&loaded, room).await
+                && let Some(next) = engine.begin_ahead(&loaded)
+            {
+                room = next;
             }
         });
+    }
+
+    /// Whether one is to be made now: its room among all.
+    fn begin_ahead(&self, loaded: &Loaded) -> Option<OwnedSemaphorePermit> {
+        if !self.wants_ahead(loaded) {
+            return None;
+        }
+        let room = Arc::clone(&self.ahead.room).try_acquire_owned().ok()?;
+        let begun = (self.ahead.lock()).begin(loaded.policy.digest, Instant::now());
+        begun.then_some(room)
+    }
+
+    /// Makes a place ahead; tells whether it came about.
+    async fn make_ahead(&self, loaded: &Loaded, room: OwnedSemaphorePermit) -> bool {
+        let policy = loaded.policy.digest;
+        let made = self.reserve(loaded).await;
+        let put = match made {
+            Ok(waiting) => {
+                self.ahead.made.fetch_add(1, Ordering::Relaxed);
+                let place = Ready {
+                    waiting,
+                    _room: room,
+                };
+                self.ahead.lock().put(policy, place)
+            }
+            // The next launch tries for itself, and says why it fails.
+            Err(error) => {
+                let tool = loaded.policy.tool.as_str();
+                tracing::debug!(policy.tool = tool, error = chain(&error), "no place ahead");
+                self.ahead.failed.fetch_add(1, Ordering::Relaxed);
+                self.ahead.lock().failed(policy);
+                return false;
+            }
+        };
+        if let Put::Unwanted(place) = put {
+            self.ahead.give_up([place], Gone::Withdrawn).await;
+        }
+        // A change of policies, or the end, that came meanwhile has not seen it.
+        if !self.wants_ahead(loaded) {
+            self.give_up_ahead(|waiting| *waiting == policy).await;
+        }
+        true
     }
 
     fn wants_ahead(&self, loaded: &Loaded) -> bool {
         let set = self.policies.current();
         let current = set.by_tool.get(loaded.policy.tool.as_str());
         let in_force = current.is_some_and(|now| now.policy.digest == loaded.policy.digest);
-        self.ahead.more_than_one && in_force && !self.stopping.is_now()
+        in_force && !self.stopping.is_now()
     }
 
     /// Gives up what waits for sessions of these policies; nothing of it is left when this returns.
     pub(super) async fn give_up_ahead(&self, policies: impl Fn(&Digest) -> bool) {
-        for shelf in self.ahead.remove(policies) {
-            let waiting = shelf.lock().await.take();
-            end_all(waiting.map(|(waiting, _)| waiting)).await;
+        let places = self.ahead.lock().remove(policies);
+        self.ahead.give_up(places, Gone::Withdrawn).await;
+    }
+
+    /// Places as metrics have them.
+    pub(super) fn place_numbers(&self) -> PlaceNumbers {
+        let set = self.policies.current();
+        let counts: std::collections::HashMap<_, _> = self.ahead.lock().counts().collect();
+        let waiting = set.by_tool.iter().map(|(tool, loaded)| {
+            let count = counts.get(&loaded.policy.digest).copied().unwrap_or(0);
+            (tool.clone(), count as u64)
+        });
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let gone = Gone::ALL.iter().zip(&self.ahead.gone);
+        PlaceNumbers {
+            waiting: waiting.collect(),
+            max: self.ahead.max as u64,
+            made: of(&self.ahead.made),
+            failed: of(&self.ahead.failed),
+            missed: of(&self.ahead.missed),
+            gone: gone.map(|((_, why), count)| (*why, of(count))).collect(),
+        }
+    }
+
+    /// Places as the control socket tells of them.
+    pub(super) fn place_status(&self) -> PlaceStatus {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PlaceStatus {
+            waiting: self.ahead.waiting() as u64,
+            max: self.ahead.max as u64,
+            made: of(&self.ahead.made),
+            failed: of(&self.ahead.failed),
+            used: self.ahead.gone.first().map_or(0, of),
+            missed: of(&self.ahead.missed),
         }
     }
 }
 
-/// Gives up what nobody has asked for in a while, until the engine goes.
+/// Gives up what nobody has needed in a while and what is of no use any more, until the engine goes.
 pub(super) async fn sweep(engine: Arc<Engine>) {
     loop {
         sleep(LOOK).await;
-        for (_, shelf) in engine.ahead.all() {
-            let mut place = shelf.lock().await;
-            let old = |(_, since): &mut (Waiting, Instant)| since.elapsed() >= WAITING_TIME_MAX;
-            let taken = place.take_if(old);
-            drop(place);
-            end_all(taken.map(|(waiting, _)| waiting)).await;
+        let ahead = &engine.ahead;
+        for (fit, why) in [(Fit::Ended, Gone::Ended), (Fit::OldRoot, Gone::OldRoot)] {
+            let is_fit = |place: &Ready| engine.launcher.fit(&place.waiting.seat) != fit;
+            let unfit = ahead.lock().take_unfit(is_fit);
+            ahead.give_up(unfit, why).await;
         }
-    }
-}
-
-async fn end_all(waiting: impl IntoIterator<Item = Waiting>) {
-    for waiting in waiting {
-        end(waiting).await;
+        let idle = ahead.lock().take_idle(Instant::now());
+        ahead.give_up(idle, Gone::Idle).await;
     }
 }
 

@@ -29,6 +29,8 @@ use crate::{
     timestamp::Timestamp,
 };
 
+/// How long a session has to end with its worker before it is killed: mounts and namespaces go first.
+const OWN_END_TIME_MAX: Duration = Duration::from_millis(50);
 /// How long killed processes have to be gone.
 const GONE_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -60,18 +62,7 @@ impl Life {
     ) {
         let engine = Arc::clone(&self.engine);
         let end = self.until_end(&mut running, &cgroup, inbox).await;
-        self.kill(&cgroup);
-        let gone = match timeout(GONE_TIME_MAX, running.gone()).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(session.id = self.session.0, %error, "end not seen");
-                false
-            }
-            Err(_) => {
-                tracing::warn!(session.id = self.session.0, "processes not gone in time");
-                false
-            }
-        };
+        let gone = self.gone(&running, &cgroup).await;
         let left = running.take_left();
         drop(running);
         let output = self.hand_out(left, gone).await;
@@ -107,6 +98,29 @@ impl Life {
         };
         // Whoever asked may be gone.
         drop(tell.send(finished));
+    }
+
+    /// Waits until nothing of the session runs any more; kills what does not end by itself. Process 1
+    /// ends with its worker, and the kernel then ends everything in its namespace.
+    async fn gone(&self, running: &Running, cgroup: &SessionCgroup) -> bool {
+        let gone = match timeout(OWN_END_TIME_MAX, running.gone()).await {
+            Ok(gone) => Ok(gone),
+            Err(_late) => {
+                self.kill(cgroup);
+                timeout(GONE_TIME_MAX, running.gone()).await
+            }
+        };
+        match gone {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(session.id = self.session.0, %error, "end not seen");
+                false
+            }
+            Err(_late) => {
+                tracing::warn!(session.id = self.session.0, "processes not gone in time");
+                false
+            }
+        }
     }
 
     async fn until_end(
@@ -254,7 +268,7 @@ impl Engine {
         self.clear_killed(session, cgroup).await
     }
 
-    /// Takes the entry of a session, whose processes were killed, to *closing* (the kernel side
+    /// Takes the entry of a session, whose processes have ended or were killed, to *closing* (the kernel side
     /// forgets it when its last socket is gone) and removes its cgroup. Tells what it used.
     async fn clear_killed(&self, session: SessionId, cgroup: SessionCgroup) -> Spent {
         let failed = |error: kernel::Error, what| not_cleared(session, &error, what);
@@ -270,7 +284,7 @@ impl Engine {
         match cgroup.remove_if_empty() {
             Ok(true) => {}
             // It waits for the processes to be gone, off the threads that serve everybody.
-            Ok(false) => match spawn_blocking(move || cgroup.remove()).await {
+            Ok(false) => match spawn_blocking(move || cgroup.kill_and_remove()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => failed(error, "remove"),
                 Err(error) => {
@@ -301,12 +315,11 @@ impl Engine {
         refused: &Refused,
     ) {
         let list: Result<Vec<_>, _> = refused.list.iter().map(serde_json::to_value).collect();
-        let enforced = put.enforced.map(Enforced::recorded);
         let outcome = Outcome {
             end,
             seconds: asked.elapsed().as_secs_f64(),
             used,
-            enforced: enforced.as_ref(),
+            enforced: put.enforced,
             output: put.output,
             refused: &list.unwrap_or_default(),
             events_missing: refused.missing,

@@ -119,6 +119,7 @@ impl Engine {
             maps: maps.iter().map(fill).collect(),
             sessions: sessions.into_iter().collect(),
             sessions_max: self.sessions_max,
+            places: self.place_numbers(),
             policies: set
                 .by_tool
                 .iter()

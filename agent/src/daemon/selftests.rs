@@ -143,7 +143,7 @@ impl Engine {
         receipt: Receipt,
     ) -> Result<Slipped, LaunchError> {
         let session = receipt.session();
-        let Waiting { seat, cgroup } = self.take_or_reserve(loaded).await?;
+        let Waiting { seat, cgroup } = self.reserve(loaded).await?;
         let cgroup = cgroup.give_to(session)?;
         let tested = self.self_test_in(&cgroup, seat, loaded, receipt).await;
         self.clear(session, cgroup).await;

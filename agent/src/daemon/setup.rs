@@ -60,6 +60,8 @@ pub struct Setup {
     pub keeping: Option<Keeping>,
     /// Sessions alive at once.
     pub sessions_max: u32,
+    /// Places that wait for sessions at most.
+    pub sessions_ahead: u32,
     /// How names are resolved.
     pub dns: Dns,
     /// How calls are checked; none for an engine that takes no calls.
@@ -118,6 +120,7 @@ impl Engine {
             policies: source,
             keeping,
             sessions_max,
+            sessions_ahead,
             dns,
             broker,
             kernel_log,
@@ -134,7 +137,6 @@ impl Engine {
         end_leftovers(&parent, &journal)?;
         let sockets = names::bind(&dns, resolver, &instance.run_folder())?;
         let kernel = Kernel::open_with_log(&instance, &parent, kernel_log)?;
-        let ahead = Ahead::new(&source);
         let (policies, synced) = Policies::first(source, keeping, &instance, &kernel, &journal)?;
         let attached = kernel.attach(&parent, &synced)?;
         let launcher = Launcher::of(launcher)?;
@@ -159,7 +161,7 @@ impl Engine {
             policies,
             sessions: Table::default(),
             self_tests: SelfTests::default(),
-            ahead,
+            ahead: Ahead::new(sessions_ahead),
             slots: Arc::new(Semaphore::new(sessions_max as usize)),
             sessions_max,
             learned: Learned::default(),

@@ -43,6 +43,7 @@ impl Engine {
             policy_error: self.policies.last_error(),
             sessions: alive.values().sum(),
             sessions_max: self.sessions_max,
+            places: self.place_status(),
             events_lost: losses.events_lost,
             events_suppressed: losses.events_suppressed,
             resolver: self.resolver_status(),

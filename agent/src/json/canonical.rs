@@ -1,78 +1,360 @@
-//! The writer of the canonical form. A call is written in this form four times, so it goes straight
-//! from the value to the bytes; what few texts hold (a number with a fraction, a key beyond ASCII) goes
-//! the slow way.
+//! The canonical form (RFC 8785) written in one pass: what a record of the journal holds is written as it
+//! comes, and an object whose keys came out of order is put right where it lies. Unlike the crate that
+//! writes [`super::canonical`], it takes what is in canonical form already ([`raw`]) as it is.
 
-use serde_json::{Map, Number, Value};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    ops::Range,
+};
 
-/// Largest whole number that has the same digits as the double that is nearest: 2^53 − 1.
-const WHOLE_MAX: u64 = (1 << 53) - 1;
-/// Bytes of a value that most are smaller than.
-const BYTES: usize = 512;
+use serde::Serialize;
+use serde_json::{
+    ser::{CharEscape, CompactFormatter, Formatter, Serializer},
+    value::RawValue,
+};
 
-pub(super) fn write(value: &Value) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(BYTES);
-    put(value, &mut bytes);
-    bytes
+/// Integers up to this are written as they are; a double holds each of them, and ECMAScript writes it
+/// without an exponent.
+const PLAIN_MAX: u64 = 1 << 53;
+
+/// Appends the canonical form of a value. A number that is not finite, of which JSON has none, comes out
+/// as `null`.
+pub fn write(value: &impl Serialize, to: &mut Vec<u8>) -> serde_json::Result<()> {
+    let mut written = Serializer::with_formatter(to, Canonical::default());
+    value.serialize(&mut written)
 }
 
-fn put(value: &Value, to: &mut Vec<u8>) {
-    match value {
-        Value::Null => to.extend(b"null"),
-        Value::Bool(true) => to.extend(b"true"),
-        Value::Bool(false) => to.extend(b"false"),
-        Value::Number(number) => put_number(number, to),
-        Value::String(text) => put_text(text, to),
-        Value::Array(elements) => {
-            to.push(b'[');
-            for (number, element) in elements.iter().enumerate() {
-                if number > 0 {
-                    to.push(b',');
-                }
-                put(element, to);
+/// A value in its canonical form, to be written into others.
+pub fn raw(value: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
+    let mut form = Vec::new();
+    write(value, &mut form)?;
+    let form = String::from_utf8(form).map_err(serde::ser::Error::custom)?;
+    RawValue::from_string(form)
+}
+
+/// Holds back what is within an object until its end.
+#[derive(Debug, Default)]
+struct Canonical {
+    held: Vec<u8>,
+    objects: Vec<Object>,
+}
+
+/// An object that is being written.
+#[derive(Debug, Default)]
+struct Object {
+    /// Where its first member begins.
+    begin: usize,
+    members: Vec<Member>,
+}
+
+/// Where a member lies: its key with the quotes, then a colon, then its value.
+#[derive(Clone, Debug)]
+struct Member {
+    key: Range<usize>,
+    end: usize,
+}
+
+impl Canonical {
+    fn put(&mut self, to: &mut (impl Write + ?Sized), bytes: &[u8]) -> io::Result<()> {
+        if self.objects.is_empty() {
+            return to.write_all(bytes);
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn number(
+        &mut self,
+        to: &mut (impl Write + ?Sized),
+        number: &impl Serialize,
+    ) -> io::Result<()> {
+        let text = serde_json_canonicalizer::to_vec(number)?;
+        self.put(to, &text)
+    }
+
+    /// Puts the members of the innermost object in order.
+    fn order(&mut self) -> io::Result<()> {
+        let Some(Object { begin, members }) = self.objects.last_mut() else {
+            return Err(odd("an object that ended before it began"));
+        };
+        let held = &self.held;
+        let key = |member: &Member| held.get(member.key.clone()).unwrap_or_default();
+        if members.is_sorted_by(|one, next| before(key(one), key(next))) {
+            return Ok(());
+        }
+        members.sort_by(|one, other| {
+            if before(key(one), key(other)) {
+                std::cmp::Ordering::Less
+            } else if before(key(other), key(one)) {
+                std::cmp::Ordering::Greater
+            } else {
+                std::cmp::Ordering::Equal
             }
-            to.push(b']');
+        });
+        if !members.is_sorted_by(|one, next| before(key(one), key(next))) {
+            return Err(odd("a key twice in one object"));
         }
-        Value::Object(members) => put_members(members, to),
-    }
-}
-
-/// In the order of their keys' UTF-16 units, which of ASCII is that of their bytes.
-fn put_members(members: &Map<String, Value>, to: &mut Vec<u8>) {
-    let mut sorted: Vec<_> = members.iter().collect();
-    if sorted.iter().all(|(key, _)| key.is_ascii()) {
-        sorted.sort_unstable_by_key(|(key, _)| *key);
-    } else {
-        sorted.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
-    }
-    to.push(b'{');
-    for (number, (key, value)) in sorted.into_iter().enumerate() {
-        if number > 0 {
-            to.push(b',');
+        let mut ordered = Vec::with_capacity(held.len().saturating_sub(*begin));
+        for member in members {
+            if !ordered.is_empty() {
+                ordered.push(b',');
+            }
+            let whole = held.get(member.key.start..member.end);
+            ordered.extend_from_slice(whole.unwrap_or_default());
         }
-        put_text(key, to);
-        to.push(b':');
-        put(value, to);
+        self.held.truncate(*begin);
+        self.held.extend(ordered);
+        Ok(())
     }
-    to.push(b'}');
 }
 
-/// The escapes of `serde_json` are those of ECMAScript, which RFC 8785 asks for.
-fn put_text(text: &str, to: &mut Vec<u8>) {
-    // Neither text nor memory can fail to be written.
-    serde_json::to_writer(to, text).ok();
+/// Whether a key, in its quotes, comes before another one: by their UTF-16 units.
+fn before(one: &[u8], other: &[u8]) -> bool {
+    let plain = |key: &[u8]| key.iter().all(|byte| byte.is_ascii() && *byte != b'\\');
+    if let (true, true, Some((_, one)), Some((_, other))) = (
+        plain(one),
+        plain(other),
+        one.split_last(),
+        other.split_last(),
+    ) {
+        // Without the quote at the end, which is none of the key.
+        return one < other;
+    }
+    let units = |key: &[u8]| -> Vec<u16> {
+        let text: Cow<'_, str> = serde_json::from_slice(key).unwrap_or_default();
+        text.encode_utf16().collect()
+    };
+    units(one) < units(other)
 }
 
-fn put_number(number: &Number, to: &mut Vec<u8>) {
-    let whole = match (number.as_u64(), number.as_i64()) {
-        (Some(whole), _) => whole <= WHOLE_MAX,
-        (None, Some(whole)) => whole.unsigned_abs() <= WHOLE_MAX,
-        (None, None) => false,
+fn odd(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+macro_rules! numbers {
+    ($($name:ident $kind:ty),*) => {
+        $(fn $name<W: ?Sized + Write>(&mut self, to: &mut W, number: $kind) -> io::Result<()> {
+            if u64::try_from(number).is_ok_and(|number| number <= PLAIN_MAX) {
+                return self.put(to, number.to_string().as_bytes());
+            }
+            self.number(to, &number)
+        })*
     };
-    let written = if whole {
-        serde_json::to_writer(to, number)
-    } else {
-        // As a double. It fails for what is not finite, and `Number` holds none.
-        serde_json_canonicalizer::to_writer(number, to)
-    };
-    written.ok();
+}
+
+impl Formatter for Canonical {
+    numbers!(
+        write_i8 i8, write_i16 i16, write_i32 i32, write_i64 i64, write_i128 i128,
+        write_u8 u8, write_u16 u16, write_u32 u32, write_u64 u64, write_u128 u128
+    );
+
+    fn write_null<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.put(to, b"null")
+    }
+
+    fn write_bool<W: ?Sized + Write>(&mut self, to: &mut W, value: bool) -> io::Result<()> {
+        self.put(to, if value { b"true" } else { b"false" })
+    }
+
+    fn write_f32<W: ?Sized + Write>(&mut self, to: &mut W, number: f32) -> io::Result<()> {
+        self.number(to, &number)
+    }
+
+    fn write_f64<W: ?Sized + Write>(&mut self, to: &mut W, number: f64) -> io::Result<()> {
+        self.number(to, &number)
+    }
+
+    fn write_number_str<W: ?Sized + Write>(&mut self, to: &mut W, text: &str) -> io::Result<()> {
+        let number: f64 = text.parse().map_err(|_no_number| odd("no number"))?;
+        self.number(to, &number)
+    }
+
+    fn begin_string<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.put(to, b"\"")
+    }
+
+    fn end_string<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.put(to, b"\"")
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        to: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        self.put(to, text.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(
+        &mut self,
+        to: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        // `serde_json` escapes what RFC 8785 does, and in the same way.
+        let mut text = Vec::with_capacity(6);
+        CompactFormatter.write_char_escape(&mut text, escape)?;
+        self.put(to, &text)
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.put(to, b"[")
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.put(to, b"]")
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { self.put(to, b",") }
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, _to: &mut W) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, _to: &mut W) -> io::Result<()> {
+        self.held.push(b'{');
+        self.objects.push(Object {
+            begin: self.held.len(),
+            members: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.order()?;
+        self.objects.pop();
+        self.held.push(b'}');
+        if self.objects.is_empty() {
+            to.write_all(&self.held)?;
+            self.held.clear();
+        }
+        Ok(())
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, _to: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            self.held.push(b',');
+        }
+        let begin = self.held.len();
+        if let Some(object) = self.objects.last_mut() {
+            object.members.push(Member {
+                key: begin..begin,
+                end: begin,
+            });
+        }
+        Ok(())
+    }
+
+    fn end_object_key<W: ?Sized + Write>(&mut self, _to: &mut W) -> io::Result<()> {
+        let end = self.held.len();
+        let object = self.objects.last_mut();
+        if let Some(member) = object.and_then(|object| object.members.last_mut()) {
+            member.key.end = end;
+        }
+        Ok(())
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.put(to, b":")
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, _to: &mut W) -> io::Result<()> {
+        let end = self.held.len();
+        let object = self.objects.last_mut();
+        if let Some(member) = object.and_then(|object| object.members.last_mut()) {
+            member.end = end;
+        }
+        Ok(())
+    }
+
+    fn write_raw_fragment<W: ?Sized + Write>(&mut self, to: &mut W, form: &str) -> io::Result<()> {
+        self.put(to, form.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use serde_json::{Value, json};
+
+    use super::{raw, write};
+
+    fn check(value: &impl Serialize) {
+        let mut form = Vec::new();
+        write(value, &mut form).expect("it has a form");
+        let expected = serde_json_canonicalizer::to_string(value).expect("it has a form");
+        assert_eq!(String::from_utf8(form).expect("text"), expected);
+    }
+
+    #[test]
+    fn it_is_the_form_of_the_other_writer() {
+        check(&json!({"b": 1, "a": {"z": [1, {"y": null, "x": true}], "c": {}}, "": "x", "ab": 2}));
+        check(&json!([
+            3,
+            -4,
+            0.5,
+            1e21,
+            1e-7,
+            "\u{8}\u{1f}\"\\/\n\u{20ac}",
+            [],
+            [{}]
+        ]));
+        // By UTF-16 units a surrogate comes before what follows it by code points.
+        check(&json!({"\u{10000}": 1, "\u{fb33}": 2, "\u{20ac}": 3, "\r": 4, "\"": 5, "1": 6}));
+        check(&json!({"a\\": 1, "a": 2, "a b": 3, "a\u{e9}": 4}));
+        for number in [0, 1, u64::MAX, 1 << 53, (1 << 53) + 1] {
+            check(&number);
+            check(&number.cast_signed());
+        }
+        check(&"alone");
+        check(&f64::MIN_POSITIVE);
+        check(&None::<u8>);
+    }
+
+    #[test]
+    fn what_has_the_form_is_taken_as_it_is() {
+        let inner = json!({"b": [1, 2], "a": "x"});
+        let form = raw(&inner).expect("it has a form");
+        assert_eq!(form.get(), r#"{"a":"x","b":[1,2]}"#);
+        #[derive(Serialize)]
+        struct Outer<T> {
+            z: u8,
+            list: [T; 2],
+            a: T,
+        }
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        let [value, again, third] = [(); 3].map(|()| inner.clone());
+        let plain = Outer {
+            z: 1,
+            list: [value, again],
+            a: third,
+        };
+        let ready = Outer {
+            z: 1,
+            list: [&form, &form],
+            a: &form,
+        };
+        write(&plain, &mut one).expect("it has a form");
+        write(&ready, &mut other).expect("it has a form");
+        assert_eq!(one, other);
+        serde_json::from_slice::<Value>(&one).expect("JSON");
+    }
+
+    #[test]
+    fn a_key_twice_is_an_error() {
+        struct Twice;
+        impl Serialize for Twice {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap as _;
+                let mut map = serializer.serialize_map(None)?;
+                for key in ["b", "a", "b"] {
+                    map.serialize_entry(key, &1)?;
+                }
+                map.end()
+            }
+        }
+        assert!(write(&Twice, &mut Vec::new()).is_err());
+    }
 }

@@ -5,7 +5,7 @@
 //! double would round, `1.0` and `1` the same integer. So two values are equal exactly where their
 //! canonical bytes are.
 
-mod canonical;
+pub mod canonical;
 mod number;
 mod strict;
 
@@ -18,6 +18,9 @@ pub use strict::parse;
 pub const DEPTH_MAX: usize = 127;
 /// Objects in one value: each costs some hundred bytes of memory, however few of input.
 pub const OBJECTS_MAX: usize = 16_384;
+
+/// Bytes of a canonical form that most are smaller than.
+const CANONICAL_BYTES: usize = 512;
 
 /// Bounds of one value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +98,10 @@ pub enum Error {
 /// does not hold. (Of others, whole numbers come out as the double that is nearest.)
 #[must_use]
 pub fn canonical(value: &Value) -> Vec<u8> {
-    canonical::write(value)
+    let mut form = Vec::with_capacity(CANONICAL_BYTES);
+    // Neither a `Value` nor memory can fail to be written.
+    canonical::write(value, &mut form).ok();
+    form
 }
 
 /// SHA-256 of the canonical bytes.

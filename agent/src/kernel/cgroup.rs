@@ -327,6 +327,12 @@ impl SessionCgroup {
         }
     }
 
+    /// Kills whatever is left in it and removes it. Blocks for up to some seconds.
+    pub fn kill_and_remove(&self) -> Result<(), Error> {
+        self.kill()?;
+        self.remove()
+    }
+
     /// Removes it and everything below it; waits for what was killed to be gone. Blocks for up to
     /// some seconds.
     pub fn remove(&self) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex as SyncMutex, PoisonError},
@@ -11,22 +11,23 @@ use std::{
 };
 
 use nix::sys::socket::SockFlag;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
 use super::{
     channel::Channel,
     error::LaunchError,
-    protocol::{self, Ask, PING, Prepare, Reply, SUBCOMMAND, Work},
+    handle::{Template, answer},
+    protocol::{PING, Reply, SUBCOMMAND, Work},
     running::Running,
-    seat::{Place, Seat},
+    seat::{Fit, Place, Seat},
     streams,
 };
 use crate::{
     audit::Receipt,
     config::Instance,
-    kernel::{Admitted, cgroup},
+    kernel::Admitted,
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, Plan, enforced, sockets, uids},
+    sandbox::{Enforced, enforced, sockets, uids},
     sys::seqpacket,
 };
 
@@ -57,25 +58,6 @@ pub struct Launcher {
     channel: Channel,
     templates: SyncMutex<HashMap<Digest, Arc<OnceCell<Arc<Template>>>>>,
     process: Process,
-}
-
-/// A policy's template process. It, and the sessions it cloned, end when the last handle is dropped.
-#[derive(Debug)]
-pub(super) struct Template {
-    pub(super) plan: Plan,
-    digest: Digest,
-    /// One thing at a time is asked for.
-    asking: Mutex<Asking>,
-    /// What the sessions' records have in common.
-    enforced: SyncMutex<Option<Arc<enforced::Shared>>>,
-}
-
-#[derive(Debug)]
-struct Asking {
-    channel: Channel,
-    /// An answer is owed: to the one who asks now, or to one who went away. Then the next answer
-    /// would be another's, and the template is of no use any more.
-    owed: bool,
 }
 
 /// A launcher's process that nobody has asked anything yet. Ended when it is dropped.
@@ -176,7 +158,7 @@ impl Launcher {
         drop(theirs);
         match answer(&mut channel).await? {
             (Reply::Ready, _) => Ok(()),
-            (Reply::Waiting | Reply::Told | Reply::Failed(_), _) => {
+            (Reply::Waiting | Reply::Told(_) | Reply::Failed(_), _) => {
                 Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
             }
         }
@@ -201,10 +183,19 @@ impl Launcher {
     /// Whether a session can be started here still: its process 1 waits, and a new one would be made in
     /// the same root.
     #[must_use]
-    pub fn is_current(&self, seat: &Seat) -> bool {
-        let cell = self.cell(seat.template.digest);
-        let current = cell.get();
-        current.is_some_and(|current| Arc::ptr_eq(current, &seat.template)) && seat.waits()
+    pub fn fit(&self, seat: &Seat) -> Fit {
+        let templates = self.templates();
+        let current = templates
+            .get(&seat.template.digest)
+            .and_then(|cell| cell.get());
+        let same = current.is_some_and(|current| {
+            Arc::ptr_eq(current, &seat.template) && sockets::are_same(&current.plan.sockets)
+        });
+        match (same, seat.waits()) {
+            (true, true) => Fit::Yes,
+            (false, true) => Fit::OldRoot,
+            (_, false) => Fit::Ended,
+        }
     }
 
     /// Starts a session. When this returns a session, its program runs and every layer is in force;
@@ -288,93 +279,10 @@ impl Launcher {
     }
 }
 
-impl Template {
-    async fn new(
-        instance: &Instance,
-        launcher: &Channel,
-        policy: &CompiledPolicy,
-    ) -> Result<Arc<Self>, LaunchError> {
-        let plan = Plan::new(instance, policy)?;
-        let (mut channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
-        let prepare = Prepare { plan };
-        launcher
-            .send(&prepare, &[theirs.as_raw_fd()])
-            .await
-            .map_err(LaunchError::Lost)?;
-        drop(theirs);
-        let Prepare { plan } = prepare;
-        match answer(&mut channel).await? {
-            (Reply::Ready, _) => Ok(Arc::new(Self {
-                plan,
-                digest: policy.digest,
-                asking: Mutex::new(Asking {
-                    channel,
-                    owed: false,
-                }),
-                enforced: SyncMutex::default(),
-            })),
-            (Reply::Failed(error), _) => Err(LaunchError::Step(error)),
-            (Reply::Waiting | Reply::Told, _) => Err(odd()),
-        }
-    }
-
-    fn enforced(
-        &self,
-        memory_counted: bool,
-        limits: &[cgroup::Measure],
-        unix_hooks: bool,
-    ) -> Result<Arc<enforced::Shared>, LaunchError> {
-        let mut known = self.enforced.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = known
-            .as_ref()
-            .filter(|known| known.is_of(memory_counted, limits, unix_hooks))
-        {
-            return Ok(Arc::clone(same));
-        }
-        let new = enforced::Shared::new(&self.plan, memory_counted, limits, unix_hooks);
-        let new = Arc::new(new.map_err(|error| LaunchError::Lost(error.into()))?);
-        *known = Some(Arc::clone(&new));
-        Ok(new)
-    }
-
-    /// Asks the template process; its answer, which is that it was done, and the descriptors with it.
-    pub(super) async fn ask(
-        &self,
-        ask: &Ask,
-        fds: &[RawFd],
-    ) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
-        let mut asking = self.asking.lock().await;
-        if asking.owed {
-            return Err(LaunchError::Lost(io::ErrorKind::Interrupted.into()));
-        }
-        asking.owed = true;
-        let sent = asking.channel.send(ask, fds).await;
-        sent.map_err(LaunchError::Lost)?;
-        let (reply, fds) = answer(&mut asking.channel).await?;
-        asking.owed = false;
-        drop(asking);
-        match reply {
-            Reply::Failed(error) => Err(LaunchError::Step(error)),
-            Reply::Ready | Reply::Waiting | Reply::Told => Ok((reply, fds)),
-        }
-    }
-}
-
 /// Gives up what is not done in time.
 async fn in_time<T>(what: impl Future<Output = Result<T, LaunchError>>) -> Result<T, LaunchError> {
     let done = tokio::time::timeout(LAUNCH_TIME_MAX, what).await;
     done.map_err(|_elapsed| LaunchError::Late {
         seconds: LAUNCH_TIME_MAX.as_secs(),
     })?
-}
-
-/// An answer to another question.
-pub(super) fn odd() -> LaunchError {
-    LaunchError::Lost(io::ErrorKind::InvalidData.into())
-}
-
-async fn answer(channel: &mut Channel) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
-    let message = channel.receive().await.map_err(LaunchError::Lost)?;
-    let reply = protocol::decode(&message.bytes).map_err(LaunchError::Lost)?;
-    Ok((reply, message.fds))
 }

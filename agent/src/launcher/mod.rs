@@ -5,7 +5,9 @@
 //!   │                                         policy's root and nothing else
 //!   ├───────Reserve(cgroup, user)───────────▶ template ──clone3──▶ init, process 1 of a session, waits
 //!   │   (somebody asks for a session)
-//!   └───────Launch(work, stdio)─────────────▶ template ──errand──▶ init ──clone──▶ worker
+//!   ├───────Launch(work, stdio)─────────────▶ template ──errand──▶ init ──clone──▶ worker
+//!   │   (or, where the template has found the program before and it is the same still)
+//!   └───────errand───────────────────────────────────────────────▶ init ──clone──▶ worker
 //!   ◀───────────────status pipe────────────────────────────────── init
 //! ```
 //!
@@ -18,9 +20,11 @@
 //! and the template waits. Init's program is some kilobytes of ours; the worker runs in its memory, and
 //! it waits, until the worker executes its own.
 
+mod again;
 mod channel;
 mod client;
 mod error;
+mod handle;
 mod init;
 mod program;
 pub mod protocol;
@@ -34,5 +38,5 @@ pub use client::{Hatched, LaunchRequest, Launcher};
 pub use error::LaunchError;
 pub use protocol::Work;
 pub use running::{Exit, Running};
-pub use seat::{Place, Seat};
+pub use seat::{Fit, Place, Seat};
 pub use server::launcher_main;

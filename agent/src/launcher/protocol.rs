@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::running::Exit;
 use crate::{
-    sandbox::{Plan, error::StepError},
+    sandbox::{Plan, error::StepError, program::Found},
     sys::errand::ANSWER_WORDS,
 };
 
@@ -61,13 +61,14 @@ pub(super) const LAUNCH_FDS: usize = 5;
 /// Template to agent.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// The root stands.
+    /// The root stands; a template sends a descriptor of it along.
     Ready,
     /// Process 1 waits; with its descriptor, landlock's rules and, where the policy hands something
     /// out, its place.
     Waiting,
-    /// Process 1 was told what to do, and tells by the status pipe what became of it.
-    Told,
+    /// Process 1 was told what to do, and tells by the status pipe what became of it; with the program,
+    /// where it can be told what led to it.
+    Told(Option<Found>),
     /// A step failed; nothing runs.
     Failed(StepError),
 }

@@ -17,8 +17,8 @@ use nix::{
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
 use super::{
-    client::{Template, odd},
     error::LaunchError,
+    handle::{Template, odd},
     protocol::{ANSWER_BYTES, Ask, Reply, Work},
     running::ProcessOne,
 };
@@ -43,6 +43,17 @@ pub struct Place<'cgroup> {
     pub cgroup: BorrowedFd<'cgroup>,
     /// What it limits.
     pub measures: &'cgroup [Measure],
+}
+
+/// Whether a session can be started in a place that waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    /// It can.
+    Yes,
+    /// The root in which it was made is not that of the policy any more.
+    OldRoot,
+    /// Its process 1 ended.
+    Ended,
 }
 
 /// A session that nobody has asked for yet. Its process 1 is killed when this is dropped.
@@ -142,15 +153,11 @@ impl Seat {
             template,
             ..
         } = self;
-        let fds = stdio.iter().chain([&errand, &rules]);
-        let fds: Vec<_> = fds.map(AsRawFd::as_raw_fd).collect();
         let ask = Ask::Launch {
             work,
             memory_counted,
         };
-        let (Reply::Told, _) = template.ask(&ask, &fds).await? else {
-            return Err(odd());
-        };
+        template.start(&ask, &errand, &rules, &stdio).await?;
         drop((stdio, errand, rules));
         let mut answer = [0; ANSWER_BYTES];
         if taken.status.read_exact(&mut answer).await.is_err() {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use nix::{
-    fcntl::OFlag,
-    sys::{prctl, signal::Signal},
+    fcntl::{OFlag, open},
+    sys::{prctl, signal::Signal, stat::Mode},
     unistd::{dup3, getppid, pipe2},
 };
 
@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{
     sandbox::{
-        Plan,
-        child::{self, Task},
+        Plan, child,
         error::{At, Step, StepError},
         landlock::Rules,
         pins::Pins,
+        program::Program,
         root::{self, Ready},
     },
     sys::{
@@ -112,7 +112,10 @@ impl<'one> Template<'one> {
     }
 
     fn serve(mut self, socket: &OwnedFd) -> io::Result<()> {
-        reply(socket, &Reply::Ready, &[])?;
+        // To look up paths in, neither readable nor writable.
+        let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        reply(socket, &Reply::Ready, &[root.as_raw_fd()])?;
+        drop(root);
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         while let Some(message) = seqpacket::receive(socket, &mut buffer)? {
             let done = self.answer(message);
@@ -122,7 +125,12 @@ impl<'one> Template<'one> {
                     let fds = [process_one.as_raw_fd(), ready.rules.as_raw_fd()];
                     (Reply::Waiting, fds.into_iter().chain(left).collect())
                 }
-                Ok(Done::Told) => (Reply::Told, Vec::new()),
+                Ok(Done::Told(program)) => {
+                    let found = program.as_ref().and_then(|program| program.found.clone());
+                    let file = found.as_ref().and(program.as_ref());
+                    let fds = file.map(|program| program.file.as_raw_fd());
+                    (Reply::Told(found), fds.into_iter().collect())
+                }
                 Err(error) => (Reply::Failed(error.clone()), Vec::new()),
             };
             reply(socket, &said, &fds)?;
@@ -149,8 +157,7 @@ impl<'one> Template<'one> {
                 memory_counted,
             } => {
                 let fds = told_apart::<LAUNCH_FDS>(message.fds)?;
-                self.launch(&work, memory_counted, &fds)?;
-                Ok(Done::Told)
+                Ok(Done::Told(self.launch(&work, memory_counted, &fds)?))
             }
         }
     }
@@ -198,26 +205,26 @@ impl<'one> Template<'one> {
         work: &Work,
         memory_counted: bool,
         [input, output, error, errand, rules]: &[OwnedFd; LAUNCH_FDS],
-    ) -> Result<(), StepError> {
-        let task = match work {
-            Work::Command(command) => Task::Execute(self.pins.open(command)?),
-            Work::SelfTest => Task::SelfTest,
+    ) -> Result<Option<Program>, StepError> {
+        let program = match work {
+            Work::Command(command) => Some(self.pins.open(command)?),
+            Work::SelfTest => None,
         };
-        let steps = child::errand(&self.plan, memory_counted, &task)?;
-        let program = match &task {
-            Task::Execute(program) => program.file.as_fd(),
-            // The form wants one; nobody executes it.
-            Task::SelfTest => self.null.as_fd(),
-        };
+        let arguments = program.as_ref().map(|program| program.arguments.as_slice());
+        let steps = child::errand(&self.plan, memory_counted, arguments)?;
+        // The form wants a file; where nothing is executed it is any.
+        let file = program.as_ref().map(|program| program.file.as_fd());
+        let file = file.unwrap_or(self.null.as_fd());
         let fds = [
             input.as_fd(),
             output.as_fd(),
             error.as_fd(),
-            program,
+            file,
             rules.as_fd(),
         ];
         let fds: [_; DESCRIPTORS] = fds.map(|fd| fd.as_raw_fd());
-        seqpacket::send(errand, &steps, &fds).at(Step::Supervise, "process 1")
+        seqpacket::send(errand, &steps, &fds).at(Step::Supervise, "process 1")?;
+        Ok(program)
     }
 }
 
@@ -225,8 +232,8 @@ impl<'one> Template<'one> {
 enum Done {
     /// Process 1, and what its session was given.
     Waiting(OwnedFd, Ready),
-    /// Process 1 has its errand.
-    Told,
+    /// Process 1 has its errand, which was to execute this.
+    Told(Option<Program>),
 }
 
 fn told_apart<const COUNT: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], StepError> {

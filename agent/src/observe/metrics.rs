@@ -5,6 +5,7 @@
 //! so they are exact, whatever the event ring lost and however often the agent was restarted.
 
 mod calls;
+mod places;
 mod process;
 mod sample;
 mod tools;
@@ -17,6 +18,7 @@ use prometheus::{
 };
 
 pub use calls::{Calls, Runs};
+pub use places::PlaceNumbers;
 pub use process::resident_bytes;
 pub use sample::{
     Applied, AuditNumbers, BrokerNumbers, CheckpointNumbers, Fill, IssuerNumbers, Losses,
@@ -75,6 +77,16 @@ table! {
         "Launches by result: started, refused (no policy, no record, no room) or failed.";
     LAUNCH_SECONDS = "stockade_launch_duration_seconds" []
         "Time from the request until the worker runs.";
+    PLACES = "stockade_places" ["tool"]
+        "Places that were made ahead and wait for a session.";
+    PLACES_MAX = "stockade_places_max" []
+        "Places that may wait at once; 0 where none are made ahead.";
+    PLACES_MADE = "stockade_places_made_total" ["result"]
+        "Attempts to make a place ahead: success or failure.";
+    PLACES_GONE = "stockade_places_gone_total" ["why"]
+        "Places that wait no more: used by a session, idle (nobody has needed it), withdrawn (its policy went, or the agent ends), old_root (its policy's root is made anew), ended (its process 1 was killed).";
+    PLACES_MISSED = "stockade_places_missed_total" []
+        "Launches that found no place waiting, so that one was made for them.";
     POLICY_GENERATION = "stockade_policy_generation" ["tool"]
         "Generation of the policy in force.";
     POLICY_INFO = "stockade_policy_info" ["tool", "digest", "mode"]

@@ -19,7 +19,6 @@ use super::{
     errand::{Errand, THEN_PROGRAM, THEN_SELF_TEST, Value},
     error::{At, Step, StepError},
     plan::{Plan, WORKDIR},
-    program::Program,
     rlimit::{self, Limited},
 };
 use crate::sys::{self, errand::FIRST_DESCRIPTOR};
@@ -35,15 +34,6 @@ const SIGNALS_BYTES: u32 = 8;
 /// What comes to process 1 after the three streams.
 const PROGRAM: RawFd = FIRST_DESCRIPTOR + 3;
 const RULES: RawFd = FIRST_DESCRIPTOR + 4;
-
-/// What the process does when every layer is in force.
-#[derive(Debug)]
-pub enum Task {
-    /// Becomes this program.
-    Execute(Program),
-    /// Tries what the fence must refuse.
-    SelfTest,
-}
 
 /// A step of the worker's process: what it is named by on its way back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,8 +82,13 @@ impl Deed {
 }
 
 /// The steps of a worker as process 1 takes them. With them go standard input, output and error, the
-/// program's file and landlock's rules, those of the session's own mounts included.
-pub fn errand(plan: &Plan, memory_counted: bool, task: &Task) -> Result<Vec<u8>, StepError> {
+/// program's file and landlock's rules, those of the session's own mounts included. Without the arguments of
+/// a program it tries, when every layer is in force, what the fence must refuse.
+pub fn errand(
+    plan: &Plan,
+    memory_counted: bool,
+    program: Option<&[CString]>,
+) -> Result<Vec<u8>, StepError> {
     let mut errand = Errand::default();
     errand.step(Deed::Session.tag(0), SYS_setsid, &[]);
     errand.step(Deed::Mask.tag(0), SYS_umask, &[MASK.into()]);
@@ -151,11 +146,11 @@ pub fn errand(plan: &Plan, memory_counted: bool, task: &Task) -> Result<Vec<u8>,
         ];
         errand.step(Deed::Filter.tag(place), SYS_seccomp, &arguments);
     }
-    let Task::Execute(program) = task else {
+    let Some(program) = program else {
         return errand.finish(THEN_SELF_TEST);
     };
     let empty = errand.data(&[0]);
-    let arguments = errand.strings(program.arguments.iter());
+    let arguments = errand.strings(program.iter());
     let environment = environment(plan)?;
     let environment = errand.strings(environment.iter());
     let arguments = [

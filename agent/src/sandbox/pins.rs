@@ -31,13 +31,19 @@ pub struct Pins {
 
 /// The pinned files as they were opened to be checked: what was checked is what is executed.
 #[derive(Debug, Default)]
-pub(super) struct Checked(Vec<(Identity, File)>);
+pub(super) struct Checked {
+    files: Vec<(Identity, File)>,
+    /// Their paths.
+    pub(super) seen: Vec<(PathBuf, Identity)>,
+    /// Folders were checked as well, by more than their own identity.
+    pub(super) folders: bool,
+}
 
 impl Checked {
     /// The file of this identity, if it was checked.
     pub(super) fn take(&mut self, identity: &Identity) -> Option<File> {
-        let position = self.0.iter().position(|(known, _)| known == identity)?;
-        Some(self.0.swap_remove(position).1)
+        let position = self.files.iter().position(|(known, _)| known == identity)?;
+        Some(self.files.swap_remove(position).1)
     }
 }
 
@@ -76,9 +82,12 @@ impl Pins {
                     ),
                 ));
             }
-            if !pin.folder {
+            if pin.folder {
+                checked.folders = true;
+            } else {
                 let identity = Identity::of(&opened).at(Step::Pin, on())?;
-                checked.0.push((identity, opened));
+                checked.seen.push((pin.path.clone(), identity));
+                checked.files.push((identity, opened));
             }
         }
         Ok(checked)

@@ -5,8 +5,10 @@ use std::{
     ffi::{CString, OsStr, OsString},
     fs::File,
     os::unix::{ffi::OsStringExt, fs::MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     error::{At, Step, StepError},
@@ -15,6 +17,9 @@ use super::{
     sum::Identity,
 };
 
+/// Files that are told of, and bytes of their paths: more are looked at anew each time.
+const SEEN_MAX: usize = 32;
+const SEEN_BYTES_MAX: usize = 4_096;
 /// Mode bits of which a program has one at least.
 const EXECUTABLE: u32 = 0o111;
 
@@ -25,6 +30,18 @@ pub struct Program {
     pub file: File,
     /// The arguments, from the program's own name on.
     pub arguments: Vec<CString>,
+    /// By what it can be told that a later look would find the same; none where it can not.
+    pub found: Option<Found>,
+}
+
+/// What led to a program.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// Arguments before those of the command: the interpreter of a script, and its own.
+    pub before: Vec<OsString>,
+    /// Every path that was followed, and the file to which it led: as long as each leads to the same one,
+    /// unchanged, the same program is found and the same pins hold.
+    pub seen: Vec<(PathBuf, Identity)>,
 }
 
 impl Pins {
@@ -41,6 +58,7 @@ impl Pins {
                 format!("program `{}`: the path is not absolute", path.display()),
             ));
         }
+        let mut before = Vec::new();
         let mut file = take_or_open(&mut checked, path)?;
         let mut arguments = vec![c_string(name)?];
         if let Some(line) = script_line(&file).at(Step::Program, path.display().to_string())? {
@@ -63,13 +81,31 @@ impl Pins {
             }
             let mut with = vec![c_string(interpreter.as_os_str())?];
             with.extend(argument.map(c_string).transpose()?);
+            before.push(interpreter.as_os_str().to_owned());
+            before.extend(argument.map(OsStr::to_owned));
             with.append(&mut arguments);
             arguments = with;
         }
         for argument in rest {
             arguments.push(c_string(argument)?);
         }
-        Ok(Program { file, arguments })
+        Ok(Program {
+            file,
+            arguments,
+            found: checked.found(before),
+        })
+    }
+}
+
+impl Checked {
+    /// A folder takes more than a look, and a file that was changed just now may be changed again
+    /// without looking otherwise.
+    fn found(self, before: Vec<OsString>) -> Option<Found> {
+        let Self { seen, folders, .. } = self;
+        let bytes: usize = seen.iter().map(|(path, _)| path.as_os_str().len()).sum();
+        let short = seen.len() <= SEEN_MAX && bytes <= SEEN_BYTES_MAX;
+        let settled = seen.iter().all(|(_, identity)| identity.is_settled());
+        (settled && !folders && short).then_some(Found { before, seen })
     }
 }
 
@@ -106,6 +142,7 @@ fn take_or_open(checked: &mut Checked, path: &Path) -> Result<File, StepError> {
     }
     // Compared by identity: the command may spell the pinned path through a link.
     let identity = Identity::of(&opened).at(Step::Program, path.display().to_string())?;
+    checked.seen.push((path.to_owned(), identity));
     Ok(checked.take(&identity).unwrap_or(opened))
 }
 

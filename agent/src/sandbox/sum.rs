@@ -25,6 +25,7 @@ use nix::{
     libc,
     sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Files, folders and links below a pinned folder.
@@ -45,7 +46,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(2);
 pub type Sum = [u8; 32];
 
 /// What identifies a file's content without reading it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Identity {
     device: u64,
     inode: u64,

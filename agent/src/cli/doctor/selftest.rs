@@ -42,6 +42,7 @@ async fn in_own_engine(source: PolicySource, tools: Vec<String>) -> Vec<Check> {
         policies: source,
         keeping: None,
         sessions_max: 1,
+        sessions_ahead: 0,
         dns: Dns::default(),
         broker: None,
         kernel_log: KernelLog::Off,

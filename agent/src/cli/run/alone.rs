@@ -143,6 +143,7 @@ fn in_own_engine<T>(
             policies: PolicySource::One(policy),
             keeping: None,
             sessions_max: 1,
+            sessions_ahead: 0,
             dns,
             broker: None,
             kernel_log: KernelLog::Off,

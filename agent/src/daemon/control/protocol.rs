@@ -256,6 +256,8 @@ pub struct Status {
     pub sessions: u64,
     /// Sessions that may be alive at once.
     pub sessions_max: u32,
+    /// Places that wait for sessions.
+    pub places: PlaceStatus,
     /// Events that found the ring full.
     pub events_lost: u64,
     /// Events that rate limits suppressed.
@@ -272,6 +274,23 @@ pub struct Status {
     pub ailments: Vec<String>,
     /// Resident memory of the agent, bytes.
     pub resident_bytes: u64,
+}
+
+/// The places that are made ahead.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct PlaceStatus {
+    /// How many wait for a session.
+    pub waiting: u64,
+    /// How many may.
+    pub max: u64,
+    /// How many were made so far.
+    pub made: u64,
+    /// How many could not be made.
+    pub failed: u64,
+    /// How many a session took.
+    pub used: u64,
+    /// Launches that found none.
+    pub missed: u64,
 }
 
 /// A token issuer.

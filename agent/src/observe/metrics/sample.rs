@@ -16,8 +16,8 @@ use super::{
     DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED,
     HOOKS, ISSUER_AGE, ISSUER_FETCHES, ISSUER_KEYS, LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES,
     OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO, POLICY_KEPT, POLICY_LAST_GOOD,
-    POLICY_RELOAD_OK, POLICY_SELF_TEST, SESSIONS, SESSIONS_MAX, STATE_MISSING, TOOLS_OFF, Tools,
-    VERDICTS, WARM_WORKERS,
+    POLICY_RELOAD_OK, POLICY_SELF_TEST, PlaceNumbers, SESSIONS, SESSIONS_MAX, STATE_MISSING,
+    TOOLS_OFF, Tools, VERDICTS, WARM_WORKERS, places,
 };
 use crate::observe::event::protocol_label;
 
@@ -36,6 +36,8 @@ pub struct Sample {
     pub sessions: Vec<(String, u64)>,
     /// Sessions that may be alive at once.
     pub sessions_max: u32,
+    /// Places that wait for sessions.
+    pub places: PlaceNumbers,
     /// Policies in force.
     pub policies: Vec<PolicyInfo>,
     /// Whether the folder as it was last read is in force.
@@ -217,6 +219,7 @@ pub(super) fn families(
         maps,
         sessions,
         sessions_max,
+        places,
         policies,
         reload_successful,
         policies_last_good,
@@ -273,6 +276,7 @@ pub(super) fn families(
     ];
     let families = families.into_iter().flatten();
     let mut families: Vec<_> = families.chain(name_families(names)?).collect();
+    families.extend(places::families(places, tools)?);
     if let Some(broker) = broker {
         families.extend(broker_families(broker)?);
     }

@@ -16,7 +16,7 @@ use expect_test::expect_file;
 
 use super::{
     Applied, AuditNumbers, BrokerNumbers, CheckpointNumbers, Fill, IssuerNumbers, Launch, Losses,
-    Metrics, NameNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
+    Metrics, NameNumbers, PlaceNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
 };
 
 fn page() -> String {
@@ -53,6 +53,7 @@ fn page() -> String {
         }],
         sessions: vec![("web".to_owned(), 1)],
         sessions_max: 64,
+        places: places(),
         policies: vec![PolicyInfo {
             tool: "web".to_owned(),
             digest: "00ff".to_owned(),
@@ -96,6 +97,17 @@ fn page() -> String {
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
 }
 
+fn places() -> PlaceNumbers {
+    PlaceNumbers {
+        waiting: vec![("web".to_owned(), 2)],
+        max: 32,
+        made: 9,
+        failed: 1,
+        missed: 3,
+        gone: vec![("used", 6), ("idle", 1)],
+    }
+}
+
 #[test]
 fn every_row_of_the_table_is_on_the_page() {
     let page = page();
@@ -132,6 +144,11 @@ fn values_are_the_samples() {
         "stockade_events_lost_total 1",
         "stockade_policy_generation{tool=\"web\"} 4",
         "stockade_policy_self_test_passed{tool=\"web\"} 1",
+        "stockade_places{tool=\"web\"} 2",
+        "stockade_places_max 32",
+        "stockade_places_made_total{result=\"failure\"} 1",
+        "stockade_places_gone_total{why=\"used\"} 6",
+        "stockade_places_missed_total 3",
         "stockade_grants 12",
         "stockade_calls_total{outcome=\"done\",tool=\"invoice\",verb=\"create\"} 1",
         "stockade_calls_running 1",

@@ -1,14 +1,14 @@
 //! The record of one session: what its policy's sessions have in common, rendered once, and its user.
-//! Every launch writes it twice, to its caller and to the journal. The caller's form is kept; the journal
-//! takes measures, because it puts every record into a canonical form of its own.
+//! Every launch writes it twice, to its caller and to the journal: in the journal's form, which is a
+//! canonical one, both times.
 
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer, ser::SerializeSeq as _};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::{Measure, fence, limited, memory_counted, unix_sockets};
-use crate::{kernel::cgroup, sandbox::plan::Plan};
+use crate::{json::canonical, kernel::cgroup, sandbox::plan::Plan};
 
 /// The record of a session. Sessions of a policy share all of it but their user.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Shared {
 
 impl Rendered {
     fn new(measure: Measure) -> serde_json::Result<Self> {
-        let form = to_raw_value(&measure)?;
+        let form = canonical::raw(&measure)?;
         Ok(Self(measure, form))
     }
 }
@@ -100,14 +100,6 @@ impl Enforced {
         measures
     }
 
-    /// The form of the journal.
-    #[must_use]
-    pub fn recorded(&self) -> Recorded<'_> {
-        Recorded {
-            measures: Plain(self),
-        }
-    }
-
     fn user(&self) -> Measure {
         let uid = self.uid;
         Measure::enforced("user", format!("uid and gid {uid}, no groups"))
@@ -124,30 +116,6 @@ impl Serialize for Enforced {
             measures: Measures(self),
         }
         .serialize(serializer)
-    }
-}
-
-/// What the journal keeps of [`Enforced`].
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Recorded<'a> {
-    measures: Plain<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Plain<'a>(&'a Enforced);
-
-impl Serialize for Plain<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(enforced) = self;
-        let mut list = serializer.serialize_seq(None)?;
-        for Rendered(measure, _) in &enforced.shared.before_user {
-            list.serialize_element(measure)?;
-        }
-        list.serialize_element(&enforced.user())?;
-        for Rendered(measure, _) in &enforced.shared.after_user {
-            list.serialize_element(measure)?;
-        }
-        list.end()
     }
 }
 
