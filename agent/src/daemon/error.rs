@@ -12,6 +12,7 @@ use crate::{
     exit::Code,
     kernel, launcher, observe,
     sandbox::{Slipped, error::Step},
+    sys::inherited,
 };
 
 /// The agent can not start.
@@ -66,7 +67,7 @@ pub enum StartError {
     Door(#[from] door::BindError),
     /// The sockets of the service manager can not be taken over.
     #[error("sockets of the service manager: can not be taken over")]
-    Inherited(#[source] io::Error),
+    Inherited(#[from] inherited::Error),
     /// A group can not be looked up.
     #[error("group `{name}`: can not be looked up")]
     Group {
