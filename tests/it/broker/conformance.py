@@ -21,11 +21,16 @@ CONTENT = {
     "test_reconnection": [TEXT],
     "test_sampling": [],
     "test_elicitation": [],
+    "test_elicitation_sep1034_defaults": [],
+    "test_elicitation_sep1330_enums": [],
     "json_schema_2020_12_tool": [TEXT],
 }
+ELICIT = ("elicitation/create", {"message": "Who?", "requestedSchema": {"type": "object", "properties": {"username": {"type": "string"}}}})
 ASKED = {
     "test_sampling": ("sampling/createMessage", {"maxTokens": 100, "messages": [{"role": "user", "content": TEXT}]}),
-    "test_elicitation": ("elicitation/create", {"message": "Who?", "requestedSchema": {"type": "object", "properties": {"username": {"type": "string"}}}}),
+    "test_elicitation": ELICIT,
+    "test_elicitation_sep1034_defaults": ELICIT,
+    "test_elicitation_sep1330_enums": ELICIT,
 }
 
 
