@@ -1,6 +1,7 @@
 //! The kernel's clock of events against the wall clock.
 
 use std::{
+    fs, io,
     ops::Add,
     time::{Duration, SystemTime},
 };
@@ -30,6 +31,27 @@ impl BootTime {
     #[must_use]
     pub fn since(self, other: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(other.0))
+    }
+}
+
+/// The boot in which the kernel's clock runs, and an instant of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Boot {
+    /// No other boot has it (`random(4)`, `boot_id`).
+    pub id: u128,
+    /// The instant.
+    pub now: BootTime,
+}
+
+impl Boot {
+    /// This boot, at this instant.
+    pub fn current() -> io::Result<Self> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let id = u128::from_str_radix(&text.trim().replace('-', ""), 16);
+        Ok(Self {
+            id: id.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
+            now: BootTime::now(),
+        })
     }
 }
 

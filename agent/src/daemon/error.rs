@@ -14,6 +14,7 @@ use crate::{
     exit::Code,
     kernel, launcher, observe,
     sandbox::{Slipped, error::Step},
+    sys::inherited,
 };
 
 /// The agent can not start.
@@ -71,7 +72,7 @@ pub enum StartError {
     Door(#[from] door::BindError),
     /// The sockets of the service manager can not be taken over.
     #[error("sockets of the service manager: can not be taken over")]
-    Inherited(#[source] io::Error),
+    Inherited(#[from] inherited::Error),
     /// A group can not be looked up.
     #[error("group `{name}`: can not be looked up")]
     Group {

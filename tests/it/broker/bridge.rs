@@ -1,14 +1,14 @@
 //! A port of loopback that leads to the broker's socket, for callers that know no unix sockets. What
-//! they write as `@token` and `@proof` becomes a token and a proof for that very body.
+//! they write as `@token` and `@proof` becomes a token and a proof for that very body; or both are added.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::caller::Caller;
@@ -17,17 +17,56 @@ use super::caller::Caller;
 const PATIENCE: Duration = Duration::from_secs(30);
 const BODY_BYTES_MAX: usize = 16 << 20;
 
+/// How long the nonce of the proofs is used: it is good for a minute at least.
+const NONCE_USED: Duration = Duration::from_secs(20);
+
 /// Serves until the process ends; gives the port.
 pub(super) fn start(socket: &Path, caller: Arc<Caller>) -> u16 {
+    serve(socket, move |lines, body| {
+        lines
+            .iter()
+            .flat_map(|line| filled(line, body, &caller))
+            .collect()
+    })
+}
+
+/// The same for callers that know no tokens: each request gets one, and a proof.
+pub(super) fn signing(socket: &Path, caller: Arc<Caller>) -> u16 {
+    let learnt = Mutex::new(Instant::now());
+    serve(socket, move |lines, body| {
+        let mut learnt = learnt.lock().expect("no panic");
+        if learnt.elapsed() > NONCE_USED {
+            caller.renew_nonce();
+            *learnt = Instant::now();
+        }
+        drop(learnt);
+        let own = |line: &Vec<u8>| !line.to_ascii_lowercase().starts_with(b"connection:");
+        let mut head: Vec<u8> = lines
+            .iter()
+            .filter(|line| own(line))
+            .flatten()
+            .copied()
+            .collect();
+        let (token, proof) = (caller.token(), caller.proof_of(body));
+        head.extend(format!("Authorization: DPoP {token}\r\nDPoP: {proof}\r\n").bytes());
+        head
+    })
+}
+
+/// Serves with what makes a head of the lines and the body that came.
+fn serve(
+    socket: &Path,
+    head: impl Fn(&[Vec<u8>], &[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let socket = socket.to_owned();
+    let (socket, head) = (socket.to_owned(), Arc::new(head));
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let (socket, caller) = (socket.clone(), Arc::clone(&caller));
+            let (socket, head) = (socket.clone(), Arc::clone(&head));
             thread::spawn(move || {
                 // Who breaks off is no fault of the bridge; its peer sees it.
-                drop(carry(&stream, &socket, &caller));
+                drop(carry(&stream, &socket, &*head));
             });
         }
     });
@@ -35,7 +74,11 @@ pub(super) fn start(socket: &Path, caller: Arc<Caller>) -> u16 {
 }
 
 /// One request, one answer, the end.
-fn carry(stream: &TcpStream, socket: &Path, caller: &Caller) -> io::Result<()> {
+fn carry(
+    stream: &TcpStream,
+    socket: &Path,
+    head: &impl Fn(&[Vec<u8>], &[u8]) -> Vec<u8>,
+) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
@@ -53,19 +96,14 @@ fn carry(stream: &TcpStream, socket: &Path, caller: &Caller) -> io::Result<()> {
     });
     let mut body = vec![0; length.unwrap_or(0).min(BODY_BYTES_MAX)];
     reader.read_exact(&mut body)?;
-    let mut request = Vec::new();
-    for line in &lines {
-        request.extend(filled(line, &body, caller));
-    }
+    let mut request = head(&lines, &body);
     request.extend(b"Connection: close\r\n\r\n");
     request.extend(&body);
     let mut broker = UnixStream::connect(socket)?;
     broker.set_read_timeout(Some(PATIENCE))?;
     broker.write_all(&request)?;
-    let mut answer = Vec::new();
-    broker.read_to_end(&mut answer)?;
     let mut stream = stream;
-    stream.write_all(&answer)?;
+    io::copy(&mut broker, &mut stream)?;
     stream.shutdown(Shutdown::Both)
 }
 

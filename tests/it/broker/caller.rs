@@ -98,14 +98,8 @@ impl Caller {
     /// One request, as it is given.
     pub(super) fn send(&self, body: &str, proof: &str) -> Answer {
         let mut stream = UnixStream::connect(&self.socket).expect("the broker listens");
-        let request = format!(
-            "POST /v1/calls HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\
-             Authorization: DPoP {}\r\nDPoP: {proof}\r\n\r\n{body}",
-            body.len(),
-            self.token
-        );
-        stream.write_all(request.as_bytes()).expect("it reads");
+        let request = self.request(body, proof);
+        stream.write_all(&request).expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -114,6 +108,18 @@ impl Caller {
             status: status.expect("a status"),
             body: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")),
         }
+    }
+
+    /// The bytes of one request.
+    pub(super) fn request(&self, body: &str, proof: &str) -> Vec<u8> {
+        let request = format!(
+            "POST /v1/calls HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\
+             Authorization: DPoP {}\r\nDPoP: {proof}\r\n\r\n{body}",
+            body.len(),
+            self.token
+        );
+        request.into_bytes()
     }
 
     /// Begins a request of MCP that takes a stream of events; what comes is the reader's matter.
@@ -131,6 +137,12 @@ impl Caller {
         );
         stream.write_all(request.as_bytes()).expect("it reads");
         stream
+    }
+
+    /// Learns the nonce anew, before the one that it knows is too old.
+    pub(super) fn renew_nonce(&self) {
+        self.nonce.lock().expect("no panic").clear();
+        self.learn_nonce();
     }
 
     fn learn_nonce(&self) {

@@ -103,6 +103,12 @@ const CLIENTS: &[Client] = &[
         doors: DOORS,
         eras: &["legacy"],
     },
+    Client {
+        name: "rmcp",
+        program: "client.rs",
+        doors: DOORS,
+        eras: ERAS,
+    },
 ];
 
 /// An agent with `time` and `everything`, and what clients need of it.
@@ -182,17 +188,20 @@ impl Stage {
     /// Runs a program of the folder, with these words before where the broker and the credentials are
     /// (and, where there are such, with what starts the shim). What it prints, and whether it came to its end.
     pub(super) fn run(&self, program: &str, words: &[&str]) -> (String, bool) {
-        let interpreter = match Path::new(program).extension() {
-            Some(extension) if extension == "py" => "/usr/bin/python3",
-            Some(extension) if extension == "sh" => "/bin/sh",
-            _ => "/usr/bin/node",
+        let started = match program.rsplit_once('.') {
+            Some((_, "py")) => vec!["/usr/bin/python3".to_owned(), self.path(program)],
+            Some((_, "sh")) => vec!["/bin/sh".to_owned(), self.path(program)],
+            Some((name, "rs")) => {
+                let built = binary::servers("rust").expect("it is installed");
+                vec![built.join("bin").join(name).display().to_string()]
+            }
+            _ => vec!["/usr/bin/node".to_owned(), self.path(program)],
         };
         let seconds = patience::scaled(std::time::Duration::from_mins(3)).as_secs();
         let mut command = Command::new("timeout");
         command
             .arg(seconds.to_string())
-            .arg(interpreter)
-            .arg(self.path(program))
+            .args(started)
             .args(words)
             .arg(self.socket())
             .args([self.path("proof.pem"), self.path("token")])
@@ -241,7 +250,7 @@ fn every_client_gets_the_same_through_every_door_in_both_eras() {
         "{table}\n{wrong}\n{}",
         stage.scene.agent.log()
     );
-    assert_eq!(cells, 19);
+    assert_eq!(cells, 25);
     let cancelled = stage
         .scene
         .records(&["--outcome", "cancelled", "--verb", "long"]);
@@ -256,6 +265,7 @@ fn the_examples_of_the_manual_run() {
     for (program, said) in [
         ("call.py", "Asia/Tokyo\n"),
         ("call.mjs", "Asia/Tokyo\n"),
+        ("call.rs", "\"Asia/Tokyo\"\n"),
         ("call.sh", "\"timezone\":\"Asia/Tokyo\""),
     ] {
         stage.renew();

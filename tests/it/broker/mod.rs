@@ -1,13 +1,17 @@
 //! Calls: token, proof, checks, record, fenced worker, answer, with a real agent and real workers.
 
+mod bad_input;
 mod bridge;
 mod caller;
+mod conformance;
 mod contract;
 mod examples;
 mod flood;
 mod flow;
+mod handed_over;
 mod interop;
 mod kept;
+mod killed;
 mod oidc;
 mod provider;
 mod races;
@@ -43,8 +47,29 @@ impl Scene {
         schemas: &[(&str, &str)],
         configure: impl FnOnce(&Lab) -> String,
     ) -> Self {
+        Self::made(policies, workers, schemas, configure, |_| {})
+    }
+
+    /// The same without one, where something is done in the folder before the agent starts.
+    fn prepared(
+        policies: &[(&str, &str)],
+        workers: &[(&str, &str)],
+        schemas: &[(&str, &str)],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
+        Self::made(policies, workers, schemas, |_| String::new(), prepare)
+    }
+
+    fn made(
+        policies: &[(&str, &str)],
+        workers: &[(&str, &str)],
+        schemas: &[(&str, &str)],
+        configure: impl FnOnce(&Lab) -> String,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let lab = Lab::unrecorded(&[]).expect("the lab can be made");
         let scratch = Scratch::new().expect("a folder");
+        prepare(scratch.path());
         let configuration = configure(&lab);
         if !configuration.is_empty() {
             scratch

@@ -1,6 +1,6 @@
 //! Whether there is room for the call, and whether it was made before.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::{trail::Trail, validated::Validated};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         limit::{Permit, Who},
         reason::Refused,
     },
+    clock::BootTime,
     policy::compiled::Idempotency,
 };
 
@@ -70,7 +71,7 @@ impl Admitted {
                 let who = principal(&[&claims.issuer, &claims.subject, &claims.client]);
                 let claimed = inner
                     .store
-                    .claim(&who, key, digest, SystemTime::now())
+                    .claim(&who, key, digest, BootTime::now())
                     .await?;
                 match claimed {
                     Claim::Mine(claimed) => Some(claimed),

@@ -17,7 +17,7 @@ use nix::{
     unistd::{Gid, setfsgid},
 };
 
-use crate::sys::inherited::{HandedOver, unix_listener};
+use crate::sys::inherited::{self, HandedOver};
 
 const FOLDER_MODE: u32 = 0o750;
 /// What the socket's mode lacks: it is 0660.
@@ -50,9 +50,8 @@ pub enum BindError {
 }
 
 /// The socket among those that the service manager made, if it made one.
-pub fn inherited(handed_over: &mut HandedOver) -> io::Result<Option<UnixListener>> {
-    let found = handed_over.named(UNIT_NAME).pop();
-    found.map(unix_listener).transpose()
+pub fn inherited(handed_over: &mut HandedOver) -> Result<Option<UnixListener>, inherited::Error> {
+    handed_over.unix_listener(UNIT_NAME)
 }
 
 /// Makes the socket, for root and the members of `gid`. Its folder is made where it lacks. The caller

@@ -1,7 +1,13 @@
 //! HTTP/1.1 over the socket: which address asks for what, what a request must carry, and what every
 //! answer has. One request, one answer; no session is kept and none is handed out.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::{
@@ -54,7 +60,10 @@ pub(super) async fn serve<S>(house: &Arc<House>, peer: Caller, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // Whether a head came whole: a connection that ends later was only kept for nothing.
+    let was_asked = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
+        was_asked.store(true, Ordering::Relaxed);
         let house = Arc::clone(house);
         async move { Ok::<_, Infallible>(answer(house, peer, request).await) }
     });
@@ -74,6 +83,9 @@ where
         Err(error) if error.is_parse() => {
             let refused = Refused::because(Reason::RequestMalformed, error);
             house.broker.turned_away(peer, &refused);
+        }
+        Err(error) if error.is_timeout() && !was_asked.load(Ordering::Relaxed) => {
+            house.broker.turned_away(peer, &Reason::FrameTooSlow.into());
         }
         Err(error) => tracing::debug!(%error, "broker connection ended early"),
     }

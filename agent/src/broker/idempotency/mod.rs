@@ -2,12 +2,15 @@
 //! or killed. (principal, key) is claimed on the disk before anything runs; a claim that an agent
 //! did not live to end is `unknown` for ever and never runs again by itself.
 //!
-//! It knows neither tools nor tokens: who asks is a text, what is asked is a digest.
+//! It knows neither tools nor tokens: who asks is a text, what is asked is a digest. Nor does it know the
+//! wall clock: a key is forgotten by the kernel's clock since boot, which nobody sets.
 
+mod error;
 mod rows;
 mod thread;
+mod time;
 
-use std::{path::Path, thread::JoinHandle, time::SystemTime};
+use std::{path::Path, thread::JoinHandle};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -15,8 +18,10 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::reason::{Reason, Refused};
+use crate::clock::{Boot, BootTime};
 
-pub use rows::{BOUNDS, Bounds, Error, KEPT};
+pub use error::Error;
+pub use rows::{BOUNDS, Bounds, KEPT};
 use thread::{End, Order};
 
 /// Longest key, bytes; visible ASCII only.
@@ -24,7 +29,7 @@ pub const KEY_BYTES_MAX: usize = 255;
 /// Claims that wait for the disk at once.
 const WAITING_MAX: usize = 4096;
 
-/// The calls of the last day.
+/// The calls of the last day in which the host ran.
 #[derive(Debug)]
 pub struct Store {
     orders: mpsc::UnboundedSender<Order>,
@@ -67,11 +72,12 @@ impl Store {
     /// Opens or makes the store (0600). What an earlier agent had claimed and not ended is unknown
     /// from now on.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_bounded(path, BOUNDS)
+        let boot = Boot::current().map_err(Error::Boot)?;
+        Self::open_bounded(path, BOUNDS, boot)
     }
 
-    fn open_bounded(path: &Path, bounds: Bounds) -> Result<Self, Error> {
-        let rows = rows::Rows::open(path, bounds)?;
+    fn open_bounded(path: &Path, bounds: Bounds, boot: Boot) -> Result<Self, Error> {
+        let rows = rows::Rows::open(path, bounds, boot)?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let builder = std::thread::Builder::new().name("idempotency".to_owned());
         let ends = orders.clone();
@@ -96,7 +102,7 @@ impl Store {
         principal: &str,
         key: &str,
         call_digest: [u8; 32],
-        now: SystemTime,
+        now: BootTime,
     ) -> Result<Claim, Refused> {
         let shaped = (1..=KEY_BYTES_MAX).contains(&key.len())
             && key.bytes().all(|byte| byte.is_ascii_graphic());

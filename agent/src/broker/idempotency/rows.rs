@@ -1,23 +1,24 @@
 //! The rows on the disk, in redb: a transaction is there as a whole or not at all, whenever the agent
 //! is killed. Only this file knows their form.
 
-use std::{
-    fs::OpenOptions,
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{cell::Cell, fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use redb::{
     Database, Durability, ReadableTable as _, TableDefinition, WriteTransaction,
     backends::FileBackend,
 };
 
-use super::{StoredReply, thread::End};
-use crate::broker::reason::{Reason, Refused};
+use super::{
+    Error, StoredReply,
+    thread::End,
+    time::{Mark, Time},
+};
+use crate::{
+    broker::reason::{Reason, Refused},
+    clock::{Boot, BootTime},
+};
 
-/// How long a call is remembered.
+/// How long a call is remembered, in the store's own time.
 pub const KEPT: Duration = Duration::from_hours(25);
 /// What all principals together may use.
 pub const BOUNDS: Bounds = Bounds {
@@ -30,11 +31,13 @@ const SHARES: u64 = 4;
 const CLEARED_MAX: usize = 16;
 /// When to ask again about a call that runs.
 const RUNNING_RETRY: Duration = Duration::from_secs(1);
+/// How far what is kept of the store's time may be behind: so much is lost where the host restarts.
+const TIME_BEHIND_SECONDS: u64 = 60;
 const CACHE_BYTES: usize = 1 << 20;
 const FILE_MODE: u32 = 0o600;
 
 type Id = [u8; 32];
-/// Principal, digest of the call, state, time of the claim in seconds since 1970, bytes of the answer.
+/// Principal, digest of the call, state, the store's time of the claim, bytes of the answer.
 type Entry = (&'static Id, &'static Id, u8, u64, u64);
 
 const ENTRIES: TableDefinition<'_, &Id, Entry> = TableDefinition::new("entries");
@@ -45,6 +48,8 @@ const RUNNING: TableDefinition<'_, &Id, ()> = TableDefinition::new("running");
 const TIMES: TableDefinition<'_, (u64, &Id), ()> = TableDefinition::new("times");
 /// Entries and bytes of each principal, and of all under [`ALL`].
 const SUMS: TableDefinition<'_, &Id, (u64, u64)> = TableDefinition::new("sums");
+/// One row, what is kept of the store's time: its seconds, those of the boot, and which boot.
+const TIME: TableDefinition<'_, (), (u64, u64, u128)> = TableDefinition::new("time");
 /// No principal: SHA-256 gives this for nothing that is known.
 const ALL: Id = [0; 32];
 
@@ -61,41 +66,15 @@ pub struct Bounds {
     pub bytes: u64,
 }
 
-/// The store can not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its file can not be opened or made.
-    #[error("idempotency store `{}`: can not be opened", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is no store, or its rows can not be read or written.
-    #[error("idempotency store: {0}")]
-    Rows(Box<redb::Error>),
-    /// An answer has no JSON form, or what is kept of it is none.
-    #[error("idempotency store: an answer has no JSON form")]
-    Reply(#[source] serde_json::Error),
-    /// There is no room for an answer.
-    #[error("idempotency store: no room for an answer of {0} bytes")]
-    Room(u64),
-    /// It is closed.
-    #[error("idempotency store: is closed")]
-    Closed,
-}
-
-impl<E: Into<redb::Error>> From<E> for Error {
-    fn from(error: E) -> Self {
-        Self::Rows(Box::new(error.into()))
-    }
-}
-
 /// The open file.
 pub(super) struct Rows {
     database: Database,
     bounds: Bounds,
+    time: Time,
+    /// The latest instant of a claim.
+    seen: Cell<BootTime>,
+    /// The store's time when it was kept last.
+    kept: Cell<u64>,
 }
 
 /// One transaction.
@@ -122,7 +101,7 @@ struct Row {
 }
 
 impl Rows {
-    pub(super) fn open(path: &Path, bounds: Bounds) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, bounds: Bounds, boot: Boot) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.mode(FILE_MODE).open(path);
@@ -132,9 +111,14 @@ impl Rows {
         })?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
+        let database = builder.create_with_backend(FileBackend::new(file)?)?;
+        let time = time_of(&database, boot)?;
         let rows = Self {
-            database: builder.create_with_backend(FileBackend::new(file)?)?,
+            database,
             bounds,
+            seen: Cell::new(boot.now),
+            kept: Cell::new(time.at(boot.now)),
+            time,
         };
         rows.close_running()?;
         Ok(rows)
@@ -163,9 +147,20 @@ impl Rows {
             writing.end(id, End::Unknown)?.ok();
         }
         // The first time also makes the tables.
+        writing.keep_time()?;
         writing.changed = true;
         writing.commit()
     }
+}
+
+fn time_of(database: &Database, boot: Boot) -> Result<Time, Error> {
+    let reading = database.begin_write()?;
+    let kept = reading.open_table(TIME)?.get(())?.map(|row| row.value());
+    let times = reading.open_table(TIMES)?;
+    let latest = times.last()?.map_or(0, |(key, _)| key.value().0);
+    drop(times);
+    reading.abort()?;
+    Ok(Time::go_on(kept.map(Mark::from), latest, boot))
 }
 
 impl Writing<'_> {
@@ -175,9 +170,10 @@ impl Writing<'_> {
         id: &Id,
         principal: &Id,
         digest: &Id,
-        now: SystemTime,
+        now: BootTime,
     ) -> Result<Result<Found, Refused>, Error> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.rows.seen.set(self.rows.seen.get().max(now));
+        let now = self.rows.time.at(now);
         self.clear(now)?;
         if let Some(row) = self.row(id)? {
             return self.found(id, &row, digest);
@@ -237,11 +233,23 @@ impl Writing<'_> {
     /// Puts it onto the disk.
     pub(super) fn commit(self) -> Result<(), Error> {
         if self.changed {
+            let now = self.rows.time.at(self.rows.seen.get());
+            let behind = now.saturating_sub(self.rows.kept.get());
+            if behind >= TIME_BEHIND_SECONDS {
+                self.keep_time()?;
+            }
             self.transaction.commit()?;
         } else {
             // Nothing to wait for the disk for.
             self.transaction.abort()?;
         }
+        Ok(())
+    }
+
+    fn keep_time(&self) -> Result<(), Error> {
+        let mark = self.rows.time.mark(self.rows.seen.get());
+        self.transaction.open_table(TIME)?.insert((), mark.row())?;
+        self.rows.kept.set(mark.seconds);
         Ok(())
     }
 

@@ -6,14 +6,17 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{BOUNDS, Bounds, Claim, Claimed, KEPT, Store, StoredReply};
-use crate::broker::reason::{Reason, Refused};
+use crate::{
+    broker::reason::{Reason, Refused},
+    clock::{Boot, BootTime},
+};
 
 const DIGEST: [u8; 32] = [7; 32];
 const OTHER: [u8; 32] = [8; 32];
@@ -66,8 +69,12 @@ fn refused(claim: Result<Claim, Refused>) -> Reason {
     claim.expect_err("a refusal").reason
 }
 
-fn now() -> SystemTime {
-    SystemTime::now()
+fn now() -> BootTime {
+    BootTime::now()
+}
+
+fn boot() -> Boot {
+    Boot::current().expect("a boot")
 }
 
 #[tokio::test]
@@ -178,10 +185,10 @@ async fn a_day_is_remembered_and_no_week() {
     let claimed = mine(store.claim("ann", "old", DIGEST, then).await);
     claimed.done(reply("old")).await.expect("kept");
     let running = mine(store.claim("ann", "runs", DIGEST, then).await);
-    let later = then + KEPT - Duration::from_secs(1);
+    let later = then + (KEPT - Duration::from_secs(1));
     let before = store.claim("ann", "old", DIGEST, later).await;
     assert!(matches!(before, Ok(Claim::Before(_))));
-    let later = then + KEPT + Duration::from_secs(2);
+    let later = then + (KEPT + Duration::from_secs(2));
     let again = mine(store.claim("ann", "old", OTHER, later).await);
     again.forget().await.expect("free");
     // What runs is not forgotten, however long.
@@ -192,6 +199,35 @@ async fn a_day_is_remembered_and_no_week() {
     running.done(reply("late")).await.expect("kept");
 }
 
+/// A wall clock that jumps is not even looked at; the kernel's begins anew with each boot, and what the
+/// host was off for counts for nothing.
+#[tokio::test]
+async fn a_day_is_one_in_which_the_host_ran() {
+    let scene = Scene::new();
+    let hours = |hours| BootTime(0) + Duration::from_hours(hours);
+    let open = |id, now| {
+        let store = Store::open_bounded(&scene.path(), BOUNDS, Boot { id, now });
+        store.expect("store")
+    };
+    let store = open(1, hours(90));
+    let claimed = mine(store.claim("ann", "key", DIGEST, hours(90)).await);
+    claimed.done(reply("kept")).await.expect("kept");
+    // The agent was away for a while of the same boot.
+    drop(store);
+    let store = open(1, hours(100));
+    let before = store.claim("ann", "key", DIGEST, hours(100)).await;
+    assert!(matches!(before, Ok(Claim::Before(_))));
+    // Something changes, so that the time is kept: 10 hours of the key's 25 are over.
+    let other = mine(store.claim("ann", "other", DIGEST, hours(100)).await);
+    other.forget().await.expect("free");
+    drop(store);
+    let store = open(2, hours(1));
+    let before = store.claim("ann", "key", DIGEST, hours(15)).await;
+    assert!(matches!(before, Ok(Claim::Before(_))), "24 hours");
+    let again = mine(store.claim("ann", "key", OTHER, hours(17)).await);
+    again.forget().await.expect("free");
+}
+
 #[tokio::test]
 async fn one_principal_does_not_fill_the_store() {
     let scene = Scene::new();
@@ -199,7 +235,7 @@ async fn one_principal_does_not_fill_the_store() {
         entries: 8,
         bytes: 4000,
     };
-    let store = Store::open_bounded(&scene.path(), bounds).expect("store");
+    let store = Store::open_bounded(&scene.path(), bounds, boot()).expect("store");
     let first = mine(store.claim("ann", "a", DIGEST, now()).await);
     let second = mine(store.claim("ann", "b", DIGEST, now()).await);
     assert_eq!(

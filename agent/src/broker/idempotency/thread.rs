@@ -1,15 +1,16 @@
 //! The one thread that writes the store: what waits is written in one transaction, so that a thousand
 //! claims cost as much disk as one.
 
-use std::time::SystemTime;
-
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Claim, Claimed,
-    rows::{Error, Found, Rows, Writing},
+    Claim, Claimed, Error,
+    rows::{Found, Rows, Writing},
 };
-use crate::broker::reason::{Reason, Refused};
+use crate::{
+    broker::reason::{Reason, Refused},
+    clock::BootTime,
+};
 
 /// Orders of one transaction.
 const BATCH_MAX: usize = 1024;
@@ -21,7 +22,7 @@ pub(super) enum Order {
         id: [u8; 32],
         principal: [u8; 32],
         digest: [u8; 32],
-        now: SystemTime,
+        now: BootTime,
         answer: oneshot::Sender<Result<Claim, Refused>>,
     },
     End {
