@@ -115,11 +115,14 @@ impl Flood<'_> {
     fn turn(&mut self, socket: &UdpSocket) -> Done {
         self.number += 1;
         let longest = format!("{LABEL}.{LABEL}.{LABEL}.{LABEL}.a{}", self.number % 10_000);
+        let mut cut = self.question(self.wildcard)?;
+        cut.truncate(cut.len() / 2);
         for bytes in [
             self.question(self.wildcard)?,
             self.question(self.refused)?,
             ask::question(self.id(), longest.get(..253).unwrap_or(&longest), "TXT")?,
-            vec![0xff; 4_000],
+            [self.question(self.wildcard)?, vec![0xff; 4_000]].concat(),
+            cut,
             Vec::new(),
         ] {
             let sent = if socket.peer_addr().is_ok() {

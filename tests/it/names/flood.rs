@@ -16,8 +16,9 @@ use super::scene::{Scene, ask, egress, policy};
 
 /// How long it lasts.
 const FLOOD: Duration = Duration::from_secs(4);
-/// The longest that a question and a dial may take meanwhile, on a machine with other work.
-const BOUND: Duration = Duration::from_secs(1);
+/// The longest that a question and a dial may take meanwhile, on a machine with other work: less than
+/// half of what clients wait before they ask again (resolv.conf(5), `timeout`).
+const BOUND: Duration = Duration::from_secs(2);
 /// After so long a session may ask again as if it had not flooded.
 const WINDOW: Duration = Duration::from_secs(4);
 /// Of a session, in a second: by the kernel's hooks and by the resolver.

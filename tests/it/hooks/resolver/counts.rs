@@ -33,11 +33,10 @@ fn a_write_that_is_cut_into_many_questions_is_counted_as_many() {
             let before = dropped();
             let to = format!("{server}:53");
             let way = way.replace("{to}", &to);
-            let there = if way.is_empty() { to.as_str() } else { "-" };
             let script = format!(
-                "socket {family} dgram; {way}sendmsg {there} 3200 segment=50; \
-                 try sendmsg {there} 3200 segment=50; sendmsg {there} 1500 segment=50; \
-                 try sendmsg {there} 3200 segment=50"
+                "socket {family} dgram; {way}sendmsg {to} 3200 segment=50; \
+                 try sendmsg {to} 3200 segment=50; sendmsg {to} 1500 segment=50; \
+                 try sendmsg {to} 3200 segment=50"
             );
             let answer = ask(&mut worker, &script);
             assert!(answer.ok && answer.refused == 2, "{script}: {answer:?}");

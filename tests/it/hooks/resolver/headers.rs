@@ -13,14 +13,14 @@ const PADDING: &str = "0000010400000000";
 /// script does once it has asked.
 const ODD: [(&str, &str, &str, bool); 8] = [
     ("inet", "V4", "opt ip.options hex {record}; send 5", true),
-    ("inet", "V4", "sendmsg - 5 options={record}", true),
+    ("inet", "V4", "sendmsg {to} 5 options={record}", true),
     ("inet6", "V6", "opt ip6.hopopts hex {padding}; send 5", true),
     ("inet6", "V6", "opt ip6.dstopts hex {padding}; send 5", true),
-    ("inet6", "V6", "sendmsg - 5 hopopts={padding}", true),
-    ("inet6", "V6", "sendmsg - 5 dstopts={padding}", true),
+    ("inet6", "V6", "sendmsg {to} 5 hopopts={padding}", true),
+    ("inet6", "V6", "sendmsg {to} 5 dstopts={padding}", true),
     // A host takes none of these; it sends them.
     ("inet6", "V6", "opt ip6.rthdr rthdr ::1; send 5", false),
-    ("inet6", "V6", "sendmsg - 5 rthdr=::1", false),
+    ("inet6", "V6", "sendmsg {to} 5 rthdr=::1", false),
 ];
 
 fn filled(script: &str) -> String {
@@ -38,14 +38,20 @@ fn a_socket_that_has_asked_sends_no_options_and_no_extension_headers() {
             "V4" => ("8.8.8.8:53", format!("127.0.0.1:{PORT}")),
             _ => ("[2001:4860:4860::8888]:53", format!("[::1]:{PORT}")),
         };
-        let attempt = filled(attempt);
+        let attempt = |to: &str| filled(attempt).replace("{to}", to);
         // A route by way of a stop is chosen when the socket is connected.
-        let control = format!("socket {family} dgram; connect {direct}; {attempt}");
+        let control = format!(
+            "socket {family} dgram; connect {direct}; {}",
+            attempt(&direct)
+        );
         assert!(ask(&mut bare, &control).ok, "control: {control}");
         assert_eq!(!stand_in.came().is_empty(), arrives, "control: {control}");
 
         let before = stand_in.counted(Reason::SourceRouted);
-        let script = format!("socket {family} dgram; connect {server}; send 5; {attempt}");
+        let script = format!(
+            "socket {family} dgram; connect {server}; send 5; {}",
+            attempt(server)
+        );
         let answer = ask(&mut worker, &script);
         assert_eq!(answer.errno(), "EPERM", "{script}: {answer:?}");
         assert_eq!(answer.sent, 5, "{script}: {answer:?}");

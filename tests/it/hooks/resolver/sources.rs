@@ -56,7 +56,7 @@ fn a_question_can_not_be_put_into_the_mouth_of_another_worker() {
         assert_eq!(answer.errno(), "EPERM", "{answer:?}");
         assert_eq!(stand_in.counted(Reason::SourceForged), before + 1);
         // Nor after it has asked in its own name, by the quick way.
-        let script = format!("use l; connect {server}:53; send 5; sendmsg - 5 {control}");
+        let script = format!("use l; connect {server}:53; send 5; sendmsg {server}:53 5 {control}");
         let answer = ask(&mut liar, &script);
         assert_eq!((answer.errno(), answer.sent), ("EPERM", 5), "{answer:?}");
         assert_eq!(stand_in.counted(Reason::SourceForged), before + 2);
