@@ -1,16 +1,20 @@
 //! A hostile worker that asks with all it has, and another tool's worker that has work to do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
 
 use lab::{
     agent::METRICS,
     metrics::{self, Sample},
-    patience::{self, scaled},
+    patience::scaled,
+    prober::{Answer, Prober},
 };
+
+use serde_json::Value;
 
 use super::scene::{Scene, ask, egress, policy};
 
@@ -55,8 +59,8 @@ fn samples(scene: &Scene) -> Vec<Sample> {
 /// How long the slowest took, and how many there were.
 fn work(scene: &Scene, until: Instant) -> (Duration, u32) {
     let mut command = scene.agent.tool("quiet", &[]).expect("the binary is built");
-    let mut worker = lab::prober::Prober::start(scene.world.lab.host(), &mut command)
-        .expect("the worker starts");
+    let mut worker =
+        Prober::start(scene.world.lab.host(), &mut command).expect("the worker starts");
     let (mut slowest, mut times) = (Duration::ZERO, 0);
     while Instant::now() < until {
         let name = ["site.example", "third.example"][times as usize % 2];
@@ -81,6 +85,78 @@ fn work(scene: &Scene, until: Instant) -> (Duration, u32) {
     (slowest, times)
 }
 
+/// What has grown between two readings.
+struct Growth {
+    before: Vec<Sample>,
+    after: Vec<Sample>,
+}
+
+impl Growth {
+    fn of(&self, metric: &str, labels: &[&str]) -> f64 {
+        let sum = |samples| metrics::sum(samples, metric, labels);
+        sum(&self.after) - sum(&self.before)
+    }
+}
+
+fn is_close(a: f64, b: f64) -> bool {
+    (a - b).abs() < 0.5
+}
+
+/// Names below the wildcard that have left the host, each once.
+fn labels(scene: &Scene) -> usize {
+    let asked = scene.world.names.asked();
+    let names = asked.into_iter().map(|asked| asked.name);
+    let names: BTreeSet<_> = names
+        .filter(|name| name.ends_with(".wild.example"))
+        .collect();
+    names.len()
+}
+
+/// Every limit was met, and each refusal counted.
+fn check_counts(growth: &Growth, flood: &Answer, times: u32) {
+    let denied = growth.of(
+        "stockade_verdicts_total",
+        &[
+            "tool=\"prober\"",
+            "reason=\"query_limit\"",
+            "hook=\"egress\"",
+        ],
+    );
+    #[expect(clippy::cast_precision_loss, reason = "a count of some seconds")]
+    let refused = flood.refused as f64;
+    assert!(
+        refused > 1_000.0 && is_close(denied, refused),
+        "{denied} of {refused}"
+    );
+    let queries = "stockade_dns_queries_total";
+    for result in ["limited", "refused", "malformed"] {
+        let result = format!("result=\"{result}\"");
+        let counted = growth.of(queries, &["tool=\"prober\"", &result]);
+        assert!(counted > 0.5, "{result}");
+    }
+    let quiet = growth.of(queries, &["tool=\"quiet\"", "result=\"answered\""]);
+    assert!(is_close(quiet, f64::from(times)), "{quiet} of {times}");
+    let suppressed = growth.of("stockade_events_suppressed_total", &[])
+        + growth.of("stockade_dns_events_suppressed_total", &[]);
+    assert!(suppressed > 0.5, "what is not told is counted");
+}
+
+/// The events of so many seconds: bounded, and of each kind.
+fn check_events(stream: &Receiver<Value>, seconds: u64) {
+    let mut events = BTreeMap::<String, u64>::new();
+    while let Ok(event) = stream.recv_timeout(Duration::from_millis(300)) {
+        let reason = event["reason"].as_str().unwrap_or_default().to_owned();
+        let tool = event["tool"].as_str().unwrap_or_default();
+        *events.entry(format!("{tool} {reason}")).or_default() += 1;
+    }
+    let all: u64 = events.values().sum();
+    assert!(all < EVENTS_PER_SECOND * seconds, "{events:?}");
+    for reason in ["query_limit", "name_not_allowed", "query_malformed"] {
+        let kind = format!("prober {reason}");
+        assert!(events.contains_key(&kind), "{reason}: {events:?}");
+    }
+}
+
 #[test]
 fn a_flood_of_hostile_questions_is_its_own_sender_s_trouble() {
     let scene = Scene::new();
@@ -92,17 +168,7 @@ fn a_flood_of_hostile_questions_is_its_own_sender_s_trouble() {
     assert_eq!((control.ok, control.refused), (true, 0), "{control:?}");
     let asked = scene.world.names.asked().len();
     assert!(asked > 500, "control: {asked} questions came");
-    let labels = || {
-        let asked = scene.world.names.asked();
-        let names = asked.into_iter().map(|asked| asked.name);
-        let mut names: Vec<_> = names
-            .filter(|name| name.ends_with(".wild.example"))
-            .collect();
-        names.sort();
-        names.dedup();
-        names.len()
-    };
-    let (labels_before, strange) = (labels(), scene.world.names.asked().len());
+    let (labels_before, strange) = (labels(&scene), scene.world.names.asked().len());
 
     let mut hostile = scene.prober();
     assert!(ask(&mut hostile, &format!("ask udp {SERVER} site.example A")).ok);
@@ -115,7 +181,9 @@ fn a_flood_of_hostile_questions_is_its_own_sender_s_trouble() {
     let (slowest, times) = work(&scene, began + FLOOD);
     let answer = hostile.hear().expect("the flood ends");
     let seconds = began.elapsed().as_secs() + 2;
-    let (grown, after) = (memory_kib(&scene).saturating_sub(memory), samples(&scene));
+    let grown = memory_kib(&scene).saturating_sub(memory);
+    let after = samples(&scene);
+    let growth = Growth { before, after };
     println!(
         "{times} questions beside {} writes, {} of them refused; the slowest took {slowest:?}; \
          the agent grew by {grown} KiB",
@@ -125,38 +193,10 @@ fn a_flood_of_hostile_questions_is_its_own_sender_s_trouble() {
     assert!(answer.ok, "{answer:?}");
     assert!(grown < MEMORY_KIB, "{grown} KiB");
 
-    // Every limit is met, and each refusal is counted.
-    let number = |metric: &str, labels: &[&str]| {
-        metrics::sum(&after, metric, labels) - metrics::sum(&before, metric, labels)
-    };
-    let close = |a: f64, b: f64| (a - b).abs() < 0.5;
-    let denied = number(
-        "stockade_verdicts_total",
-        &[
-            "tool=\"prober\"",
-            "reason=\"query_limit\"",
-            "hook=\"egress\"",
-        ],
-    );
-    #[expect(clippy::cast_precision_loss, reason = "a count of some seconds")]
-    let refused = answer.refused as f64;
-    assert!(
-        refused > 1_000.0 && close(denied, refused),
-        "{denied} of {refused}"
-    );
-    for result in ["limited", "refused", "malformed"] {
-        let result = format!("result=\"{result}\"");
-        let counted = number("stockade_dns_queries_total", &["tool=\"prober\"", &result]);
-        assert!(counted > 0.5, "{result}");
-    }
-    let quiet = number(
-        "stockade_dns_queries_total",
-        &["tool=\"quiet\"", "result=\"answered\""],
-    );
-    assert!(close(quiet, f64::from(times)), "{quiet} of {times}");
+    check_counts(&growth, &answer, times);
     let held: u64 = answer.values[1].parse().expect("a number");
     assert!(held <= CONNECTIONS, "{held} connections");
-    let left = labels() - labels_before;
+    let left = labels(&scene) - labels_before;
     assert!(left <= NAMES, "{left} names left the host");
     let asked = scene.world.names.asked();
     let nobodys = asked.iter().skip(strange).find(|asked| {
@@ -165,26 +205,9 @@ fn a_flood_of_hostile_questions_is_its_own_sender_s_trouble() {
     });
     assert_eq!(nobodys, None);
 
-    let mut events = BTreeMap::<String, u64>::new();
-    while let Ok(event) = stream.recv_timeout(Duration::from_millis(300)) {
-        let reason = event["reason"].as_str().unwrap_or_default().to_owned();
-        let tool = event["tool"].as_str().unwrap_or_default();
-        *events.entry(format!("{tool} {reason}")).or_default() += 1;
-    }
-    let all: u64 = events.values().sum();
-    assert!(all < EVENTS_PER_SECOND * seconds, "{events:?}");
-    for reason in ["query_limit", "name_not_allowed", "query_malformed"] {
-        assert!(
-            events.contains_key(&format!("prober {reason}")),
-            "{reason}: {events:?}"
-        );
-    }
-    let suppressed = number("stockade_events_suppressed_total", &[])
-        + number("stockade_dns_events_suppressed_total", &[]);
-    assert!(suppressed > 0.5, "what is not told is counted");
-
+    check_events(&stream, seconds);
     // What it may ask it may ask again.
-    std::thread::sleep(WINDOW / patience::factor());
+    std::thread::sleep(WINDOW);
     for way in ["udp", "tcp"] {
         let answer = ask(&mut hostile, &format!("ask {way} {SERVER} site.example A"));
         assert_eq!(answer.values, ["NOERROR", "93.184.216.34"], "{answer:?}");
