@@ -207,6 +207,8 @@ reasons! {
     UnixSocket = 28, "unix_socket", "no rule of the policy names this unix socket";
     /// Nobody of the session is at the other end of a flow on loopback.
     NotOwn = 29, "not_own", "no process of the session is at the other end";
+    /// A packet to the resolver from a source that its socket does not have.
+    SourceForged = 30, "source_forged", "the packet's source is not its socket's own";
 }
 
 const _: () = {

@@ -16,6 +16,7 @@ mod hello;
 mod pace;
 mod packet;
 mod peer;
+mod sender;
 mod unix;
 
 use core::ptr;

@@ -13,6 +13,7 @@
 
 mod address;
 mod ask;
+mod flood;
 mod hello;
 mod load;
 mod measure;

@@ -145,7 +145,7 @@ impl Probe {
     }
 }
 
-fn control(word: &str) -> Done<Vec<u8>> {
+pub(crate) fn control(word: &str) -> Done<Vec<u8>> {
     let (name, value) = word.split_once('=').ok_or("CONTROL=VALUE")?;
     Ok(match name {
         "pktinfo" => {
@@ -165,6 +165,7 @@ fn control(word: &str) -> Done<Vec<u8>> {
             libc::IP_RETOPTS,
             &payload::loose_route(value)?,
         ),
+        "options" => socket::control(libc::IPPROTO_IP, libc::IP_RETOPTS, &payload::hex(value)?),
         "rthdr" => socket::control(
             libc::IPPROTO_IPV6,
             libc::IPV6_RTHDR,

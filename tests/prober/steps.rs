@@ -166,6 +166,7 @@ impl Probe {
             }
             ["rounds", server, name, port, count] => self.rounds(server, name, port, count),
             ["load", rest @ ..] => self.load(rest),
+            ["flood", rest @ ..] => self.flood(rest),
             ["tls", name, authority] => self.tls(name, authority),
             ["handshakes", to, name, authority, count] => {
                 self.handshakes(to, name, authority, count)

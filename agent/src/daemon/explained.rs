@@ -94,6 +94,9 @@ fn without_destination(reason: Reason) -> &'static str {
         Reason::SourceRouted => {
             "no line of a policy opens it: packets carry no options of their own making"
         }
+        Reason::SourceForged => {
+            "no line of a policy opens it: questions come from the address that their socket has"
+        }
         Reason::UnixSocket => {
             "`[[local.allow]]` with `unix` names one socket of this host; abstract ones and all others stay shut"
         }

@@ -241,7 +241,7 @@ impl Packet {
     }
 
     #[inline(always)]
-    fn sock(&self) -> *mut bpf_sock {
+    pub(super) fn sock(&self) -> *mut bpf_sock {
         field!(self.__bindgen_anon_2.sk)
     }
 

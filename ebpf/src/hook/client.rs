@@ -2,14 +2,14 @@
 //! often a session may.
 
 use common::{
-    flow::UDP,
+    flow::{Address, UDP},
     layout::{Client, ClientKey, Config},
     limits::CLIENTS_PER_SECOND,
     verdict::Reason,
 };
 
 use crate::{
-    ctx::{self, Header, Packet},
+    ctx::{self, Direction, Header, Packet, Peer},
     emit::NANOSECONDS,
     maps::{self, UsageEntry},
     state::State,
@@ -38,7 +38,7 @@ pub(crate) fn again(packet: &Packet, state: State, protocol: u16) -> Known {
         protocol,
         ..ClientKey::default()
     };
-    if !packet.read_source(&mut key) {
+    if !packet.read_source(&mut key) || !packet.is_from_own(&key.address) {
         return Known::Unknown;
     }
     let client = client(state);
@@ -49,7 +49,7 @@ pub(crate) fn again(packet: &Packet, state: State, protocol: u16) -> Known {
     if !maps::renew_client(&key, &client) {
         return Known::Unknown;
     }
-    if may_ask(usage, protocol, client.seen_ns) {
+    if may_ask(usage, protocol, packet.datagrams(), client.seen_ns) {
         Known::Passes
     } else {
         Known::OverRate
@@ -58,8 +58,17 @@ pub(crate) fn again(packet: &Packet, state: State, protocol: u16) -> Known {
 
 /// [`Reason::Rule`] once the resolver can know whose packet it is; else why it must not get it. A
 /// source that is not known yet counts against what a session may begin in a second.
+///
+/// A datagram may carry a source of its sender's choice (`IP_PKTINFO`, and no filter of system calls
+/// sees it): another address than its socket has, with the port of somebody else's socket there. The
+/// resolver would take the question for the other's, or the other would get the reply. And a socket that
+/// may have a foreign address (`IP_FREEBIND`, `IP_TRANSPARENT`) would have the resolver send the reply,
+/// with the name in it, wherever it likes.
 #[inline(never)]
-pub(crate) fn note(header: &Header, state: State) -> Reason {
+pub(crate) fn note(packet: &Packet, header: &Header, state: State) -> Reason {
+    if !packet.is_from_own(&header.source) || !is_here(&header.source) {
+        return Reason::SourceForged;
+    }
     let key = ClientKey {
         netns: state.netns(),
         address: header.source,
@@ -71,11 +80,15 @@ pub(crate) fn note(header: &Header, state: State) -> Reason {
     let Some(usage) = maps::usage(client.session) else {
         return Reason::UnknownWorker;
     };
-    if !may_ask(usage, key.protocol, client.seen_ns) {
+    if !may_ask(usage, key.protocol, packet.datagrams(), client.seen_ns) {
         return Reason::QueryLimit;
     }
     if maps::renew_client(&key, &client) {
         return Reason::Rule;
+    }
+    // Two sockets may share a port where both say so (`SO_REUSEADDR`): who gets the reply has asked.
+    if key.protocol == UDP && packet.peer(header, client.session, Direction::In) == Peer::Foreign {
+        return Reason::SourceForged;
     }
     if !may_begin(usage, client.seen_ns) {
         return Reason::QueryLimit;
@@ -87,6 +100,16 @@ pub(crate) fn note(header: &Header, state: State) -> Reason {
     }
 }
 
+/// Whether what is sent to this address stays on this host.
+#[inline(always)]
+fn is_here(address: &Address) -> bool {
+    let is_loopback = match address.v4() {
+        Some(v4) => v4 >> 24 == 127,
+        None => address.high() == 0 && address.low() == 1,
+    };
+    is_loopback || maps::is_local(address)
+}
+
 #[inline(always)]
 fn client(state: State) -> Client {
     Client {
@@ -95,29 +118,33 @@ fn client(state: State) -> Client {
     }
 }
 
-/// Takes a datagram from what the session may ask. What is over would get no reply, and would stand in
-/// the resolver's socket before the questions of others. Of connections the resolver reads as much as it
-/// wants.
+/// Takes so many datagrams from what the session may ask, all or none. What is over would get no reply,
+/// and would stand in the resolver's socket before the questions of others. Of connections the resolver
+/// reads as much as it wants.
 #[inline(always)]
-fn may_ask(usage: UsageEntry, protocol: u16, now_ns: u64) -> bool {
+fn may_ask(usage: UsageEntry, protocol: u16, datagrams: u32, now_ns: u64) -> bool {
     if protocol != UDP {
         return true;
     }
     let each = maps::config(Config::QuestionNs);
     let ahead = maps::config(Config::QuestionsAheadNs);
+    let others = each * u64::from(datagrams - 1);
     let mut turn = 0;
     while turn < TRIES {
         let until = usage.asked_until_ns().load();
         let begin = until.max(now_ns);
-        if begin - now_ns > ahead {
+        if begin - now_ns + others > ahead {
             break;
         }
-        if usage.asked_until_ns().exchange(until, begin + each) {
+        if usage
+            .asked_until_ns()
+            .exchange(until, begin + others + each)
+        {
             return true;
         }
         turn += 1;
     }
-    usage.questions_dropped().fetch_add(1);
+    usage.questions_dropped().fetch_add(u64::from(datagrams));
     false
 }
 

@@ -91,7 +91,7 @@ pub(crate) fn run(packet: &Packet) -> i32 {
         judge(packet, header, state)
     };
     if ruling == Ruling::Resolver {
-        ruling = Ruling::of(client::note(header, state));
+        ruling = Ruling::of(client::note(packet, header, state));
     }
     if ruling == Ruling::Own {
         ruling = Ruling::of(own::judge(packet, header, state));

@@ -16,7 +16,10 @@ use std::{
 use agent::{
     config::Instance,
     kernel::{Attached, Kernel, PolicyInForce, Synced, cgroup, remove_pins},
-    policy::{self, compiled::CompiledPolicy},
+    policy::{
+        self,
+        compiled::{CompiledPolicy, Limits},
+    },
 };
 use common::{
     event::Event,
@@ -75,10 +78,11 @@ pub(crate) struct HookFence {
     pub(crate) session: cgroup::SessionCgroup,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) parent_path: PathBuf,
+    limits: Limits,
     program: PathBuf,
     ended: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
-    _traces: Traces,
+    traces: Traces,
     _scratch: Scratch,
 }
 
@@ -121,12 +125,23 @@ impl HookFence {
             attached,
             session,
             events,
+            limits: policy.limits,
             program,
             ended,
             reader: Some(reader),
-            _traces: traces,
+            traces,
             _scratch: scratch,
         }
+    }
+
+    /// A prober in a session of its own, under the same policy.
+    pub(crate) fn neighbour(&self) -> (SessionId, Prober) {
+        let id = SessionId(2);
+        let session = self.traces.parent.session(id, &self.limits);
+        let session = session.expect("the session's cgroup");
+        let admitted = self.attached.admit(id, session.id(), SLOT);
+        let _admitted = admitted.expect("the session is admitted");
+        (id, self.prober_in(session.path()))
     }
 
     /// Puts another policy in force.

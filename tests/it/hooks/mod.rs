@@ -9,6 +9,7 @@ use lab::patience::scaled;
 use crate::rows::{self, Outcome, Under};
 
 pub(crate) mod fence;
+mod resolver;
 
 use fence::HookFence;
 

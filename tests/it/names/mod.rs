@@ -5,6 +5,7 @@ mod answers;
 mod channel;
 mod clients;
 mod failures;
+mod flood;
 mod full;
 mod grants;
 mod scene;

@@ -8,7 +8,7 @@ use common::{
 };
 
 use super::{
-    grants::{LONG, at, give, names, range},
+    grants::{LONG, ORDER_WAIT, at, give, names, range},
     lab::{Fence, Lab, POLICY, in_force, runtime, scaled},
     policies::LIMITS,
     worker::Worker,
@@ -66,7 +66,7 @@ fn a_new_agent_keeps_no_grant_of_an_earlier_one() {
     while events.try_next().is_some() {}
     let mut destroyer = kernel.destroyer().unwrap();
     worker.say("stream-echo");
-    let order = async { tokio::time::timeout(scaled(LONG), destroyer.next()).await };
+    let order = async { tokio::time::timeout(scaled(ORDER_WAIT), destroyer.next()).await };
     let order = runtime.block_on(order).unwrap().unwrap();
     assert_eq!(destroyer.carry_out(&order).unwrap().sockets, 1);
     assert_eq!(worker.answer(), "ECONNABORTED");

@@ -79,6 +79,7 @@ pub fn remedy(reason: Reason, destination: Destination) -> String {
         | Reason::SocketType
         | Reason::UnixSocket
         | Reason::NotOwn
+        | Reason::SourceForged
         | Reason::TableFull => without_place(reason).to_owned(),
     }
 }
@@ -236,6 +237,7 @@ fn without_place(reason: Reason) -> &'static str {
         | Reason::UnknownWorker
         | Reason::Protocol
         | Reason::SourceRouted
+        | Reason::SourceForged
         | Reason::Inbound
         | Reason::SocketType
         | Reason::TableFull => "no line of a policy changes it",

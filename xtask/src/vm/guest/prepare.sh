@@ -35,6 +35,9 @@ rm -f "$root/etc/resolv.conf"
 install -m 755 "$GUEST/stockade-vm" "$root/usr/local/sbin/stockade-vm"
 install -m 644 "$GUEST/stockade-vm.service" "$root/etc/systemd/system/stockade-vm.service"
 chroot "$root" systemctl -q enable stockade-vm.service
+# On a busy host devices come late, and the host's limit is the one that counts.
+mkdir -p "$root/etc/systemd/system.conf.d"
+printf '[Manager]\nDefaultDeviceTimeoutSec=infinity\n' >"$root/etc/systemd/system.conf.d/stockade-vm.conf"
 # What only costs the emulated processor time, or would run in the middle of a test.
 chroot "$root" systemctl -q mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
