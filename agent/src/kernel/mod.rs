@@ -21,6 +21,7 @@ mod locals;
 mod maps;
 pub mod measure;
 mod object;
+pub mod outpost;
 pub mod pin;
 mod plan;
 pub mod probe;
@@ -83,6 +84,10 @@ struct Inner {
     parent: PathBuf,
     published: Mutex<sync::Published>,
     grants: Mutex<grant::Index>,
+    /// Folders of cgroups that have hooks of their own.
+    outposts: Mutex<BTreeMap<CgroupId, PathBuf>>,
+    /// Sessions of an earlier agent that go on.
+    earlier: Mutex<Vec<outpost::Earlier>>,
     /// Cookie of the agent's network namespace.
     netns: u64,
     /// Port of the resolver, as the programs have it.
@@ -137,6 +142,8 @@ impl Kernel {
             parent: parent.path().to_owned(),
             published: Mutex::default(),
             grants: Mutex::default(),
+            outposts: Mutex::default(),
+            earlier: Mutex::default(),
             netns,
             resolver: AtomicU16::new(0),
             logger: Mutex::new(logger),
@@ -356,6 +363,9 @@ impl Inner {
     fn configure(&self) -> Result<(), Error> {
         self.set(Config::ResolverPort, 0)?;
         self.set(Config::AgentNetns, self.netns)?;
+        for netns in self.maps.resolvers.keys()? {
+            self.maps.resolvers.remove(&netns)?;
+        }
         self.maps
             .usage
             .write(&SessionId(0), &Usage::default(), Write::Any)
