@@ -41,6 +41,9 @@ pub enum StartError {
     /// Keys or revocations of tokens can not be had.
     #[error(transparent)]
     Tokens(#[from] TokenError),
+    /// What is attached can not be told.
+    #[error(transparent)]
+    Attachments(#[from] super::attachments::StateError),
     /// The launcher does not start.
     #[error(transparent)]
     Launcher(#[from] launcher::LaunchError),
@@ -204,6 +207,7 @@ impl StartError {
             Self::Lock(lock::Error::Held { .. }) => Code::TryAgain,
             Self::Lock(lock::Error::Io { .. })
             | Self::Journal(_)
+            | Self::Attachments(_)
             | Self::Socket { .. }
             | Self::Broker(_)
             | Self::Door(_)

@@ -74,6 +74,8 @@ async fn until_end(
                     | Reply::Grants { .. }
                     | Reply::Switched { .. }
                     | Reply::Token(_)
+                    | Reply::Attached(_)
+                    | Reply::Detached { .. }
                     | Reply::Policies(_)
                     | Reply::Suggested(_)
                     | Reply::Reloaded { .. },

@@ -9,7 +9,10 @@ use super::{
     token::{TokenReply, TokenRequest},
 };
 use crate::{
-    daemon::policies::Entry,
+    daemon::{
+        attachments::{AttachmentInfo, Target},
+        policies::Entry,
+    },
     observe::{event::Event, refused::Refusal},
     sandbox::Measure,
 };
@@ -58,6 +61,20 @@ pub enum Request {
         session: Option<u64>,
         /// Of the last so many seconds only.
         seconds: Option<u64>,
+    },
+    /// A fence around what somebody else started.
+    Attach {
+        /// What.
+        target: Target,
+        /// The tool of the policy.
+        tool: String,
+        /// Its processes may keep what no fence holds.
+        weak: bool,
+    },
+    /// Take such a fence away.
+    Detach {
+        /// Around what.
+        target: Target,
     },
     /// Something about access tokens.
     Token {
@@ -124,6 +141,13 @@ pub enum Reply {
     },
     /// Lines of a policy.
     Suggested(Suggestion),
+    /// The fence stands.
+    Attached(Attached),
+    /// The fence is gone.
+    Detached {
+        /// Its session, where it stood.
+        session: Option<u64>,
+    },
     /// What became of a request about access tokens.
     Token(TokenReply),
     /// What became of a request about policies.
@@ -197,6 +221,23 @@ pub struct Refused {
     pub message: String,
 }
 
+/// A fence around what somebody else started.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its session.
+    pub session: u64,
+    /// Folder of the cgroup.
+    pub cgroup: String,
+    /// Whether it stood before.
+    pub stood: bool,
+    /// Sockets that were there before and were destroyed.
+    pub sockets_destroyed: u32,
+    /// Sockets that were there before and are left: they reach nothing.
+    pub sockets_left: u32,
+    /// What its processes have that no fence holds.
+    pub holes: Vec<String>,
+}
+
 /// What a session holds by a name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GrantInfo {
@@ -252,7 +293,10 @@ pub struct Status {
     pub policies: Vec<PolicyStatus>,
     /// Why the folder as it was last read is not in force.
     pub policy_error: Option<String>,
-    /// Sessions alive.
+    /// What is attached.
+    #[serde(default)]
+    pub attachments: Vec<AttachmentInfo>,
+    /// Sessions alive, of workers.
     pub sessions: u64,
     /// Sessions that may be alive at once.
     pub sessions_max: u32,
@@ -368,8 +412,20 @@ pub struct SessionInfo {
     pub questions_dropped: u64,
     /// Distinct things that were refused so far.
     pub refused: u64,
-    /// What is enforced, per measure; empty until the worker runs.
+    /// What is enforced, per measure; empty until the worker runs, and where there is none.
     pub enforced: Vec<Measure>,
+    /// Its cgroup, where somebody else started its processes.
+    #[serde(default)]
+    pub attached: Option<AttachedInfo>,
+}
+
+/// The cgroup of a session whose processes somebody else started.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AttachedInfo {
+    /// Its folder.
+    pub cgroup: String,
+    /// What its processes have that no fence holds.
+    pub weak: Vec<String>,
 }
 
 #[cfg(test)]

@@ -22,12 +22,13 @@ use tokio::{
 use super::{
     channel::{Channel, Error, REQUEST_BYTES_MAX},
     policies,
-    protocol::{Ended, Meanwhile, Output, Refused, Reply, Request},
+    protocol::{Attached, Ended, Meanwhile, Output, Refused, Reply, Request},
 };
 use crate::{
     audit::{Caller, End, HandedOut},
     daemon::{
         Engine,
+        attachments::{AttachError, AttachOrder, AttachReport},
         error::{LaunchError, StartError, chain, told},
         explained::explained,
         session::{CommandLine, Finished, Order, Session, Stdio},
@@ -178,6 +179,22 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             let grants = engine.grants_of(&tool);
             channel.send(&Reply::Grants { grants }).await
         }
+        Request::Attach { target, tool, weak } => {
+            let order = AttachOrder {
+                target,
+                tool,
+                weak,
+                caller,
+            };
+            channel.send(&attached(engine.attach(order).await)).await
+        }
+        Request::Detach { target } => {
+            let reply = match engine.detach(&target, caller).await {
+                Ok(session) => Reply::Detached { session },
+                Err(error) => refused(error.code() as u8, &error),
+            };
+            channel.send(&reply).await
+        }
         Request::Token { ask } => {
             let reply = match engine.answer_token(ask, caller).await {
                 Ok(reply) => Reply::Token(reply),
@@ -200,6 +217,26 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             };
             channel.send(&reply).await
         }
+    }
+}
+
+fn attached(report: Result<AttachReport, AttachError>) -> Reply {
+    match report {
+        Ok(AttachReport {
+            session,
+            cgroup,
+            stood,
+            cleared,
+            holes,
+        }) => Reply::Attached(Attached {
+            session,
+            cgroup,
+            stood,
+            sockets_destroyed: cleared.destroyed,
+            sockets_left: cleared.left,
+            holes,
+        }),
+        Err(error) => refused(error.code() as u8, &error),
     }
 }
 
