@@ -10,7 +10,10 @@ use super::{Failure, Target, ask, terminal::harmless};
 use crate::{
     daemon::{
         attachments,
-        control::protocol::{Attached, Reply, Request},
+        control::{
+            attach::{AttachReply, AttachRequest, Attached},
+            protocol::{Reply, Request},
+        },
     },
     exit::Code,
 };
@@ -72,12 +75,14 @@ impl Around {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let request = Request::Attach {
+    let request = AttachRequest::Attach {
         target: arguments.around.target()?,
         tool: arguments.policy.clone(),
         weak: arguments.weak,
     };
-    let Reply::Attached(attached) = ask(&arguments.target, &request)? else {
+    let request = Request::Attachment { ask: request };
+    let Reply::Attachment(AttachReply::Attached(attached)) = ask(&arguments.target, &request)?
+    else {
         return Err(Failure::odd_answer());
     };
     let mut stdout = io::stdout().lock();
@@ -121,7 +126,11 @@ fn tell(out: &mut impl Write, attached: &Attached) -> io::Result<()> {
 
 pub(super) fn detach(arguments: &DetachArguments) -> Result<ExitCode, Failure> {
     let target = arguments.around.target()?;
-    let Reply::Detached { session } = ask(&arguments.target, &Request::Detach { target })? else {
+    let request = Request::Attachment {
+        ask: AttachRequest::Detach { target },
+    };
+    let Reply::Attachment(AttachReply::Detached { session }) = ask(&arguments.target, &request)?
+    else {
         return Err(Failure::odd_answer());
     };
     let mut stdout = io::stdout();

@@ -33,7 +33,7 @@ pub use self::{
 };
 pub(super) use self::{
     follow::follow,
-    state::{Kept, read as read_kept},
+    state::{Kept, forget, read as read_kept},
 };
 
 /// Attachments of one agent.
@@ -64,6 +64,8 @@ struct Attachment {
     weak: bool,
     matched: bool,
     live: Option<Live>,
+    /// Hooks that an earlier agent left standing and that could not be taken up: nobody talks there.
+    left: Option<Fence>,
     /// Why its cgroup, where it has one, is not fenced: a word, and the whole sentence.
     refused: Option<(&'static str, String)>,
 }
@@ -84,6 +86,28 @@ struct Live {
     suspended: bool,
     /// What else is wrong with it.
     ailments: Vec<String>,
+}
+
+impl Attachment {
+    fn new(tool: String, weak: bool, matched: bool) -> Self {
+        Self {
+            tool,
+            weak,
+            matched,
+            live: None,
+            left: None,
+            refused: None,
+        }
+    }
+
+    /// Whose hooks stand.
+    fn fence(&self) -> Option<Fence> {
+        let live = self.live.as_ref().map(|live| Fence {
+            session: live.session.0,
+            cgroup: live.cgroup.0,
+        });
+        live.or_else(|| self.left.clone())
+    }
 }
 
 impl Attachments {
@@ -122,10 +146,7 @@ impl Attachments {
                 tool: attachment.tool.clone(),
                 weak: attachment.weak,
                 matched: attachment.matched,
-                fence: attachment.live.as_ref().map(|live| Fence {
-                    session: live.session.0,
-                    cgroup: live.cgroup.0,
-                }),
+                fence: attachment.fence(),
             })
             .collect();
         drop(table);

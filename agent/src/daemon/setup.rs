@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Engine,
     ahead::{self, Ahead},
-    attachments::{Attachments, Kept, follow, read_kept},
+    attachments::{Attachments, Kept, follow, forget, read_kept},
     error::{StartError, chain},
     lock::InstanceLock,
     names::{self, Names},
@@ -298,6 +298,7 @@ async fn becomes(within: Duration, so: impl Fn() -> bool) -> bool {
 pub fn remove(instance: &Instance) -> Result<(), StartError> {
     // Held to the end: nobody starts what is being removed.
     let _lock = InstanceLock::take(instance)?;
+    forget(instance)?;
     remove_traces(instance);
     if instance.pin_root().exists() || instance.run_folder().exists() {
         let source = io::Error::other("something of it is left: see above");

@@ -4,8 +4,9 @@ use common::decide::Mode;
 
 use super::{
     Engine,
-    control::protocol::{
-        AttachedInfo, PolicyStatus, ResolverStatus, SelfTest, SessionInfo, Status,
+    control::{
+        attach::AttachedInfo,
+        protocol::{PolicyStatus, ResolverStatus, SelfTest, SessionInfo, Status},
     },
 };
 use crate::{

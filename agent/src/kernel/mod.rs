@@ -84,10 +84,7 @@ struct Inner {
     parent: PathBuf,
     published: Mutex<sync::Published>,
     grants: Mutex<grant::Index>,
-    /// Folders of cgroups that have hooks of their own.
-    outposts: Mutex<BTreeMap<CgroupId, PathBuf>>,
-    /// Sessions of an earlier agent that go on.
-    earlier: Mutex<Vec<outpost::Earlier>>,
+    outposts: outpost::Outposts,
     /// Cookie of the agent's network namespace.
     netns: u64,
     /// Port of the resolver, as the programs have it.
@@ -142,8 +139,7 @@ impl Kernel {
             parent: parent.path().to_owned(),
             published: Mutex::default(),
             grants: Mutex::default(),
-            outposts: Mutex::default(),
-            earlier: Mutex::default(),
+            outposts: outpost::Outposts::default(),
             netns,
             resolver: AtomicU16::new(0),
             logger: Mutex::new(logger),
@@ -363,9 +359,7 @@ impl Inner {
     fn configure(&self) -> Result<(), Error> {
         self.set(Config::ResolverPort, 0)?;
         self.set(Config::AgentNetns, self.netns)?;
-        for netns in self.maps.resolvers.keys()? {
-            self.maps.resolvers.remove(&netns)?;
-        }
+        self.forget_resolvers()?;
         self.maps
             .usage
             .write(&SessionId(0), &Usage::default(), Write::Any)

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
-    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use common::{
@@ -40,6 +40,15 @@ pub struct Earlier {
     pub cgroup: CgroupId,
     /// The tool of its policy.
     pub tool: String,
+}
+
+/// What is remembered of outposts.
+#[derive(Debug, Default)]
+pub(in crate::kernel) struct Outposts {
+    /// Their folders.
+    folders: Mutex<BTreeMap<CgroupId, PathBuf>>,
+    /// Those of an earlier agent, that go on.
+    earlier: Mutex<Vec<Earlier>>,
 }
 
 /// What became of the sockets that a cgroup had before its fence.
@@ -207,6 +216,15 @@ fn is_for_outposts(hook: &str) -> bool {
 }
 
 impl Inner {
+    /// Whoever listened in other network namespaces was the agent before.
+    pub(in crate::kernel) fn forget_resolvers(&self) -> Result<(), Error> {
+        let resolvers = &self.maps.resolvers;
+        for netns in resolvers.keys()? {
+            resolvers.remove(&netns)?;
+        }
+        Ok(())
+    }
+
     /// The entries of earlier sessions that stay: whose cgroup still has the same session, under a slot
     /// that the same tool gets again.
     pub(in crate::kernel) fn kept(
@@ -229,10 +247,12 @@ impl Inner {
 
     /// Folders of the outposts, by cgroup.
     pub(in crate::kernel) fn outposts(&self) -> MutexGuard<'_, BTreeMap<CgroupId, PathBuf>> {
-        self.outposts.lock().unwrap_or_else(PoisonError::into_inner)
+        let folders = self.outposts.folders.lock();
+        folders.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn earlier(&self) -> MutexGuard<'_, Vec<Earlier>> {
-        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+        let earlier = self.outposts.earlier.lock();
+        earlier.unwrap_or_else(PoisonError::into_inner)
     }
 }

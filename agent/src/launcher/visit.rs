@@ -277,6 +277,9 @@ fn has_no_address(error: &io::Error) -> bool {
 }
 
 fn not_bound(address: SocketAddr, protocol: &str, error: &io::Error) -> String {
+    if address.is_ipv4() && has_no_address(error) {
+        return "its loopback device is down".to_owned();
+    }
     format!("{protocol} {address}: {error}")
 }
 

@@ -7,7 +7,7 @@ mod clients;
 mod failures;
 mod full;
 mod grants;
-mod scene;
+pub(crate) mod scene;
 mod shared;
 mod suggest;
 mod tls;

@@ -8,6 +8,9 @@ use crate::{
     kernel, launcher,
 };
 
+/// The word of what clears up when a policy changes.
+pub(super) const SEVERAL_POLICIES: &str = "several_policies";
+
 /// Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -154,7 +157,7 @@ impl AttachError {
             Self::Absent(_) => "no_cgroup",
             Self::Taken { .. } => "taken",
             Self::Nested { .. } => "nested",
-            Self::Ambiguous { .. } => "several_policies",
+            Self::Ambiguous { .. } => SEVERAL_POLICIES,
             Self::Holes { .. } => "holes",
             Self::Namespace { .. } => "namespace",
             Self::Unseen { .. } => "unseen",

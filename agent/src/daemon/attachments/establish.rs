@@ -89,6 +89,8 @@ impl Engine {
         };
         match self.put_up(wish, loaded, &ground, session, seen) {
             Ok(up) => Ok(up),
+            // The hooks of an earlier agent stay as they are, and let nobody through.
+            Err(error) if same.is_some() => Err(error),
             Err(error) => {
                 self.take_down(session, ground.id(), "not put up").await;
                 Err(error)

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use common::id::{CgroupId, SessionId};
+
 use super::{
     ATTACHMENTS_MAX, Attachment, Live, Target,
     error::AttachError,
@@ -74,7 +76,7 @@ impl Engine {
         target.check()?;
         let _one = self.attachments.gate.lock().await;
         let loaded = self.policy_named(tool)?;
-        let (is_new, before) = self.note_order(target, tool, *weak)?;
+        let (was_weak, before) = self.note_order(target, tool, *weak)?;
         if let Some(live) = before.as_ref().filter(|live| is_there(live))
             && (*weak || live.holes.is_empty())
         {
@@ -103,9 +105,16 @@ impl Engine {
                 Ok(report)
             }
             Err(error) => {
-                if is_new {
-                    self.attachments.table().remove(target);
+                let mut table = self.attachments.table();
+                match was_weak {
+                    None => drop(table.remove(target)),
+                    Some(weak) => {
+                        if let Some(known) = table.get_mut(target) {
+                            known.weak = weak;
+                        }
+                    }
                 }
+                drop(table);
                 self.save()?;
                 Err(error)
             }
@@ -168,13 +177,13 @@ impl Engine {
         })
     }
 
-    /// Notes what is asked for. Whether it is new, and the fence that stands.
+    /// Notes what is asked for. Tells whether it was weak, where it was there, and the fence that stands.
     fn note_order(
         &self,
         target: &Target,
         tool: &str,
         weak: bool,
-    ) -> Result<(bool, Option<Live>), AttachError> {
+    ) -> Result<(Option<bool>, Option<Live>), AttachError> {
         let mut table = self.attachments.table();
         if let Some(known) = table.get_mut(target) {
             if known.tool != tool {
@@ -183,50 +192,45 @@ impl Engine {
                     tool: known.tool.clone(),
                 });
             }
-            known.weak = weak;
-            return Ok((false, known.live.clone()));
+            let was_weak = std::mem::replace(&mut known.weak, weak);
+            return Ok((Some(was_weak), known.live.clone()));
         }
         if table.len() >= ATTACHMENTS_MAX {
             return Err(AttachError::TooMany {
                 max: ATTACHMENTS_MAX,
             });
         }
-        let attachment = Attachment {
-            tool: tool.to_owned(),
-            weak,
-            matched: false,
-            live: None,
-            refused: None,
-        };
+        let attachment = Attachment::new(tool.to_owned(), weak, false);
         table.insert(target.clone(), attachment);
-        Ok((true, None))
+        Ok((None, None))
     }
 
     fn fence_of(&self, target: &Target) -> Option<state::Fence> {
-        let table = self.attachments.table();
-        let live = table.get(target)?.live.as_ref()?;
-        Some(state::Fence {
-            session: live.session.0,
-            cgroup: live.cgroup.0,
-        })
+        self.attachments.table().get(target)?.fence()
     }
 
     /// Takes the fence of an attachment down, and gives back what it alone had.
     pub(super) async fn end_fence(&self, target: &Target, why: &str) {
-        let live = {
+        let (live, left) = {
             let mut table = self.attachments.table();
-            table.get_mut(target).and_then(|known| known.live.take())
+            let known = table.get_mut(target);
+            known.map_or((None, None), |known| (known.live.take(), known.left.take()))
         };
+        if let Some(left) = left {
+            let (session, cgroup) = (SessionId(left.session), CgroupId(left.cgroup));
+            self.take_down(session, cgroup, why).await;
+        }
         if let Some(live) = live {
             self.take_down(live.session, live.cgroup, why).await;
             self.give_back(&live.namespaces).await;
         }
     }
 
-    /// Notes that a fence stands.
+    /// Notes that a fence has come up.
     pub(super) fn note_live(&self, target: &Target, live: Live) {
         if let Some(known) = self.attachments.table().get_mut(target) {
             known.live = Some(live);
+            known.left = None;
             known.refused = None;
         }
     }

@@ -3,17 +3,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use common::id::{CgroupId, SessionId};
+use common::id::SessionId;
 
 use super::{
     ATTACHMENTS_MAX, Attachment, Live, Target,
-    error::AttachError,
+    error::{AttachError, SEVERAL_POLICIES},
     establish::{Wish, is_there},
-    state::Kept,
+    state::{Fence, Kept},
     target,
 };
 use crate::daemon::{Engine, error::chain, policies::Set};
@@ -36,52 +39,41 @@ impl Engine {
     }
 
     async fn take_up_one(self: &Arc<Self>, kept: &Kept) {
-        let attachment = Attachment {
-            tool: kept.tool.clone(),
-            weak: kept.weak,
-            matched: kept.matched,
-            live: None,
-            refused: None,
-        };
+        let mut attachment = Attachment::new(kept.tool.clone(), kept.weak, kept.matched);
+        attachment.left.clone_from(&kept.fence);
         let target = &kept.target;
-        self.attachments.table().insert(target.clone(), attachment);
-        let still = super::lock(&self.attachments.earlier)
-            .iter()
-            .position(|one| one.target == *target);
-        if let Some(at) = still {
-            super::lock(&self.attachments.earlier).remove(at);
+        super::lock(&self.attachments.earlier).retain(|one| one.target != *target);
+        self.attachments
+            .table()
+            .insert(target.clone(), attachment.clone());
+        self.put_up_again(target, &attachment).await;
+    }
+
+    /// Fences the cgroup that a target has now, and takes up the hooks that stand there.
+    async fn put_up_again(self: &Arc<Self>, target: &Target, attachment: &Attachment) {
+        if let Some(left) = &attachment.left
+            && is_elsewhere(target, left)
+        {
+            self.end_fence(target, "its cgroup is gone").await;
         }
-        let Some(fence) = &kept.fence else { return };
         let wish = Wish {
             target,
-            weak: kept.weak,
+            weak: attachment.weak,
             strict: false,
             caller: None,
             except: None,
         };
-        let done = match self.policy_named(&kept.tool) {
-            Ok(loaded) => self.establish(wish, &loaded, Some(fence)).await,
+        let left = attachment.left.as_ref();
+        let done = match self.policy_named(&attachment.tool) {
+            Ok(loaded) => self.establish(wish, &loaded, left).await,
             Err(error) => Err(error),
         };
         match done {
-            Ok((live, _)) => {
-                let same = live.session.0 == fence.session;
-                self.note_live(target, live);
-                if same {
-                    return;
-                }
-            }
-            // Its hooks stay: they let nobody through.
-            Err(error @ AttachError::NoPolicy { .. }) => {
-                self.note_refusal(target, &error);
-                return;
-            }
+            Ok((live, _)) => self.note_live(target, live),
+            // Until it is there again.
+            Err(AttachError::Absent(_)) => {}
             Err(error) => self.note_refusal(target, &error),
         }
-        // Of a cgroup that is gone.
-        let (session, cgroup) = (SessionId(fence.session), CgroupId(fence.cgroup));
-        self.take_down(session, cgroup, "its cgroup went while no agent ran")
-            .await;
     }
 
     /// Hooks that no attachment accounts for.
@@ -89,8 +81,8 @@ impl Engine {
         let table = self.attachments.table();
         let known: BTreeSet<_> = table
             .values()
-            .filter_map(|known| known.live.as_ref())
-            .map(|live| live.session)
+            .filter_map(Attachment::fence)
+            .map(|fence| SessionId(fence.session))
             .collect();
         drop(table);
         match self.attached.outposts() {
@@ -142,22 +134,8 @@ impl Engine {
             }
             self.end_fence(target, "its cgroup is gone").await;
         }
-        let wish = Wish {
-            target,
-            weak: attachment.weak,
-            strict: false,
-            caller: None,
-            except: None,
-        };
-        let done = match self.policy_named(&attachment.tool) {
-            Ok(loaded) => self.establish(wish, &loaded, None).await,
-            Err(error) => Err(error),
-        };
-        match done {
-            Ok((live, _)) => self.note_live(target, live),
-            // Until it is there again.
-            Err(AttachError::Absent(_)) => {}
-            Err(error) => self.note_refusal(target, &error),
+        if !is_ambiguous(target, &attachment, set) {
+            self.put_up_again(target, &attachment).await;
         }
     }
 
@@ -182,7 +160,7 @@ impl Engine {
                     .collect();
                 live.namespaces = seen.namespaces;
                 self.judge_holes(&mut live, weak);
-                self.note_live(target, live);
+                self.note_look(target, live);
                 self.give_back(&gone).await;
             }
             // It may be going right now.
@@ -190,8 +168,14 @@ impl Engine {
             Err(why) => {
                 live.ailments
                     .push(format!("processes not looked at: {why}"));
-                self.note_live(target, live);
+                self.note_look(target, live);
             }
+        }
+    }
+
+    fn note_look(&self, target: &Target, live: Live) {
+        if let Some(known) = self.attachments.table().get_mut(target) {
+            known.live = Some(live);
         }
     }
 
@@ -237,9 +221,8 @@ impl Engine {
             .by_tool
             .values()
             .any(|loaded| !loaded.policy.units.is_empty());
-        let units = match target::units() {
-            _ if !any => Vec::new(),
-            Ok(units) => units,
+        let units = match any.then(target::units).transpose() {
+            Ok(units) => units.unwrap_or_default(),
             Err(error) => {
                 tracing::error!(error = chain(&error), "units not listed");
                 return;
@@ -276,19 +259,21 @@ impl Engine {
                 target: target.to_string(),
                 tools: tools.join(", "),
             };
+            let first = tools.first().cloned().unwrap_or_default();
             let mut table = self.attachments.table();
             if !table.contains_key(&target) && table.len() < ATTACHMENTS_MAX {
-                table.insert(
-                    target.clone(),
-                    matched(tools.first().cloned().unwrap_or_default()),
-                );
+                table.insert(target.clone(), Attachment::new(first, false, true));
             }
             drop(table);
             self.note_refusal(&target, &error);
             return;
         };
         let mut table = self.attachments.table();
-        if table.contains_key(&target) {
+        if let Some(known) = table.get_mut(&target) {
+            known.refused = known
+                .refused
+                .take()
+                .filter(|(reason, _)| *reason != SEVERAL_POLICIES);
             return;
         }
         if table.len() >= ATTACHMENTS_MAX {
@@ -299,7 +284,7 @@ impl Engine {
             self.refused(&target, tool, &error, None);
             return;
         }
-        table.insert(target, matched(tool.clone()));
+        table.insert(target, Attachment::new(tool.clone(), false, true));
     }
 
     /// Keeps why a cgroup is not fenced; told once.
@@ -319,13 +304,23 @@ impl Engine {
     }
 }
 
-fn matched(tool: String) -> Attachment {
-    Attachment {
-        tool,
-        weak: false,
-        matched: true,
-        live: None,
-        refused: None,
+/// Whether the `[match]` of several policies names a unit: then it is fenced by none.
+fn is_ambiguous(target: &Target, attachment: &Attachment, set: &Set) -> bool {
+    let Target::Unit(unit) = target else {
+        return false;
+    };
+    let policies = set.by_tool.values();
+    let naming = policies.filter(|loaded| loaded.policy.matches(unit));
+    attachment.matched && naming.count() > 1
+}
+
+/// Whether a target has another cgroup by now, or none; not where that can not be told.
+fn is_elsewhere(target: &Target, fence: &Fence) -> bool {
+    let inode = |folder: &PathBuf| fs::metadata(folder).map(|found| found.ino());
+    match target.folder() {
+        Ok(None) => true,
+        Ok(Some(folder)) => inode(&folder).is_ok_and(|inode| inode != fence.cgroup),
+        Err(_) => false,
     }
 }
 

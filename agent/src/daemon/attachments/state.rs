@@ -110,6 +110,11 @@ pub(in crate::daemon) fn read(instance: &Instance) -> Result<Vec<Kept>, StateErr
     Ok(form.attachments)
 }
 
+/// Nothing is attached any more.
+pub(in crate::daemon) fn forget(instance: &Instance) -> Result<(), StateError> {
+    write(instance, Vec::new())
+}
+
 /// Writes what is attached, whole or not at all.
 pub(super) fn write(instance: &Instance, attachments: Vec<Kept>) -> Result<(), StateError> {
     let folder = instance.state_folder();

@@ -5,14 +5,12 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    attach::{AttachReply, AttachRequest, AttachedInfo},
     policies::{PolicyReply, PolicyRequest},
     token::{TokenReply, TokenRequest},
 };
 use crate::{
-    daemon::{
-        attachments::{AttachmentInfo, Target},
-        policies::Entry,
-    },
+    daemon::{attachments::AttachmentInfo, policies::Entry},
     observe::{event::Event, refused::Refusal},
     sandbox::Measure,
 };
@@ -63,18 +61,9 @@ pub enum Request {
         seconds: Option<u64>,
     },
     /// A fence around what somebody else started.
-    Attach {
+    Attachment {
         /// What.
-        target: Target,
-        /// The tool of the policy.
-        tool: String,
-        /// Its processes may keep what no fence holds.
-        weak: bool,
-    },
-    /// Take such a fence away.
-    Detach {
-        /// Around what.
-        target: Target,
+        ask: AttachRequest,
     },
     /// Something about access tokens.
     Token {
@@ -141,13 +130,8 @@ pub enum Reply {
     },
     /// Lines of a policy.
     Suggested(Suggestion),
-    /// The fence stands.
-    Attached(Attached),
-    /// The fence is gone.
-    Detached {
-        /// Its session, where it stood.
-        session: Option<u64>,
-    },
+    /// What became of a request about a fence around what somebody else started.
+    Attachment(AttachReply),
     /// What became of a request about access tokens.
     Token(TokenReply),
     /// What became of a request about policies.
@@ -219,23 +203,6 @@ pub struct Refused {
     pub code: u8,
     /// What is wrong, with its causes.
     pub message: String,
-}
-
-/// A fence around what somebody else started.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Attached {
-    /// Its session.
-    pub session: u64,
-    /// Folder of the cgroup.
-    pub cgroup: String,
-    /// Whether it stood before.
-    pub stood: bool,
-    /// Sockets that were there before and were destroyed.
-    pub sockets_destroyed: u32,
-    /// Sockets that were there before and are left: they reach nothing.
-    pub sockets_left: u32,
-    /// What its processes have that no fence holds.
-    pub holes: Vec<String>,
 }
 
 /// What a session holds by a name.
@@ -417,15 +384,6 @@ pub struct SessionInfo {
     /// Its cgroup, where somebody else started its processes.
     #[serde(default)]
     pub attached: Option<AttachedInfo>,
-}
-
-/// The cgroup of a session whose processes somebody else started.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct AttachedInfo {
-    /// Its folder.
-    pub cgroup: String,
-    /// What its processes have that no fence holds.
-    pub weak: Vec<String>,
 }
 
 #[cfg(test)]

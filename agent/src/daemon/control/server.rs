@@ -20,15 +20,15 @@ use tokio::{
 };
 
 use super::{
+    attach,
     channel::{Channel, Error, REQUEST_BYTES_MAX},
     policies,
-    protocol::{Attached, Ended, Meanwhile, Output, Refused, Reply, Request},
+    protocol::{Ended, Meanwhile, Output, Refused, Reply, Request},
 };
 use crate::{
     audit::{Caller, End, HandedOut},
     daemon::{
         Engine,
-        attachments::{AttachError, AttachOrder, AttachReport},
         error::{LaunchError, StartError, chain, told},
         explained::explained,
         session::{CommandLine, Finished, Order, Session, Stdio},
@@ -179,20 +179,8 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             let grants = engine.grants_of(&tool);
             channel.send(&Reply::Grants { grants }).await
         }
-        Request::Attach { target, tool, weak } => {
-            let order = AttachOrder {
-                target,
-                tool,
-                weak,
-                caller,
-            };
-            channel.send(&attached(engine.attach(order).await)).await
-        }
-        Request::Detach { target } => {
-            let reply = match engine.detach(&target, caller).await {
-                Ok(session) => Reply::Detached { session },
-                Err(error) => refused(error.code() as u8, &error),
-            };
+        Request::Attachment { ask } => {
+            let reply = attach::answer(engine, ask, caller).await;
             channel.send(&reply).await
         }
         Request::Token { ask } => {
@@ -217,26 +205,6 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             };
             channel.send(&reply).await
         }
-    }
-}
-
-fn attached(report: Result<AttachReport, AttachError>) -> Reply {
-    match report {
-        Ok(AttachReport {
-            session,
-            cgroup,
-            stood,
-            cleared,
-            holes,
-        }) => Reply::Attached(Attached {
-            session,
-            cgroup,
-            stood,
-            sockets_destroyed: cleared.destroyed,
-            sockets_left: cleared.left,
-            holes,
-        }),
-        Err(error) => refused(error.code() as u8, &error),
     }
 }
 
