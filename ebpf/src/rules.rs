@@ -42,7 +42,10 @@ pub(crate) fn is_resolver_address(address: &Address) -> bool {
 
 /// Whether the resolver's endpoint is where a socket of this network namespace would find it. In one that
 /// the agent does not listen in somebody else may; 0 is that of a socket of which it is not known.
-#[inline(always)]
+///
+/// Not inlined: its two ways, unfolded into a decision, have the compiler move a verdict about whose
+/// reason is not set, which the verifier refuses.
+#[inline(never)]
 fn has_resolver(netns: u64) -> bool {
     netns != 0 && (netns == maps::config(Config::AgentNetns) || maps::has_resolver(netns))
 }
