@@ -4,6 +4,7 @@
 //! Nothing below imports this; siblings that must not know each other meet here.
 
 mod ahead;
+pub mod attachments;
 mod broker;
 mod checkpoints;
 mod confine;
@@ -84,6 +85,7 @@ pub struct Engine {
     sessions: table::Table,
     self_tests: selftests::SelfTests,
     ahead: ahead::Ahead,
+    attachments: attachments::Attachments,
     slots: Arc<Semaphore>,
     sessions_max: u32,
     names: names::Names,
@@ -95,7 +97,7 @@ pub struct Engine {
     dispatcher: Dispatcher,
     metrics: Metrics,
     drains: mpsc::Sender<oneshot::Sender<()>>,
-    sweeps: mpsc::Sender<()>,
+    chores: mpsc::Sender<tasks::Chore>,
     started: Instant,
     stop: Stop,
     stopping: Stopping,
@@ -165,7 +167,7 @@ impl Engine {
         let set = self.policies.current();
         let in_force = |id| set.by_tool.values().any(|loaded| loaded.id == id);
         self.sessions.end(table::Why::PolicyRemoved, |entry| {
-            !in_force(entry.policy_id)
+            entry.outpost.is_none() && !in_force(entry.policy_id)
         });
         let digests: HashSet<_> = set
             .by_tool
@@ -175,6 +177,8 @@ impl Engine {
         if let Some(broker) = self.broker.get() {
             broker.follow_policies(|digest| digests.contains(digest));
         }
+        // Units that a policy names now, or names no more.
+        self.attachments.stir();
         self.launcher.retain(|digest| digests.contains(digest));
         self.self_tests.retain(|digest| digests.contains(digest));
         let engine = Arc::clone(self);
@@ -183,7 +187,7 @@ impl Engine {
                 .give_up_ahead(|waiting| !digests.contains(waiting))
                 .await;
         });
-        if self.sweeps.try_send(()).is_err() {
+        if self.chores.try_send(tasks::Chore::Sweep).is_err() {
             tracing::trace!("a sweep is due already");
         }
     }

@@ -39,6 +39,8 @@ pub const UNIX_DOORS_PER_POLICY_MAX: usize = 64;
 pub const CLIENTS_MAX: u32 = 262_144;
 /// Sockets of one session that may turn to the resolver in one second.
 pub const CLIENTS_PER_SECOND: u32 = 2_048;
+/// Network namespaces, beside the agent's own, in which the resolver listens.
+pub const RESOLVER_NAMESPACES_MAX: u32 = 256;
 /// Pieces of a client hello that are held back (dropped, to be sent again in one piece) before the
 /// connection is refused.
 pub const HELLO_PIECES_MAX: u16 = 8;

@@ -31,7 +31,7 @@ use common::{
     limits::{
         CLIENTS_MAX, COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_PAUSE_MS, EVENT_RING_BUSY_BYTES,
         EVENT_RING_BYTES, GRANTS_MAX, GRANTS_PER_ADDRESS_MAX, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX,
-        POLICIES_MAX, PREFIXES_MAX, SESSIONS_MAX,
+        POLICIES_MAX, PREFIXES_MAX, RESOLVER_NAMESPACES_MAX, SESSIONS_MAX,
     },
     rule::{GrantSet, Match, RuleSet, TLS},
 };
@@ -68,6 +68,9 @@ static GRANTS: HashMap<GrantKey, GrantSet> =
 #[map]
 static CLIENTS: HashMap<ClientKey, Client> =
     HashMap::with_max_entries(CLIENTS_MAX, BPF_F_NO_PREALLOC);
+/// Cookies of network namespaces, beside the agent's own, in which the resolver listens.
+#[map]
+static RESOLVERS: HashMap<u64, u32> = HashMap::with_max_entries(RESOLVER_NAMESPACES_MAX, 0);
 /// What each session has used. Entry 0 counts the events of sockets without a session.
 #[map]
 static USAGE: HashMap<SessionId, Usage> = HashMap::with_max_entries(2 * SESSIONS_MAX, 0);
@@ -278,6 +281,12 @@ pub(crate) fn limits(policy: PolicyId, generation: Generation) -> Option<&'stati
 #[inline(always)]
 pub(crate) fn is_local(address: &Address) -> bool {
     LOCALS.get_ptr(address).is_some()
+}
+
+/// Whether the resolver listens in a network namespace that is not the agent's.
+#[inline(always)]
+pub(crate) fn has_resolver(netns: u64) -> bool {
+    RESOLVERS.get_ptr(netns).is_some()
 }
 
 /// A configuration value; 0 while it is not set.

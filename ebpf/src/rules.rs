@@ -40,11 +40,14 @@ pub(crate) fn is_resolver_address(address: &Address) -> bool {
     u32::from(address.high() == 0) & is_one != 0
 }
 
-/// Whether the resolver's endpoint is where a socket of this network namespace would find it. In another
-/// one somebody else may listen there; 0 is that of a socket of which it is not known.
-#[inline(always)]
+/// Whether the resolver's endpoint is where a socket of this network namespace would find it. In one that
+/// the agent does not listen in somebody else may; 0 is that of a socket of which it is not known.
+///
+/// Not inlined: its two ways, unfolded into a decision, have the compiler move a verdict about whose
+/// reason is not set, which the verifier refuses.
+#[inline(never)]
 fn has_resolver(netns: u64) -> bool {
-    netns != 0 && netns == maps::config(Config::AgentNetns)
+    netns != 0 && (netns == maps::config(Config::AgentNetns) || maps::has_resolver(netns))
 }
 
 /// Whether this is where a socket of this network namespace finds the resolver.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod attach;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod bypass;

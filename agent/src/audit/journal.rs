@@ -22,7 +22,7 @@ use super::{
     commit,
     error::Error,
     place::Place,
-    record::{Entry, Intent, Outcome, Plain, PolicyChange, Tested},
+    record::{AttachRecord, AttachRefused, Entry, Intent, Outcome, Plain, PolicyChange, Tested},
     recover::{self, Recovered},
     token::TokenChange,
     writer::{SEGMENT_BYTES_MAX, Shared, Urgency},
@@ -185,6 +185,33 @@ impl Journal {
     /// Records that another set of policies is about to be put in force.
     pub fn policies(&self, change: &PolicyChange<'_>) -> Result<(), Error> {
         self.append(&Plain::Policies(change))?;
+        Ok(())
+    }
+
+    /// Records that a cgroup is about to be fenced; the number of its session.
+    pub fn attached(&self, record: &AttachRecord<'_>) -> Result<SessionId, Error> {
+        self.append(&Plain::Attached(record)).map(SessionId)
+    }
+
+    /// Records that such a fence is gone.
+    pub fn detached(
+        &self,
+        session: SessionId,
+        why: &str,
+        refused: &[serde_json::Value],
+    ) -> Result<(), Error> {
+        let session = session.0;
+        self.append(&Plain::Detached {
+            session,
+            why,
+            refused,
+        })?;
+        Ok(())
+    }
+
+    /// Records that something was not attached.
+    pub fn attach_refused(&self, record: &AttachRefused<'_>) -> Result<(), Error> {
+        self.append(&Plain::AttachRefused(record))?;
         Ok(())
     }
 

@@ -28,7 +28,9 @@ pub use journal::{Journal, Numbers, Opened, RECORD_BYTES_MAX};
 pub use key::{KeyError, VerifierKey};
 pub use place::keep;
 pub use query::{Filter, Found, query};
-pub use record::{Caller, End, HandedOut, Intent, Outcome, PolicyChange, Spent};
+pub use record::{
+    AttachRecord, AttachRefused, Caller, End, HandedOut, Intent, Outcome, PolicyChange, Spent,
+};
 pub use token::{Holder, KeyRotated, Token, TokenChange, TokenIssued, TokensRevoked, Whose};
 pub use verify::{Against, Finding, VerifyError, Whole, verify};
 pub use walk::{Break, Wrong};

@@ -81,6 +81,16 @@ pub(super) enum Entry<'a, E: Serialize> {
     Leftover { session: u64, cgroup: &'a str },
     /// Another set of policies is about to be put in force.
     Policies(&'a PolicyChange<'a>),
+    /// A cgroup that somebody else made is about to be fenced; its session is this record's number.
+    Attached(&'a AttachRecord<'a>),
+    /// That fence is gone, and why.
+    Detached {
+        session: u64,
+        why: &'a str,
+        refused: &'a [serde_json::Value],
+    },
+    /// Something was not attached.
+    AttachRefused(&'a AttachRefused<'a>),
     /// It was not: what was in force before still is.
     PoliciesKept {
         before: Option<&'a str>,
@@ -108,6 +118,10 @@ impl<E: Serialize> Entry<'_, E> {
             | Self::TokensRevoked(_)
             | Self::Leftover { .. }
             | Self::Policies(_)
+            // A fence outlives the agent: it has not ended where nobody wrote down its end.
+            | Self::Attached(_)
+            | Self::Detached { .. }
+            | Self::AttachRefused(_)
             | Self::PoliciesKept { .. } => Step::Tells,
         }
     }
@@ -151,6 +165,42 @@ pub struct PolicyChange<'a> {
     /// Its tools.
     pub tools: usize,
     /// Who asked; nobody where the agent began or a signal came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
+}
+
+/// A cgroup that somebody else made, and that is about to be fenced.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct AttachRecord<'a> {
+    /// What is attached: a cgroup or a unit.
+    pub target: &'a str,
+    /// Folder of the cgroup.
+    pub cgroup: &'a str,
+    /// The tool of the policy.
+    pub tool: &'a str,
+    /// Digest of the policy, hexadecimal.
+    pub policy: &'a str,
+    /// Whether its processes may keep what no fence holds.
+    pub weak: bool,
+    /// What they have of that kind.
+    pub holes: &'a [String],
+    /// Who asked; nobody where the agent follows what it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
+}
+
+/// What was not attached.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct AttachRefused<'a> {
+    /// A cgroup or a unit.
+    pub target: &'a str,
+    /// The tool of the policy.
+    pub tool: &'a str,
+    /// A word.
+    pub reason: &'a str,
+    /// The whole sentence.
+    pub why: &'a str,
+    /// Who asked; nobody where the agent follows what it was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<Caller>,
 }

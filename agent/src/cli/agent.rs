@@ -147,6 +147,8 @@ async fn serve(
         resolver,
     })?;
     engine.keep_checkpoints(&audit)?;
+    // What stands from before has its names again when somebody waits for the agent.
+    engine.take_up().await;
     let groups = [control_group.as_str(), callers.as_str()];
     let opened = open(&engine, metrics, groups, broker_socket).await;
     if opened.is_ok() {

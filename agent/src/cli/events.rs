@@ -63,6 +63,7 @@ async fn follow(arguments: &Arguments) -> Result<ExitCode, Failure> {
             | Reply::Grants { .. }
             | Reply::Switched { .. }
             | Reply::Token(_)
+            | Reply::Attachment(_)
             | Reply::Policies(_)
             | Reply::Suggested(_)
             | Reply::Reloaded { .. } => return Err(Failure::odd_answer()),

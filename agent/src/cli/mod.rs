@@ -2,6 +2,7 @@
 //! anything of its own.
 
 mod agent;
+mod attach;
 mod audit;
 mod call;
 mod caller;
@@ -72,6 +73,8 @@ enum Verb {
     Sessions(sessions::Arguments),
     Events(events::Arguments),
     Reload(reload::Arguments),
+    Attach(attach::Arguments),
+    Detach(attach::DetachArguments),
     /// Access tokens: issue, rotate, revoke; proof keys.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -133,6 +136,8 @@ pub fn main() -> ExitCode {
         Verb::Sessions(arguments) => sessions::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
         Verb::Reload(arguments) => reload::run(&arguments),
+        Verb::Attach(arguments) => attach::run(&arguments),
+        Verb::Detach(arguments) => attach::detach(&arguments),
         Verb::Token(command) => command.run(),
         Verb::Tool(arguments) => tool::run(&arguments),
         Verb::Audit(command) => command.run(),

@@ -52,9 +52,21 @@ fn row(session: &SessionInfo) -> Vec<String> {
         format!("uid {}", session.caller_uid),
         format!("{} bytes", session.bytes_out),
         session.refused.to_string(),
-        fence(&session.enforced),
+        session.attached.as_ref().map_or_else(
+            || fence(&session.enforced),
+            |attached| around(&attached.weak),
+        ),
         harmless(&session.command.join(" ")),
     ]
+}
+
+/// What a fence around somebody else's processes holds.
+fn around(weak: &[String]) -> String {
+    if weak.is_empty() {
+        "attached: egress, names".to_owned()
+    } else {
+        format!("attached, weak: {}", harmless(&weak.join("; ")))
+    }
 }
 
 /// How many measures are in force, and the names of those that are not.

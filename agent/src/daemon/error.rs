@@ -47,6 +47,9 @@ pub enum StartError {
     /// Nobody would be believed to be the one who keeps checkpoints.
     #[error(transparent)]
     Checkpoints(#[from] NoAuthorities),
+    /// What is attached can not be told.
+    #[error(transparent)]
+    Attachments(#[from] super::attachments::StateError),
     /// The launcher does not start.
     #[error(transparent)]
     Launcher(#[from] launcher::LaunchError),
@@ -210,6 +213,7 @@ impl StartError {
             Self::Lock(lock::Error::Held { .. }) => Code::TryAgain,
             Self::Lock(lock::Error::Io { .. })
             | Self::Journal(_)
+            | Self::Attachments(_)
             | Self::Socket { .. }
             | Self::Broker(_)
             | Self::Door(_)

@@ -1,5 +1,6 @@
 //! The resolver among the other parts: who asks, what it may grant, who hears of refusals.
 
+mod elsewhere;
 mod port;
 
 use std::{
@@ -209,6 +210,17 @@ impl Askers for Doors {
         let session = self
             .clients
             .find(source, protocol)
+            .unwrap_or_else(|error| {
+                tracing::warn!(error = chain(&error), "client of the resolver not read");
+                None
+            })?;
+        self.again(session)
+    }
+
+    fn find_in(&self, netns: u64, source: SocketAddr, protocol: u16) -> Option<Asker> {
+        let session = self
+            .clients
+            .find_in(netns, source, protocol)
             .unwrap_or_else(|error| {
                 tracing::warn!(error = chain(&error), "client of the resolver not read");
                 None

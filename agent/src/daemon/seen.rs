@@ -63,6 +63,7 @@ impl Engine {
                 "policies: the set in force is not kept; a restart with a bad folder would not have it: {error}"
             ));
         }
+        ailments.extend(self.attachment_ailments());
         if !self.names.numbers().up {
             ailments.push("resolver: does not answer; names do not resolve".to_owned());
         }
@@ -120,6 +121,11 @@ impl Engine {
             sessions: sessions.into_iter().collect(),
             sessions_max: self.sessions_max,
             places: self.place_numbers(),
+            attachments: self
+                .attachment_infos()
+                .into_iter()
+                .map(|info| (info.tool, info.state, info.weak))
+                .collect(),
             policies: set
                 .by_tool
                 .iter()

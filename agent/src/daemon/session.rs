@@ -237,6 +237,7 @@ fn entry(
         refusals: Refusals::default(),
         enforced: None,
         ending: false,
+        outpost: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::id::{CgroupId, SessionId};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -18,6 +19,7 @@ use tokio::{
 use super::{
     Engine,
     ahead::{self, Ahead},
+    attachments::{Attachments, Kept, follow, forget, read_kept},
     error::{StartError, chain},
     lock::InstanceLock,
     names::{self, Names},
@@ -32,7 +34,7 @@ use crate::{
     audit::Journal,
     config::{Broker, Calls, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     dns::Sockets,
-    kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX},
+    kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX, outpost::Earlier},
     launcher::Launcher,
     observe::{
         destinations::Destinations, dispatch::Dispatcher, learned::Learned, metrics::Metrics,
@@ -48,6 +50,8 @@ const SEEN_OFF_TIME_MAX: Duration = Duration::from_secs(CLOSING_SECONDS_MAX + 2)
 const LOOK: Duration = Duration::from_millis(2);
 /// Questions for a drain of the event ring that wait.
 const DRAINS_MAX: usize = 64;
+/// Chores for the one who destroys sockets that wait.
+const CHORES_MAX: usize = 64;
 
 /// How an engine is set up.
 #[derive(Debug)]
@@ -137,13 +141,15 @@ impl Engine {
         end_leftovers(&parent, &journal)?;
         let sockets = names::bind(&dns, resolver, &instance.run_folder())?;
         let kernel = Kernel::open_with_log(&instance, &parent, kernel_log)?;
+        let earlier = read_kept(&instance)?;
+        kernel.keep(earlier.iter().filter_map(earlier_fence).collect());
         let (policies, synced) = Policies::first(source, keeping, &instance, &kernel, &journal)?;
         let attached = kernel.attach(&parent, &synced)?;
         let launcher = Launcher::of(launcher)?;
         let (events, destroyer) = (kernel.events()?, kernel.destroyer()?);
         let (lines, local_addresses) = (kernel.lines()?, kernel.local_addresses()?);
         let (drains, drains_asked) = mpsc::channel(DRAINS_MAX);
-        let (sweeps, sweeps_asked) = mpsc::channel(1);
+        let (chores, chores_asked) = mpsc::channel(CHORES_MAX);
         let (stop, stopping) = shutdown::pair();
         let engine = Arc::new(Self {
             names: Names::new(dns, sockets.port(), &kernel),
@@ -162,6 +168,7 @@ impl Engine {
             sessions: Table::default(),
             self_tests: SelfTests::default(),
             ahead: Ahead::new(sessions_ahead),
+            attachments: Attachments::new(earlier),
             slots: Arc::new(Semaphore::new(sessions_max as usize)),
             sessions_max,
             learned: Learned::default(),
@@ -169,14 +176,14 @@ impl Engine {
             dispatcher: Dispatcher::default(),
             metrics: Metrics::new(metrics_tools)?,
             drains,
-            sweeps,
+            chores,
             started: Instant::now(),
             stop,
             stopping,
             tasks: Mutex::new(JoinSet::new()),
         });
         engine.spawn(tasks::events(Arc::clone(&engine), events, drains_asked));
-        engine.spawn(tasks::destroy(destroyer, sweeps_asked));
+        engine.spawn(tasks::destroy(destroyer, chores_asked));
         engine.spawn(tasks::local_addresses(local_addresses));
         if let Some(lines) = lines {
             engine.spawn(tasks::lines(lines));
@@ -193,6 +200,7 @@ impl Engine {
     fn watch(self: &Arc<Self>) {
         self.spawn(names::sweep(Arc::clone(self)));
         self.spawn(ahead::sweep(Arc::clone(self)));
+        self.spawn(follow(Arc::clone(self)));
         self.spawn(tasks::suppressed_lines());
         self.spawn(tasks::hooks(self.attached.clone()));
     }
@@ -242,6 +250,9 @@ impl Engine {
                 "sessions did not end in time"
             );
         }
+        if self.ending == Ending::Remove {
+            self.abandon_attachments().await;
+        }
         self.silence_names().await;
         self.give_up_ahead(|_| true).await;
         let mut tasks =
@@ -266,6 +277,15 @@ impl Engine {
     }
 }
 
+fn earlier_fence(kept: &Kept) -> Option<Earlier> {
+    let fence = kept.fence.as_ref()?;
+    Some(Earlier {
+        session: SessionId(fence.session),
+        cgroup: CgroupId(fence.cgroup),
+        tool: kept.tool.clone(),
+    })
+}
+
 /// Waits until something is so; tells whether it became so in time.
 async fn becomes(within: Duration, so: impl Fn() -> bool) -> bool {
     let wait = async {
@@ -281,6 +301,7 @@ async fn becomes(within: Duration, so: impl Fn() -> bool) -> bool {
 pub fn remove(instance: &Instance) -> Result<(), StartError> {
     // Held to the end: nobody starts what is being removed.
     let _lock = InstanceLock::take(instance)?;
+    forget(instance)?;
     remove_traces(instance);
     if instance.pin_root().exists() || instance.run_folder().exists() {
         let source = io::Error::other("something of it is left: see above");

@@ -4,7 +4,10 @@ use common::decide::Mode;
 
 use super::{
     Engine,
-    control::protocol::{PolicyStatus, ResolverStatus, SelfTest, SessionInfo, Status},
+    control::{
+        attach::AttachedInfo,
+        protocol::{PolicyStatus, ResolverStatus, SelfTest, SessionInfo, Status},
+    },
 };
 use crate::{
     kernel,
@@ -41,6 +44,7 @@ impl Engine {
             policy_set: set.files.as_ref().map(|files| files.entry.clone()),
             policies: policies.collect(),
             policy_error: self.policies.last_error(),
+            attachments: self.attachment_infos(),
             sessions: alive.values().sum(),
             sessions_max: self.sessions_max,
             places: self.place_status(),
@@ -94,6 +98,7 @@ impl Engine {
             })
             .chain(off)
             .chain(keyless)
+            .chain(self.attachment_warnings())
             .collect()
     }
 
@@ -114,6 +119,10 @@ impl Engine {
                 .enforced
                 .as_ref()
                 .map_or_else(Vec::new, Enforced::measures),
+            attached: entry.outpost.as_ref().map(|outpost| AttachedInfo {
+                cgroup: outpost.cgroup.clone(),
+                weak: outpost.weak.clone(),
+            }),
         });
         // Asked of the kernel without holding the table.
         for info in &mut infos {

@@ -51,6 +51,17 @@ pub(super) struct Entry {
     pub(super) enforced: Option<Enforced>,
     /// Its processes are being ended: nothing is granted any more.
     pub(super) ending: bool,
+    /// Somebody else started its processes.
+    pub(super) outpost: Option<Outpost>,
+}
+
+/// The cgroup of a session whose processes somebody else started.
+#[derive(Clone, Debug)]
+pub(super) struct Outpost {
+    /// Its folder.
+    pub(super) cgroup: String,
+    /// What its processes have that no fence holds.
+    pub(super) weak: Vec<String>,
 }
 
 /// What a session was refused in its life.
@@ -121,15 +132,37 @@ impl Table {
         }
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.lock().len()
+    /// Notes the policy that is in force for a session whose processes somebody else started.
+    pub(super) fn renew(&self, session: SessionId, policy: &Arc<CompiledPolicy>) {
+        if let Some(entry) = self.lock().get_mut(&session)
+            && !Arc::ptr_eq(&entry.policy, policy)
+        {
+            entry.policy = Arc::clone(policy);
+        }
     }
 
-    /// How many there are of each tool.
+    /// Notes what processes that somebody else started have that no fence holds.
+    pub(super) fn weaken(&self, session: SessionId, holes: &[String]) {
+        if let Some(entry) = self.lock().get_mut(&session)
+            && let Some(outpost) = &mut entry.outpost
+        {
+            holes.clone_into(&mut outpost.weak);
+        }
+    }
+
+    /// How many workers there are.
+    pub(super) fn len(&self) -> usize {
+        let table = self.lock();
+        table
+            .values()
+            .filter(|entry| entry.outpost.is_none())
+            .count()
+    }
+
+    /// How many workers there are of each tool.
     pub(super) fn by_tool(&self) -> HashMap<String, u64> {
         let mut counts = HashMap::new();
-        for entry in self.lock().values() {
+        for entry in self.lock().values().filter(|entry| entry.outpost.is_none()) {
             let count = counts.entry(entry.policy.tool.to_string()).or_insert(0_u64);
             *count = count.saturating_add(1);
         }

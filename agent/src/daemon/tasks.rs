@@ -1,7 +1,7 @@
 //! What goes on all the time: events out of the ring to the log, their session and whoever listens;
 //! sockets to destroy; addresses of this host.
 
-use std::{sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use common::{
     event::DestroyOrder,
@@ -162,9 +162,20 @@ fn log_event(event: &Event) {
     }
 }
 
+/// What is asked of the one who destroys sockets.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// A look at all of them: a policy has changed.
+    Sweep,
+    /// The `sock_diag` of a network namespace that can not be entered from here.
+    Adopt(u64, OwnedFd),
+    /// Nothing of that namespace is ours any more.
+    Forget(u64),
+}
+
 /// Destroys the sockets that the programs order destroyed, and sweeps when a policy has changed or
 /// orders were lost.
-pub(super) async fn destroy(mut destroyer: Destroyer, mut sweeps: mpsc::Receiver<()>) {
+pub(super) async fn destroy(mut destroyer: Destroyer, mut chores: mpsc::Receiver<Chore>) {
     loop {
         let sweep = tokio::select! {
             order = destroyer.next() => match order {
@@ -178,8 +189,16 @@ pub(super) async fn destroy(mut destroyer: Destroyer, mut sweeps: mpsc::Receiver
                     true
                 }
             },
-            asked = sweeps.recv() => match asked {
-                Some(()) => true,
+            asked = chores.recv() => match asked {
+                Some(Chore::Sweep) => true,
+                Some(Chore::Adopt(netns, diag)) => {
+                    destroyer.adopt(netns, Some(diag));
+                    false
+                }
+                Some(Chore::Forget(netns)) => {
+                    destroyer.adopt(netns, None);
+                    false
+                }
                 None => return,
             },
         };

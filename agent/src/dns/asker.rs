@@ -32,6 +32,11 @@ pub trait Askers: Send + Sync + 'static {
     /// nothing is answered.
     fn find(&self, source: SocketAddr, protocol: u16) -> Option<Asker>;
 
+    /// The same in another network namespace, by its cookie.
+    fn find_in(&self, _netns: u64, _source: SocketAddr, _protocol: u16) -> Option<Asker> {
+        None
+    }
+
     /// A session as it stands now. `None`: it is over or about to be, and nothing is answered.
     fn again(&self, session: SessionId) -> Option<Asker>;
 }

@@ -57,6 +57,8 @@ pub(super) struct Datagrams {
     pub(super) socket: Arc<UdpSocket>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) flights: Arc<Flights>,
+    /// As in [`Source`].
+    pub(super) netns: Option<u64>,
 }
 
 /// A query that goes upstream, and where it came from.
@@ -173,6 +175,7 @@ impl Datagrams {
             let source = Source {
                 address,
                 protocol: UDP,
+                netns: self.netns,
             };
             // All that has been received was there before the first look: who had this source then
             // has it for all of them. It is forgotten with the batch.

@@ -35,7 +35,7 @@ pub use asker::{Answered, Asker, Askers, QueryEvent, Witness};
 pub use error::{AnswerError, AskError, Error};
 pub use inquiry::{Inquiry, host_servers, inquire};
 pub use lease::{GRACE, GrantRefused, Granter, TTL_MIN};
-pub use server::{Server, serve};
+pub use server::{Retired, Server, serve};
 pub use settings::{IsLocal, Limits, RESOLV_CONF, ROOTS, Refusal, Settings, TlsServer, Upstream};
 pub use sockets::{PORT_MAX, Sockets};
 pub use stats::{Served, Stats};

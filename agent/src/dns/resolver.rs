@@ -47,6 +47,8 @@ pub(super) struct Source {
     pub(super) address: SocketAddr,
     /// IP protocol number.
     pub(super) protocol: u16,
+    /// Cookie of the network namespace; nothing for the agent's own.
+    pub(super) netns: Option<u64>,
 }
 
 /// What became of a query.

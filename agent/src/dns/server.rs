@@ -1,7 +1,7 @@
 //! The resolver's parts that listen: a thread for each UDP socket, a task for each TCP listener. Knows
 //! sockets, no names.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use common::id::SessionId;
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
@@ -25,6 +25,14 @@ pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// A running resolver. Dropped, it ends.
 pub struct Server {
     resolver: Arc<Resolver>,
+    flights: Arc<Flights>,
+    own: Listening,
+    /// By the cookie of their network namespace.
+    others: HashMap<u64, Listening>,
+}
+
+/// What serves the sockets of one network namespace.
+struct Listening {
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
     threads: Vec<Serving>,
@@ -40,36 +48,73 @@ pub fn serve(
 ) -> Result<Server, Error> {
     let resolver = Arc::new(Resolver::new(settings, askers, granter, witness));
     let flights = Arc::new(Flights::new(Arc::clone(&resolver))?);
-    let (closing, closed) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    let port = sockets.port();
-    let failed = |source| Error::Socket {
-        address: SocketAddr::from(([127, 0, 0, 1], port)),
-        source,
-    };
-    let mut threads = Vec::new();
-    for socket in sockets.udp {
-        let datagrams = Datagrams {
-            socket: Arc::new(socket),
-            resolver: Arc::clone(&resolver),
-            flights: Arc::clone(&flights),
-        };
-        threads.push(datagrams.start(Handle::current()).map_err(failed)?);
-    }
-    for socket in sockets.tcp {
-        let listener = TcpListener::from_std(socket).map_err(failed)?;
-        let connections = tcp::Connections {
-            resolver: Arc::clone(&resolver),
-            flights: Arc::clone(&flights),
-        };
-        tasks.spawn(connections.run(listener, closed.clone()));
-    }
+    let own = Listening::start(&resolver, &flights, sockets, None)?;
     Ok(Server {
         resolver,
-        closing,
-        tasks,
-        threads,
+        flights,
+        own,
+        others: HashMap::new(),
     })
+}
+
+impl Listening {
+    fn start(
+        resolver: &Arc<Resolver>,
+        flights: &Arc<Flights>,
+        sockets: Sockets,
+        netns: Option<u64>,
+    ) -> Result<Self, Error> {
+        let (closing, closed) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let port = sockets.port();
+        let failed = |source| Error::Socket {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            source,
+        };
+        let mut threads = Vec::new();
+        for socket in sockets.udp {
+            let datagrams = Datagrams {
+                socket: Arc::new(socket),
+                resolver: Arc::clone(resolver),
+                flights: Arc::clone(flights),
+                netns,
+            };
+            threads.push(datagrams.start(Handle::current()).map_err(failed)?);
+        }
+        for socket in sockets.tcp {
+            let listener = TcpListener::from_std(socket).map_err(failed)?;
+            let connections = tcp::Connections {
+                resolver: Arc::clone(resolver),
+                flights: Arc::clone(flights),
+                netns,
+            };
+            tasks.spawn(connections.run(listener, closed.clone()));
+        }
+        Ok(Self {
+            closing,
+            tasks,
+            threads,
+        })
+    }
+
+    async fn close(mut self) {
+        self.closing.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        for thread in self.threads {
+            thread.close().await;
+        }
+    }
+}
+
+/// What listened in a network namespace and was taken out.
+#[must_use]
+pub struct Retired(Listening);
+
+impl Retired {
+    /// Waits until nobody listens there any more.
+    pub async fn close(self) {
+        self.0.close().await;
+    }
 }
 
 impl Server {
@@ -84,12 +129,23 @@ impl Server {
         self.resolver.sessions.forget(session);
     }
 
+    /// Answers on the sockets of another network namespace too. Wants a runtime.
+    pub fn add(&mut self, netns: u64, sockets: Sockets) -> Result<(), Error> {
+        let listening = Listening::start(&self.resolver, &self.flights, sockets, Some(netns))?;
+        self.others.insert(netns, listening);
+        Ok(())
+    }
+
+    /// Takes out what listens in that network namespace.
+    pub fn remove(&mut self, netns: u64) -> Option<Retired> {
+        self.others.remove(&netns).map(Retired)
+    }
+
     /// Stops to answer.
-    pub async fn close(mut self) {
-        self.closing.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
-        for thread in self.threads {
-            thread.close().await;
+    pub async fn close(self) {
+        self.own.close().await;
+        for other in self.others.into_values() {
+            other.close().await;
         }
     }
 }

@@ -31,6 +31,8 @@ const REPLIES_MAX: usize = 64;
 pub(super) struct Connections {
     pub(super) resolver: Arc<Resolver>,
     pub(super) flights: Arc<Flights>,
+    /// As in [`Source`].
+    pub(super) netns: Option<u64>,
 }
 
 impl Connections {
@@ -55,6 +57,7 @@ impl Connections {
         let source = Source {
             address: from,
             protocol: TCP,
+            netns: self.netns,
         };
         let limits = &self.resolver.settings.limits;
         let Some(session) = self.resolver.session_of(source) else {

@@ -4,7 +4,7 @@
 //! session is admitted.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::{
         Arc,
@@ -135,7 +135,7 @@ pub(in crate::kernel) fn attach(
             }
             continue;
         }
-        put(program.hook, &program.fd, parent, &path)?;
+        put(program.hook, &program.fd, (parent.id(), parent.fd()), &path)?;
     }
     Ok(Attached {
         inner: Arc::clone(inner),
@@ -146,7 +146,7 @@ pub(in crate::kernel) fn attach(
 }
 
 /// Whether a hook belongs on the parent cgroup of this host.
-fn is_wanted(hook: &Hook) -> bool {
+pub(in crate::kernel) fn is_wanted(hook: &Hook) -> bool {
     is_fence(hook) || has_paced_congestion_control()
 }
 
@@ -164,7 +164,13 @@ fn has_paced_congestion_control() -> bool {
     })
 }
 
-fn put(hook: &'static Hook, program: &OwnedFd, parent: &Parent, path: &Path) -> Result<(), Error> {
+/// Puts a program on a cgroup: a pinned link that is on it gets the program, without a gap.
+pub(in crate::kernel) fn put(
+    hook: &'static Hook,
+    program: &OwnedFd,
+    (cgroup, fd): (CgroupId, BorrowedFd<'_>),
+    path: &Path,
+) -> Result<(), Error> {
     let failed = |action| {
         move |source| Error::Attach {
             hook: hook.name,
@@ -174,19 +180,19 @@ fn put(hook: &'static Hook, program: &OwnedFd, parent: &Parent, path: &Path) -> 
     };
     if let Ok(link) = bpf::open_pin(path) {
         let info = bpf::link_info(link.as_fd()).map_err(failed("asking for the pinned link"))?;
-        if info.cgroup == parent.id().0 && info.attach_type == hook.attach_type {
+        if info.cgroup == cgroup.0 && info.attach_type == hook.attach_type {
             return bpf::link_update(link.as_fd(), program.as_fd())
                 .map_err(failed("replacing the program of the pinned link"));
         }
         tracing::warn!(
             hook.name = hook.name,
             link.cgroup = info.cgroup,
-            "pinned link is not on the parent cgroup: attaching again"
+            "pinned link is not on its cgroup: attaching again"
         );
         std::fs::remove_file(path).map_err(failed("removing the stale link"))?;
     }
-    let link = bpf::link_create(program.as_fd(), parent.fd(), hook.attach_type)
-        .map_err(failed("attaching to the parent cgroup"))?;
+    let link = bpf::link_create(program.as_fd(), fd, hook.attach_type)
+        .map_err(failed("attaching to the cgroup"))?;
     bpf::pin(link.as_fd(), path).map_err(failed("pinning the link"))
 }
 

@@ -32,7 +32,7 @@ mod place;
 mod tree;
 mod vacant;
 
-pub(in crate::kernel) use self::tree::descendants;
+pub(in crate::kernel) use self::tree::{below, descendants};
 pub use self::vacant::Vacant;
 
 /// Names of session cgroups begin with this.
@@ -341,7 +341,7 @@ impl SessionCgroup {
 }
 
 /// Where the cgroup v2 hierarchy is mounted: at `/sys/fs/cgroup`, or in hybrid layouts beside v1.
-pub(in crate::kernel) fn mount_point() -> Result<PathBuf, Error> {
+pub fn mount_point() -> Result<PathBuf, Error> {
     let path = Path::new("/proc/self/mounts");
     let mounts = fs::read_to_string(path).map_err(|e| failed(path, "reading", e))?;
     mounts

@@ -1,8 +1,11 @@
 //! Takes old generations out of the maps, when no decision can still read them.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
-use common::id::{Generation, PolicyId, SessionId};
+use common::{
+    id::{CgroupId, Generation, PolicyId, SessionId},
+    layout::Worker,
+};
 
 use super::{Inner, error::Error, maps::Maps, plan::MapPlan};
 use crate::{policy::compiled::CompiledPolicy, sys::membarrier};
@@ -81,9 +84,18 @@ fn wait_for_readers() {
 
 /// Forgets the sessions of an earlier agent: from here on they are unknown, so that a slot that
 /// gets another policy opens nothing to them.
-pub(in crate::kernel) fn disown_sessions(maps: &Maps) -> Result<(), Error> {
+///
+/// Those of `kept` cgroups stay, with what their sockets were allowed: nobody ended their processes, and
+/// their slots have the same policies as before.
+pub(in crate::kernel) fn disown_sessions(
+    maps: &Maps,
+    kept: &BTreeMap<CgroupId, Worker>,
+) -> Result<(), Error> {
+    let is_kept = |session| kept.values().any(|worker| worker.session == session);
     for cgroup in maps.workers.keys()? {
-        maps.workers.remove(&cgroup)?;
+        if !kept.contains_key(&CgroupId(cgroup)) {
+            maps.workers.remove(&cgroup)?;
+        }
     }
     for grant in maps.grants.keys()? {
         maps.grants.remove(&grant)?;
@@ -92,7 +104,7 @@ pub(in crate::kernel) fn disown_sessions(maps: &Maps) -> Result<(), Error> {
         maps.clients.remove(&client)?;
     }
     for session in maps.usage.keys()? {
-        if session != SessionId(0) {
+        if session != SessionId(0) && !is_kept(session) {
             maps.usage.remove(&session)?;
         }
     }

@@ -50,7 +50,7 @@ impl Pace {
     }
 }
 
-/// The clients of the resolver in the agent's network namespace. A clone is the same.
+/// The clients of the resolver. A clone is the same.
 #[derive(Clone, Debug)]
 pub struct Clients {
     inner: Arc<Inner>,
@@ -63,11 +63,21 @@ impl Clients {
         }
     }
 
-    /// The session that has sent from this source within [`CLIENT_LIFE`]; `protocol` is TCP or UDP.
-    /// `None`: no session has, and no answer is due.
+    /// The session that has sent from this source within [`CLIENT_LIFE`], in the agent's network
+    /// namespace; `protocol` is TCP or UDP. `None`: no session has, and no answer is due.
     pub fn find(&self, source: SocketAddr, protocol: u16) -> Result<Option<SessionId>, Error> {
+        self.find_in(self.inner.netns, source, protocol)
+    }
+
+    /// The same in the network namespace with this cookie.
+    pub fn find_in(
+        &self,
+        netns: u64,
+        source: SocketAddr,
+        protocol: u16,
+    ) -> Result<Option<SessionId>, Error> {
         let key = ClientKey {
-            netns: self.inner.netns,
+            netns,
             address: Address::from(source.ip()),
             port: source.port(),
             protocol,

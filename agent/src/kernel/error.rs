@@ -48,6 +48,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A cgroup can not get hooks of its own.
+    #[error("cgroup `{}`: {why}", path.display())]
+    Unfit {
+        /// The cgroup.
+        path: PathBuf,
+        /// Why.
+        why: super::outpost::Unfit,
+    },
     /// A cgroup was still in use after it was killed.
     #[error("cgroup `{}`: still in use {seconds} s after it was killed", path.display())]
     CgroupBusy {

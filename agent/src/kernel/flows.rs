@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io,
     net::IpAddr,
+    os::fd::OwnedFd,
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
@@ -96,6 +97,15 @@ impl Destroyer {
         self.ring.0.next().await
     }
 
+    /// Takes the `sock_diag` of a network namespace that can not be entered from here; nothing in its
+    /// place forgets that namespace.
+    pub fn adopt(&mut self, netns: u64, diag: Option<OwnedFd>) {
+        match diag {
+            Some(fd) => drop(self.diags.insert(netns, Diag::adopt(fd))),
+            None => drop(self.diags.remove(&netns)),
+        }
+    }
+
     /// Carries an order out.
     pub fn carry_out(&mut self, order: &DestroyOrder) -> Result<Destroyed, Error> {
         let socket = Socket {
@@ -107,6 +117,7 @@ impl Destroyer {
             remote: order.remote,
             remote_port: order.remote_port,
             device: 0,
+            inode: 0,
             cookie: order.cookie,
             cgroup: None,
             storage: None,
@@ -309,6 +320,12 @@ fn owners(inner: &Inner) -> Result<HashMap<u64, Worker>, Error> {
     for (cgroup, below) in cgroup::descendants(&inner.parent)? {
         if let Some(worker) = owners.get(&cgroup.0).copied() {
             owners.extend(below.into_iter().map(|child| (child.0, worker)));
+        }
+    }
+    for (cgroup, path) in inner.outposts().iter() {
+        if let Some(worker) = owners.get(&cgroup.0).copied() {
+            let below = cgroup::below(path).into_iter();
+            owners.extend(below.map(|child| (child.0, worker)));
         }
     }
     Ok(owners)

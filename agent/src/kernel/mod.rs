@@ -21,6 +21,7 @@ mod locals;
 mod maps;
 pub mod measure;
 mod object;
+pub mod outpost;
 pub mod pin;
 mod plan;
 pub mod probe;
@@ -83,6 +84,7 @@ struct Inner {
     parent: PathBuf,
     published: Mutex<sync::Published>,
     grants: Mutex<grant::Index>,
+    outposts: outpost::Outposts,
     /// Cookie of the agent's network namespace.
     netns: u64,
     /// Port of the resolver, as the programs have it.
@@ -137,6 +139,7 @@ impl Kernel {
             parent: parent.path().to_owned(),
             published: Mutex::default(),
             grants: Mutex::default(),
+            outposts: outpost::Outposts::default(),
             netns,
             resolver: AtomicU16::new(0),
             logger: Mutex::new(logger),
@@ -356,6 +359,7 @@ impl Inner {
     fn configure(&self) -> Result<(), Error> {
         self.set(Config::ResolverPort, 0)?;
         self.set(Config::AgentNetns, self.netns)?;
+        self.forget_resolvers()?;
         self.maps
             .usage
             .write(&SessionId(0), &Usage::default(), Write::Any)

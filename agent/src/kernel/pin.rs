@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use common::id::SessionId;
 use nix::{
     mount::{MsFlags, mount},
     sys::statfs::statfs,
@@ -21,6 +22,8 @@ use crate::{config::Instance, sys::bpf};
 const BPFFS: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC`, linux/magic.h
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+/// Names of the folders that hold the links on somebody else's cgroups begin so.
+const OUTPOST_PREFIX: &str = "attached_";
 /// Only root enters: whoever can open a pinned map for writing rules every fence.
 const MODE: u32 = 0o700;
 
@@ -49,6 +52,35 @@ impl PinFolder {
     pub(in crate::kernel) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+
+    /// The folder of a fence around somebody else's cgroup.
+    pub(in crate::kernel) fn outpost(&self, session: SessionId) -> PathBuf {
+        self.0.join(format!("{OUTPOST_PREFIX}{}", session.0))
+    }
+
+    /// Makes that folder.
+    pub(in crate::kernel) fn make_outpost(&self, session: SessionId) -> Result<PathBuf, Error> {
+        let folder = self.outpost(session);
+        make(&folder)?;
+        Ok(folder)
+    }
+
+    /// The sessions whose fences have a folder.
+    pub(in crate::kernel) fn outposts(&self) -> Result<Vec<SessionId>, Error> {
+        let sessions = entries(&self.0)?.into_iter().filter_map(|path| {
+            let number = path.file_name()?.to_str()?.strip_prefix(OUTPOST_PREFIX)?;
+            number.parse().ok().map(SessionId)
+        });
+        Ok(sessions.collect())
+    }
+}
+
+/// Detaches the links of a folder at once, then removes it. One that is gone is no error.
+pub(in crate::kernel) fn remove_outpost(folder: &Path) -> Result<(), Error> {
+    for path in entries(folder)? {
+        unpin(&path)?;
+    }
+    remove_folder(folder)
 }
 
 /// Mounts bpffs where there is none and makes the pin folder: what an agent that has confined itself
@@ -62,24 +94,34 @@ pub fn prepare_pins(instance: &Instance) -> Result<(), Error> {
 pub fn remove_pins(instance: &Instance) -> Result<(), Error> {
     let folder = instance.pin_folder();
     for path in entries(&folder)? {
-        let is_link = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX));
-        if is_link && let Ok(link) = bpf::open_pin(&path) {
-            // A severed link can not be detached and need not be.
-            let _detached_or_severed = bpf::link_detach(link.as_fd());
-        }
-        fs::remove_file(&path).map_err(|e| failed(&path, "removing", e))?;
-    }
-    for path in [folder, instance.pin_root()] {
-        match fs::remove_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed(&path, "removing", error));
-            }
-            _ => {}
+        if path.is_dir() {
+            remove_outpost(&path)?;
+        } else {
+            unpin(&path)?;
         }
     }
-    Ok(())
+    remove_folder(&folder)?;
+    remove_folder(&instance.pin_root())
+}
+
+fn unpin(path: &Path) -> Result<(), Error> {
+    let is_link = path
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX));
+    if is_link && let Ok(link) = bpf::open_pin(path) {
+        // A severed link can not be detached and need not be.
+        let _detached_or_severed = bpf::link_detach(link.as_fd());
+    }
+    fs::remove_file(path).map_err(|e| failed(path, "removing", e))
+}
+
+fn remove_folder(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed(path, "removing", error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {

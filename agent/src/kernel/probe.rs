@@ -220,6 +220,7 @@ fn sock_destroy() -> Feature {
         remote: Address::from_v4([127, 0, 0, 1]),
         remote_port: 1,
         device: 0,
+        inode: 0,
         cookie: u64::MAX - 1,
         cgroup: None,
         storage: None,

@@ -111,7 +111,7 @@ pub(in crate::kernel) fn sync(
     let wanted = slots(policies)?;
     let inherits = !published.inherited_is_gone;
     if inherits {
-        clean::disown_sessions(&inner.maps)?;
+        clean::disown_sessions(&inner.maps, &inner.kept(&wanted)?)?;
     }
     let begin = Instant::now();
     let plans = plans(inner, &published, &wanted)?;

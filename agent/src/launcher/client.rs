@@ -21,6 +21,7 @@ use super::{
     running::Running,
     seat::{Fit, Place, Seat},
     streams,
+    visit::{Visit, Visited},
 };
 use crate::{
     audit::Receipt,
@@ -162,6 +163,23 @@ impl Launcher {
                 Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
             }
         }
+    }
+
+    /// Has a child of the launcher look at a cgroup that somebody else made; with the descriptors that
+    /// belong to the namespaces it tells of.
+    pub async fn visit(&self, visit: &Visit) -> Result<(Visited, Vec<OwnedFd>), LaunchError> {
+        let asked = async {
+            let (mut channel, theirs) = Channel::pair().map_err(LaunchError::Lost)?;
+            self.channel
+                .send(visit, &[theirs.as_raw_fd()])
+                .await
+                .map_err(LaunchError::Lost)?;
+            drop(theirs);
+            let message = channel.receive().await.map_err(LaunchError::Lost)?;
+            let visited = protocol::decode(&message.bytes).map_err(LaunchError::Lost)?;
+            Ok((visited, message.fds))
+        };
+        in_time(asked).await
     }
 
     /// Makes everything of a session of a policy that does not depend on who asks for it: its user, and

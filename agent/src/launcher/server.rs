@@ -17,6 +17,7 @@ use super::{
     program::ProcessOne,
     protocol::{self, PING, Prepare, Reply},
     template::Template,
+    visit::{self, Visit},
 };
 use crate::sys::{
     process::{Side, SingleThreaded, close_inherited, exit_now, fork},
@@ -73,6 +74,15 @@ fn serve() -> io::Result<()> {
                 &protocol::encode(&Reply::Ready)?,
                 &[],
             ));
+            continue;
+        }
+        if let Ok(visit) = protocol::decode::<Visit>(&message.bytes) {
+            if let Side::Child = fork(&one)? {
+                drop((socket, buffer));
+                // Who asked hears by the end of this socket that it failed.
+                let told = visit::carry_out(&visit, &template_socket, &one);
+                exit_now(i32::from(told.is_err()));
+            }
             continue;
         }
         let Prepare { plan } = protocol::decode(&message.bytes)?;

@@ -73,6 +73,12 @@ table! {
         "Sessions alive.";
     SESSIONS_MAX = "stockade_sessions_max" []
         "Sessions that may be alive at once.";
+    ATTACHMENTS = "stockade_attachments" ["tool", "state"]
+        "What is attached by state: fenced, closed (it makes no sockets, or its policy is gone), refused or absent (it has no cgroup now).";
+    ATTACHMENTS_WEAK = "stockade_attachments_weak" ["tool"]
+        "Attachments whose processes may keep capabilities and sockets that no fence holds.";
+    ATTACH_REFUSED = "stockade_attach_refused_total" ["reason"]
+        "Cgroups and units that were not attached, or whose fence was closed.";
     LAUNCHES = "stockade_launches_total" ["tool", "result"]
         "Launches by result: started, refused (no policy, no record, no room) or failed.";
     LAUNCH_SECONDS = "stockade_launch_duration_seconds" []
@@ -207,6 +213,7 @@ pub struct Metrics {
     queries: IntCounterVec,
     query_seconds: Histogram,
     new_destinations: IntCounterVec,
+    attach_refused: IntCounterVec,
     calls: Arc<Calls>,
     tools: Arc<Tools>,
 }
@@ -230,10 +237,11 @@ impl Metrics {
                     .buckets(QUERY_BUCKETS.to_vec()),
             )?,
             new_destinations: IntCounterVec::new(NEW_DESTINATIONS.opts(), NEW_DESTINATIONS.labels)?,
+            attach_refused: IntCounterVec::new(ATTACH_REFUSED.opts(), ATTACH_REFUSED.labels)?,
             calls: Arc::new(Calls::new(Arc::clone(&tools))?),
             tools,
         };
-        let collectors: [Box<dyn Collector>; 7] = [
+        let collectors: [Box<dyn Collector>; 8] = [
             Box::new(metrics.launches.clone()),
             Box::new(metrics.launch_seconds.clone()),
             Box::new(metrics.reloads.clone()),
@@ -241,6 +249,7 @@ impl Metrics {
             Box::new(metrics.queries.clone()),
             Box::new(metrics.query_seconds.clone()),
             Box::new(metrics.new_destinations.clone()),
+            Box::new(metrics.attach_refused.clone()),
         ];
         for collector in collectors.into_iter().chain(metrics.calls.collectors()) {
             metrics.registry.register(collector)?;
@@ -296,6 +305,11 @@ impl Metrics {
     pub fn new_destination(&self, tool: &str) {
         let tool = self.tools.tool(tool);
         self.new_destinations.with_label_values(&[tool]).inc();
+    }
+
+    /// Counts something that was not attached. `reason` is one of a bounded set.
+    pub fn attach_refused(&self, reason: &str) {
+        self.attach_refused.with_label_values(&[reason]).inc();
     }
 
     /// What the broker counts.

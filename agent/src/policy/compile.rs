@@ -8,6 +8,7 @@ mod files;
 mod local;
 mod rules;
 mod targets;
+mod units;
 mod worker;
 
 use std::path::PathBuf;
@@ -24,7 +25,9 @@ use super::{
     quantity::{self, Bounds},
     raw::{Field, Located, RawEgress, RawEgressLimits, RawLocal, RawMode, RawPolicy},
     reader::place,
-    table, verb,
+    table,
+    unit::UnitGlob,
+    verb,
 };
 
 pub(super) use self::{
@@ -46,6 +49,8 @@ pub(super) struct Compiled {
     pub(super) policy: CompiledPolicy,
     pub(super) tool_span: Span,
     pub(super) claims: Vec<Claim>,
+    /// What its `[match]` names, each with its place.
+    pub(super) units: Vec<(UnitGlob, Span)>,
 }
 
 /// A path of the host that the tool changes, or that its sessions leave files in: another tool may
@@ -114,6 +119,7 @@ impl Context<'_> {
             syscalls,
             limits,
             verb,
+            matched,
         } = raw;
         self.version(version);
         let tool = self.tool(tool);
@@ -128,6 +134,8 @@ impl Context<'_> {
         let syscalls = self.syscalls(syscalls.given().map(|field| field.value));
         let limits = self.limits(limits.given().map(|field| field.value));
         let verbs = verb::compile(verb, &worker, documents, self.findings);
+        let located = self.units(matched.given().map(|field| field.value));
+        let units = located.iter().map(|(glob, _)| glob.clone()).collect();
         let (tool, tool_span) = tool?;
         let mut policy = CompiledPolicy {
             tool,
@@ -140,12 +148,14 @@ impl Context<'_> {
             syscalls,
             limits,
             verbs,
+            units,
         };
         policy.digest = digest::of(&policy);
         Some(Compiled {
             policy,
             tool_span,
             claims: self.claims,
+            units: located,
         })
     }
 

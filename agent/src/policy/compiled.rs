@@ -26,7 +26,7 @@ pub use self::verb::{
     Daily, Idempotency, Rate, Reuse, Subject, Unbounded, Verb, VerbLimits, Which,
 };
 pub use super::names::NameEntry;
-use super::{domain::DomainPattern, names::NameTable};
+use super::{domain::DomainPattern, names::NameTable, unit::UnitGlob};
 
 /// Name of a tool: 1 to 63 of `a-z`, `0-9`, `-`, `_`, beginning with a letter.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -85,6 +85,8 @@ pub struct CompiledPolicy {
     pub limits: Limits,
     /// Its operations, by name.
     pub verbs: Vec<Verb>,
+    /// Units that somebody else starts and that it fences.
+    pub units: Vec<UnitGlob>,
 }
 
 impl CompiledPolicy {
@@ -95,6 +97,12 @@ impl CompiledPolicy {
             .verbs
             .binary_search_by(|verb| verb.name.as_str().cmp(name));
         at.ok().and_then(|at| self.verbs.get(at))
+    }
+
+    /// Whether its `[match]` names this unit.
+    #[must_use]
+    pub fn matches(&self, unit: &str) -> bool {
+        self.units.iter().any(|glob| glob.matches(unit))
     }
 }
 

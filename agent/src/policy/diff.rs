@@ -11,6 +11,7 @@ use super::{
     digest::{mode_text, profile_text, worker_protocol_text},
     quantity::{seconds_text, size_text},
     store::PolicySet,
+    unit::UnitGlob,
 };
 
 /// When a change takes hold.
@@ -177,8 +178,10 @@ fn settings(policy: &CompiledPolicy) -> Vec<Setting> {
         syscalls,
         limits,
         verbs,
+        units,
     } = policy;
     let verbs: Vec<String> = verbs.iter().map(ToString::to_string).collect();
+    let units: Vec<&str> = units.iter().map(UnitGlob::as_str).collect();
     let EgressLimits {
         connections,
         bytes_out,
@@ -193,6 +196,7 @@ fn settings(policy: &CompiledPolicy) -> Vec<Setting> {
         ),
         ("egress.limits.bytes_out", limit(*bytes_out, size_text)),
         ("verb", verbs.join("; ")),
+        ("match.units", units.join(", ")),
     ];
     let later = worker_settings(worker)
         .into_iter()

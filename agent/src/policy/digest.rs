@@ -105,6 +105,7 @@ pub(super) fn of(policy: &CompiledPolicy) -> Digest {
         syscalls,
         limits,
         verbs,
+        units,
     } = policy;
     let mut feed = Feed(Sha256::new());
     feed.bytes(FORM);
@@ -119,6 +120,13 @@ pub(super) fn of(policy: &CompiledPolicy) -> Digest {
     feed.count(verbs);
     for verb in verbs {
         feed.verb(verb);
+    }
+    // A policy without keeps the digest that it had before there was `[match]`.
+    if !units.is_empty() {
+        feed.count(units);
+        for unit in units {
+            feed.text(unit.as_str());
+        }
     }
     Digest(feed.0.finalize().into())
 }

@@ -21,6 +21,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("", "syscalls", "[syscalls]"),
     ("", "limits", "[limits]"),
     ("", "verb", "[[verb]]"),
+    ("", "match", "[match]"),
+    ("match", "units", "units = [\"weather-*.service\"]"),
     (
         "worker",
         "command",

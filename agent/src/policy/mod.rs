@@ -33,6 +33,7 @@ mod special_name;
 pub mod store;
 pub mod syscall_names;
 mod table;
+pub mod unit;
 mod verb;
 
 pub use compile::{compile, compile_with};

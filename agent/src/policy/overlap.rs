@@ -1,11 +1,12 @@
 //! What the policies of a set must not share: where one tool's results are handed out, no other
-//! tool writes or hands out.
+//! tool writes or hands out; and no unit is fenced by two.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     compile::Claim,
-    error::{Code, Findings, PolicyError},
+    error::{Code, Findings, PolicyError, Span},
+    unit::UnitGlob,
 };
 
 /// The claims of one file, kept until all files are read.
@@ -15,6 +16,31 @@ pub(super) struct Claims {
     pub(super) text: String,
     pub(super) tool: String,
     pub(super) paths: Vec<Claim>,
+    pub(super) units: Vec<(UnitGlob, Span)>,
+}
+
+/// Every name of units that can be seen to name another policy's, one error a file.
+pub(super) fn shared_units(set: &[Claims]) -> Vec<PolicyError> {
+    set.iter()
+        .filter_map(|file| {
+            let mut findings = Findings::default();
+            for (glob, span) in &file.units {
+                let others = set.iter().filter(|other| other.tool != file.tool);
+                let found = others
+                    .flat_map(|other| other.units.iter().map(move |(unit, _)| (&other.tool, unit)))
+                    .find(|(_, unit)| glob.collides(unit));
+                if let Some((tool, unit)) = found {
+                    let message = format!("`{glob}`: the tool `{tool}` matches `{unit}`");
+                    let hint = "a unit has one policy: let only one of the two name it";
+                    findings.hinted(Code::Conflict, *span, message, hint);
+                }
+            }
+            if findings.is_empty() {
+                return None;
+            }
+            findings.finish(&file.file, &file.text, None::<()>).err()
+        })
+        .collect()
 }
 
 /// Every claim that reaches into another tool's output, one error a file.

@@ -6,8 +6,8 @@ use super::{
     error::{Code, Findings, Span},
     raw::{
         RawAllow, RawAllowPrivate, RawEgress, RawEgressLimits, RawFilesystem, RawLimits, RawLocal,
-        RawLocalAllow, RawOutput, RawPin, RawPolicy, RawRisk, RawSyscalls, RawUnbounded, RawVerb,
-        RawVerbLimits, RawWorker,
+        RawLocalAllow, RawMatch, RawOutput, RawPin, RawPolicy, RawRisk, RawSyscalls, RawUnbounded,
+        RawVerb, RawVerbLimits, RawWorker,
     },
     reader::TableReader,
 };
@@ -41,6 +41,15 @@ fn policy(mut t: TableReader<'_, '_>) -> RawPolicy {
         syscalls: t.table("syscalls", "syscalls", syscalls),
         limits: t.table("limits", "limits", limits),
         verb: t.tables("verb", "verb", verb),
+        matched: t.table("match", "match", matched),
+    };
+    t.finish();
+    raw
+}
+
+fn matched(mut t: TableReader<'_, '_>) -> RawMatch {
+    let raw = RawMatch {
+        units: t.strings("units"),
     };
     t.finish();
     raw

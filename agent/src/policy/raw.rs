@@ -114,6 +114,17 @@ pub(super) struct RawPolicy {
     /// The tool's operations.
     #[schemars(default)]
     pub(super) verb: Field<List<RawVerb>>,
+    /// Units that somebody else starts, fenced by this policy.
+    #[schemars(default, rename = "match")]
+    pub(super) matched: Field<RawMatch>,
+}
+
+/// `[match]`: units that somebody else starts and that this policy fences: what they reach, and names.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Match")]
+pub(super) struct RawMatch {
+    /// Names of services and scopes, with `*` and `?`, such as `weather-*.service`.
+    pub(super) units: Field<List<String>>,
 }
 
 /// `[worker]`: what runs.

@@ -25,7 +25,7 @@ use super::{
     compiled::{CompiledPolicy, Digest, LockRule, ToolName},
     error::{Code, Findings},
     lock::Lock,
-    overlap::{Claims, overlaps},
+    overlap::{Claims, overlaps, shared_units},
 };
 use crate::ownership;
 
@@ -228,6 +228,7 @@ fn read_as(path: &Path, files: &[PathBuf], place: Place<'_>) -> Result<Sources, 
         }
     }
     errors.extend(overlaps(&claims).into_iter().map(StoreError::Policy));
+    errors.extend(shared_units(&claims).into_iter().map(StoreError::Policy));
     errors.extend(too_large(path, &set));
     let Read { files, needs } = reader.into_read();
     if errors.is_empty() {
@@ -249,6 +250,7 @@ fn read_one(
         mut policy,
         tool_span,
         claims: own,
+        units,
     } = compile_located(&name, &text, &mut |name| reader.schema(path, name))?;
     if let Some(other) = origin.get(&policy.tool) {
         let mut findings = Findings::default();
@@ -259,12 +261,13 @@ fn read_one(
     }
     lock(path, &mut policy, reader)?;
     origin.insert(policy.tool.clone(), name.clone());
-    if !own.is_empty() {
+    if !own.is_empty() || !units.is_empty() {
         claims.push(Claims {
             file: name,
             text,
             tool: policy.tool.to_string(),
             paths: own,
+            units,
         });
     }
     Ok(policy)

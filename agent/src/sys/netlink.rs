@@ -59,6 +59,18 @@ impl Socket {
         Ok(Self { fd, sequence: 0 })
     }
 
+    /// Takes over one that was opened elsewhere and has asked nothing yet.
+    #[must_use]
+    pub fn adopt(fd: OwnedFd) -> Self {
+        Self { fd, sequence: 0 }
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// Sends a request and hands each part of the answer to `each`.
     pub fn ask(
         &mut self,

@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     fs, io,
     marker::PhantomData,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
 };
 
@@ -142,6 +142,16 @@ pub fn close_inherited(_one: &SingleThreaded, first: c_uint) -> io::Result<()> {
     // a descriptor beyond the standard three.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, c_uint::MAX, 0_u32) };
     done(result)
+}
+
+/// A descriptor of a process, which stays its own when the number becomes another's.
+pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open(2) takes numbers only.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
+    done(fd)?;
+    let fd = c_int::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the call has just made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Sends a signal to the process behind a descriptor.

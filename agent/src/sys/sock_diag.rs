@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use common::flow::{Address, TCP, UDP};
@@ -51,6 +51,8 @@ pub struct Socket {
     pub device: u32,
     /// Its cookie.
     pub cookie: u64,
+    /// Its number among files; 0 where no file stands for it.
+    pub inode: u32,
     /// The cgroup in which it was made; `None` in the answer of an old kernel.
     pub cgroup: Option<u64>,
     /// The value in the socket storage that was asked for.
@@ -81,12 +83,36 @@ impl Diag {
         Ok(Self { socket })
     }
 
+    /// Takes over one that was opened elsewhere, in another namespace.
+    #[must_use]
+    pub fn adopt(fd: OwnedFd) -> Self {
+        let socket = netlink::Socket::adopt(fd);
+        Self { socket }
+    }
+
+    /// Its descriptor, to be handed on.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.socket.into_fd()
+    }
+
     /// All TCP and UDP sockets of the namespace, with their values in a socket storage.
     pub fn list(&mut self, storage: BorrowedFd<'_>) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::new();
         for family in [AF_INET, AF_INET6] {
             for protocol in [TCP, UDP] {
-                self.list_kind(family, protocol, storage, &mut sockets)?;
+                self.list_kind(family, protocol, Some(storage), &mut sockets)?;
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// The same without values.
+    pub fn list_all(&mut self) -> io::Result<Vec<Socket>> {
+        let mut sockets = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            for protocol in [TCP, UDP] {
+                self.list_kind(family, protocol, None, &mut sockets)?;
             }
         }
         Ok(sockets)
@@ -129,14 +155,16 @@ impl Diag {
         &mut self,
         family: u8,
         protocol: u16,
-        storage: BorrowedFd<'_>,
+        storage: Option<BorrowedFd<'_>>,
         sockets: &mut Vec<Socket>,
     ) -> io::Result<()> {
         let mut body = request(family, protocol, STATES, None);
-        let mut wanted = Vec::new();
-        let fd = storage.as_raw_fd().to_ne_bytes();
-        push_attribute(&mut wanted, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, &fd);
-        push_attribute(&mut body, INET_DIAG_REQ_SK_BPF_STORAGES, &wanted);
+        if let Some(storage) = storage {
+            let mut wanted = Vec::new();
+            let fd = storage.as_raw_fd().to_ne_bytes();
+            push_attribute(&mut wanted, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, &fd);
+            push_attribute(&mut body, INET_DIAG_REQ_SK_BPF_STORAGES, &wanted);
+        }
         self.socket.ask(SOCK_DIAG_BY_FAMILY, DUMP, &body, |part| {
             sockets.extend(parse(part, protocol));
         })
@@ -200,6 +228,7 @@ fn parse(part: &[u8], protocol: u16) -> Option<Socket> {
         remote: address(24)?,
         device: u32_at(part, 40)?,
         cookie: u64::from(u32_at(part, 44)?) | u64::from(u32_at(part, 48)?) << 32,
+        inode: u32_at(part, 68)?,
         cgroup: None,
         storage: None,
     };

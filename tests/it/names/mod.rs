@@ -8,7 +8,7 @@ mod failures;
 mod flood;
 mod full;
 mod grants;
-mod scene;
+pub(crate) mod scene;
 mod shared;
 mod suggest;
 mod tls;

@@ -74,6 +74,7 @@ async fn until_end(
                     | Reply::Grants { .. }
                     | Reply::Switched { .. }
                     | Reply::Token(_)
+                    | Reply::Attachment(_)
                     | Reply::Policies(_)
                     | Reply::Suggested(_)
                     | Reply::Reloaded { .. },

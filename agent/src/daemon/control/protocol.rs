@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    attach::{AttachReply, AttachRequest, AttachedInfo},
     policies::{PolicyReply, PolicyRequest},
     token::{TokenReply, TokenRequest},
 };
 use crate::{
-    daemon::policies::Entry,
+    daemon::{attachments::AttachmentInfo, policies::Entry},
     observe::{event::Event, refused::Refusal},
     sandbox::Measure,
 };
@@ -58,6 +59,11 @@ pub enum Request {
         session: Option<u64>,
         /// Of the last so many seconds only.
         seconds: Option<u64>,
+    },
+    /// A fence around what somebody else started.
+    Attachment {
+        /// What.
+        ask: AttachRequest,
     },
     /// Something about access tokens.
     Token {
@@ -124,6 +130,8 @@ pub enum Reply {
     },
     /// Lines of a policy.
     Suggested(Suggestion),
+    /// What became of a request about a fence around what somebody else started.
+    Attachment(AttachReply),
     /// What became of a request about access tokens.
     Token(TokenReply),
     /// What became of a request about policies.
@@ -252,7 +260,10 @@ pub struct Status {
     pub policies: Vec<PolicyStatus>,
     /// Why the folder as it was last read is not in force.
     pub policy_error: Option<String>,
-    /// Sessions alive.
+    /// What is attached.
+    #[serde(default)]
+    pub attachments: Vec<AttachmentInfo>,
+    /// Sessions alive, of workers.
     pub sessions: u64,
     /// Sessions that may be alive at once.
     pub sessions_max: u32,
@@ -387,8 +398,11 @@ pub struct SessionInfo {
     pub questions_dropped: u64,
     /// Distinct things that were refused so far.
     pub refused: u64,
-    /// What is enforced, per measure; empty until the worker runs.
+    /// What is enforced, per measure; empty until the worker runs, and where there is none.
     pub enforced: Vec<Measure>,
+    /// Its cgroup, where somebody else started its processes.
+    #[serde(default)]
+    pub attached: Option<AttachedInfo>,
 }
 
 #[cfg(test)]

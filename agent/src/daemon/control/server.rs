@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    attach,
     channel::{Channel, Error, REQUEST_BYTES_MAX},
     policies,
     protocol::{Ended, Meanwhile, Output, Refused, Reply, Request},
@@ -177,6 +178,10 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
         Request::Grants { tool } => {
             let grants = engine.grants_of(&tool);
             channel.send(&Reply::Grants { grants }).await
+        }
+        Request::Attachment { ask } => {
+            let reply = attach::answer(engine, ask, caller).await;
+            channel.send(&reply).await
         }
         Request::Token { ask } => {
             let reply = match engine.answer_token(ask, caller).await {

@@ -20,7 +20,11 @@ impl Resolver {
 
     /// Who has this source now.
     pub(in crate::dns) fn identify(&self, source: Source) -> Identity {
-        let asker = self.askers.find(source.address, source.protocol);
+        let askers = &self.askers;
+        let asker = match source.netns {
+            None => askers.find(source.address, source.protocol),
+            Some(netns) => askers.find_in(netns, source.address, source.protocol),
+        };
         Identity(asker.and_then(|asker| {
             let session = self.sessions.get(asker.session, BootTime::now().0)?;
             Some((asker, session))

@@ -30,6 +30,13 @@ pub(in crate::kernel) fn descendants(
     Ok(all)
 }
 
+/// All cgroups below one. Those that go while we look are left out.
+pub(in crate::kernel) fn below(path: &Path) -> Vec<CgroupId> {
+    let mut below = Vec::new();
+    collect_below(path, &mut below);
+    below
+}
+
 fn collect_below(path: &Path, below: &mut Vec<CgroupId>) {
     for child in children(path).unwrap_or_default() {
         if let Ok(metadata) = fs::metadata(&child) {

@@ -119,6 +119,7 @@ pub(super) fn policy(mode: Mode, limits: EgressLimits, rules: &[Open]) -> Arc<Co
         },
         limits: LIMITS,
         verbs: Vec::new(),
+        units: Vec::new(),
     })
 }
 

@@ -10,9 +10,9 @@ use common::{
 use prometheus::proto::MetricFamily;
 
 use super::{
-    AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES, CHECKPOINT_LAG, CHECKPOINTS,
-    COUNTERS_FULL, DESTROY_LOST, DNS_CACHE_BYTES, DNS_CACHE_ENTRIES, DNS_CACHE_HITS,
-    DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM,
+    ATTACHMENTS, ATTACHMENTS_WEAK, AUDIT_LAG, AUDIT_OPEN, AUDIT_RECORDS, AUDIT_UP, BROKER_ENTRIES,
+    CHECKPOINT_LAG, CHECKPOINTS, COUNTERS_FULL, DESTROY_LOST, DNS_CACHE_BYTES, DNS_CACHE_ENTRIES,
+    DNS_CACHE_HITS, DNS_EVENTS_SUPPRESSED, DNS_REPLIES_LOST, DNS_UNKNOWN, DNS_UP, DNS_UPSTREAM,
     DNS_UPSTREAM_FAILURES, DNS_WAITING, EVENTS_LOST, EVENTS_SUPPRESSED, GRANTS, GRANTS_REFUSED,
     HOOKS, ISSUER_AGE, ISSUER_FETCHES, ISSUER_KEYS, LOG_SUPPRESSED, MAP_CAPACITY, MAP_ENTRIES,
     OBSERVED, OTHER, POLICY_APPLY, POLICY_GENERATION, POLICY_INFO, POLICY_KEPT, POLICY_LAST_GOOD,
@@ -38,6 +38,8 @@ pub struct Sample {
     pub sessions_max: u32,
     /// Places that wait for sessions.
     pub places: PlaceNumbers,
+    /// Attachments: tool, state, and whether it is weak.
+    pub attachments: Vec<(String, String, bool)>,
     /// Policies in force.
     pub policies: Vec<PolicyInfo>,
     /// Whether the folder as it was last read is in force.
@@ -220,6 +222,7 @@ pub(super) fn families(
         sessions,
         sessions_max,
         places,
+        attachments,
         policies,
         reload_successful,
         policies_last_good,
@@ -277,10 +280,25 @@ pub(super) fn families(
     let families = families.into_iter().flatten();
     let mut families: Vec<_> = families.chain(name_families(names)?).collect();
     families.extend(places::families(places, tools)?);
+    families.extend(attachment_families(attachments, tools)?);
     if let Some(broker) = broker {
         families.extend(broker_families(broker)?);
     }
     Ok(families)
+}
+
+fn attachment_families(
+    attachments: &[(String, String, bool)],
+    tools: &Tools,
+) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let all = attachments.iter();
+    let weak = all.clone().filter(|(_, _, weak)| *weak);
+    let families = [
+        ATTACHMENTS
+            .gauge(all.map(|(tool, state, _)| (vec![tools.tool(tool), state.as_str()], 1)))?,
+        ATTACHMENTS_WEAK.gauge(weak.map(|(tool, _, _)| (vec![tools.tool(tool)], 1)))?,
+    ];
+    Ok(families.into_iter().flatten().collect())
 }
 
 fn broker_families(broker: &BrokerNumbers) -> Result<Vec<MetricFamily>, prometheus::Error> {

@@ -197,3 +197,32 @@ fn a_lock_file_is_no_policy_and_counts_with_its_own() {
     let error = read_directory(folder.path()).unwrap_err();
     assert!(matches!(error.0.as_slice(), [StoreError::Unlocked { .. }]));
 }
+
+#[test]
+fn a_unit_is_named_by_one_policy() {
+    let matching = |tool: &str, unit: &str| {
+        format!("version = 1\ntool = \"{tool}\"\n[match]\nunits = [\"{unit}\"]\n")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.toml", &matching("a", "weather-*.service"));
+    write(folder.path(), "b.toml", &matching("b", "weather-1.service"));
+    let error = read_directory(folder.path()).unwrap_err().to_string();
+    for file in ["a.toml:4:10", "b.toml:4:10"] {
+        assert!(error.contains(file), "{error}");
+    }
+    assert!(error.contains("a unit has one policy"), "{error}");
+    write(folder.path(), "b.toml", &matching("b", "rain-1.service"));
+    let set = read_directory(folder.path()).unwrap();
+    let named: Vec<_> = set
+        .iter()
+        .filter(|policy| policy.matches("weather-7.service"))
+        .map(|policy| policy.tool.to_string())
+        .collect();
+    assert_eq!(named, ["a"]);
+    // What names no units keeps the digest that it always had; what names others is another policy.
+    let without = policy(RULE).digest;
+    assert_ne!(
+        policy(&format!("{RULE}[match]\nunits = [\"a.service\"]\n")).digest,
+        without
+    );
+}
