@@ -93,8 +93,7 @@ struct Growth {
 
 impl Growth {
     fn of(&self, metric: &str, labels: &[&str]) -> f64 {
-        let sum = |samples| metrics::sum(samples, metric, labels);
-        sum(&self.after) - sum(&self.before)
+        metrics::sum(&self.after, metric, labels) - metrics::sum(&self.before, metric, labels)
     }
 }
 
