@@ -265,7 +265,7 @@ fn sockets(port: u16) -> Result<Vec<OwnedFd>, String> {
         let tcp = tcp.map_err(|error| not_bound(address, "tcp", &error))?;
         fds.push(tcp.into());
     }
-    can_be_reached(port)?;
+    can_be_reached()?;
     Ok(fds)
 }
 
@@ -283,9 +283,12 @@ fn not_bound(address: SocketAddr, protocol: &str, error: &io::Error) -> String {
     format!("{protocol} {address}: {error}")
 }
 
-/// Binding to loopback works while the device is down; nobody is reached there then.
-fn can_be_reached(port: u16) -> Result<(), String> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
-    let connected = socket.and_then(|socket| socket.connect((Ipv4Addr::LOCALHOST, port)));
-    connected.map_err(|error| format!("its loopback device is down: {error}"))
+/// Binding to loopback works while the device is down; nothing is delivered there then.
+fn can_be_reached() -> Result<(), String> {
+    let sent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| {
+        let own = socket.local_addr()?;
+        socket.send_to(&[], own)
+    });
+    sent.map(drop)
+        .map_err(|error| format!("its loopback device is down: {error}"))
 }

@@ -87,7 +87,7 @@ impl Engine {
             Some(fence) => SessionId(fence.session),
             None => self.record_fence(&wish, loaded, &ground, &seen)?,
         };
-        match self.put_up(wish, loaded, &ground, session, seen) {
+        match self.put_up(wish, loaded, &ground, session, seen, same.is_none()) {
             Ok(up) => Ok(up),
             // The hooks of an earlier agent stay as they are, and let nobody through.
             Err(error) if same.is_some() => Err(error),
@@ -125,6 +125,7 @@ impl Engine {
         ground: &Ground,
         session: SessionId,
         seen: Seen,
+        is_new: bool,
     ) -> Result<(Live, Cleared), AttachError> {
         let live = Live {
             session,
@@ -139,8 +140,12 @@ impl Engine {
         self.keep_with(wish.target, &live)?;
         self.sessions.insert(session, entry(loaded, wish, &live));
         self.attached.occupy(session, ground, loaded.id)?;
-        let mut cleared = self.attached.clear_sockets(ground, None)?;
-        for (_, diag) in seen.diags {
+        let mut cleared = Cleared::default();
+        // What an earlier agent's fence has let through goes on.
+        if is_new {
+            cleared = self.attached.clear_sockets(ground, None)?;
+        }
+        for (_, diag) in seen.diags.into_iter().filter(|_| is_new) {
             let more = self.attached.clear_sockets(ground, Some(diag))?;
             cleared.destroyed = cleared.destroyed.saturating_add(more.destroyed);
             cleared.left = cleared.left.saturating_add(more.left);
