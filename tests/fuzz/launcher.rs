@@ -1,7 +1,7 @@
 //! What agent, launcher, template and process 1 say to each other. All are ours, but the last ones stand
 //! next to a worker: what one of them sends is foreign to the agent.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, fs::File};
 
 use agent::{
     config::Instance,
@@ -13,6 +13,8 @@ use agent::{
     sandbox::{
         Plan,
         error::{Step, StepError},
+        program::Found,
+        sum::Identity,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -83,12 +85,22 @@ fn a_status_of_any_bytes_is_an_end_or_refused() {
     });
 }
 
+fn found() -> Found {
+    let file = File::open("/dev/null").expect("the null device");
+    let identity = Identity::of(&file).expect("its identity");
+    Found {
+        before: vec!["/usr/bin/sh".into(), "-e".into()],
+        seen: vec![("/usr/bin/tool".into(), identity)],
+    }
+}
+
 #[test]
 fn a_reply_of_any_bytes_is_taken_whole_or_refused() {
     let all = [
         Reply::Ready,
         Reply::Waiting,
-        Reply::Told,
+        Reply::Told(None),
+        Reply::Told(Some(found())),
         Reply::Failed(failure()),
     ];
     taken_whole_or_refused("reply", &all);

@@ -11,7 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{Lab, agent::Agent, cgroup, leftovers, patience::scaled};
+use lab::{
+    Lab,
+    agent::{Agent, CONFIGURATION},
+    binary::Scratch,
+    cgroup, leftovers,
+    patience::scaled,
+};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::Value;
 
@@ -49,7 +55,11 @@ struct Held {
 #[test]
 fn a_thousand_sessions_in_a_row_leave_nothing_behind() {
     let lab = Lab::unrecorded(&[]).expect("the lab can be made");
-    let agent = Agent::start(lab.host(), &[("true", POLICY)]).expect("an agent");
+    let scratch = Scratch::new().expect("a folder");
+    // One place waits for the next session, never more: both looks find just that one.
+    let written = scratch.write(CONFIGURATION, "[sessions]\nahead = 1\n");
+    written.expect("the configuration is written");
+    let agent = Agent::start_in(lab.host(), scratch, &[("true", POLICY)]).expect("an agent");
     let socket = agent.control_socket();
     let status = agent.json("status").expect("the agent answers");
     let pid = status["pid"]

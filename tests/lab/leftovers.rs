@@ -31,7 +31,7 @@ pub fn of_instance(instance: &str) -> Result<Vec<String>> {
     found.extend(
         mounts
             .lines()
-            .filter(|line| line.contains(&format!("/{instance}")))
+            .filter(|line| names(line, &format!("/{instance}")))
             .map(|line| format!("mount {line}")),
     );
     found.extend(processes_of(instance)?);
@@ -66,6 +66,14 @@ fn controllers_of(instance: &str) -> Result<Vec<String>> {
         .collect())
 }
 
+/// Whether a text has this name in it, and not only one that begins with it: instances are numbered.
+fn names(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let next = text.as_bytes().get(at + name.len());
+        !next.is_some_and(u8::is_ascii_digit)
+    })
+}
+
 /// Processes whose command line or cgroup names the instance.
 fn processes_of(instance: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
@@ -82,7 +90,7 @@ fn processes_of(instance: &str) -> Result<Vec<String>> {
         let cgroups = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
         let words = fs::read(path.join("cmdline")).unwrap_or_default();
         let words = String::from_utf8_lossy(&words).replace('\0', " ");
-        if cgroups.contains(&format!("/{instance}")) || words.contains(instance) {
+        if names(&cgroups, &format!("/{instance}")) || names(&words, instance) {
             found.push(format!("process {}: {words}", path.display()));
         }
     }

@@ -161,10 +161,11 @@ impl Flood<'_> {
         let Err(Some(errno)) = sent else {
             return Ok(());
         };
-        match Errno::from_raw(errno) {
-            Errno::EPERM => self.denied += 1,
-            Errno::EAGAIN | Errno::ENOBUFS | Errno::ECONNREFUSED => {}
-            errno => return Err(Refused::Errno(errno)),
+        let errno = Errno::from_raw(errno);
+        if errno == Errno::EPERM {
+            self.denied += 1;
+        } else if ![Errno::EAGAIN, Errno::ENOBUFS, Errno::ECONNREFUSED].contains(&errno) {
+            return Err(Refused::Errno(errno));
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ use crate::{
     audit::Journal,
     config::{Broker, Calls, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     dns::Sockets,
-    kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX, outpost::Earlier},
+    kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX, lines::Lines, outpost::Earlier},
     launcher::Launcher,
     observe::{
         destinations::Destinations, dispatch::Dispatcher, learned::Learned, metrics::Metrics,
@@ -185,10 +185,7 @@ impl Engine {
         engine.spawn(tasks::events(Arc::clone(&engine), events, drains_asked));
         engine.spawn(tasks::destroy(destroyer, chores_asked));
         engine.spawn(tasks::local_addresses(local_addresses));
-        if let Some(lines) = lines {
-            engine.spawn(tasks::lines(lines));
-        }
-        engine.watch();
+        engine.watch(lines);
         // Before the first session: a worker's first query has an answer.
         engine.open_up(sockets, calls.as_ref())?;
         // Not among the tasks: these are cut short at the end, and a test clears up after itself.
@@ -197,7 +194,10 @@ impl Engine {
     }
 
     /// What is looked at and cleared away from time to time.
-    fn watch(self: &Arc<Self>) {
+    fn watch(self: &Arc<Self>, lines: Option<Lines>) {
+        if let Some(lines) = lines {
+            self.spawn(tasks::lines(lines));
+        }
         self.spawn(names::sweep(Arc::clone(self)));
         self.spawn(ahead::sweep(Arc::clone(self)));
         self.spawn(follow(Arc::clone(self)));

@@ -1,6 +1,6 @@
 //! The canonical form (RFC 8785) written in one pass: what a record of the journal holds is written as it
-//! comes, and an object whose keys came out of order is put right where it lies. Unlike the crate that
-//! writes [`super::canonical`], it takes what is in canonical form already ([`raw`]) as it is.
+//! comes, and an object whose keys came out of order is put right where it lies. Unlike the library's
+//! writer, it takes what is in canonical form already ([`raw`]) as it is.
 
 use std::{
     borrow::Cow,
@@ -313,17 +313,18 @@ mod tests {
         check(&None::<u8>);
     }
 
+    #[derive(Serialize)]
+    struct Outer<T> {
+        z: u8,
+        list: [T; 2],
+        a: T,
+    }
+
     #[test]
     fn what_has_the_form_is_taken_as_it_is() {
         let inner = json!({"b": [1, 2], "a": "x"});
         let form = raw(&inner).expect("it has a form");
         assert_eq!(form.get(), r#"{"a":"x","b":[1,2]}"#);
-        #[derive(Serialize)]
-        struct Outer<T> {
-            z: u8,
-            list: [T; 2],
-            a: T,
-        }
         let (mut one, mut other) = (Vec::new(), Vec::new());
         let [value, again, third] = [(); 3].map(|()| inner.clone());
         let plain = Outer {

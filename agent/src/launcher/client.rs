@@ -17,7 +17,7 @@ use super::{
     channel::Channel,
     error::LaunchError,
     handle::{Template, answer},
-    protocol::{PING, Reply, SUBCOMMAND, Work},
+    protocol::{self, PING, Reply, SUBCOMMAND, Work},
     running::Running,
     seat::{Fit, Place, Seat},
     streams,

@@ -13,6 +13,7 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::sched::{CloneFlags, setns};
@@ -34,6 +35,8 @@ pub(super) const FINDINGS_MAX: usize = 32;
 const NAMESPACES_MAX: usize = 16;
 /// Descriptors for a new namespace: UDP and TCP of both families, and `sock_diag` twice.
 const NEW_FDS: usize = 6;
+/// How long a datagram over loopback may take.
+const ON_THE_WAY_MAX: Duration = Duration::from_millis(500);
 
 /// Agent to launcher; with the socket for the answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -283,12 +286,14 @@ fn not_bound(address: SocketAddr, protocol: &str, error: &io::Error) -> String {
     format!("{protocol} {address}: {error}")
 }
 
-/// Binding to loopback works while the device is down; nothing is delivered there then.
+/// Binding to loopback and sending there works while the device is down; nothing is delivered then.
 fn can_be_reached() -> Result<(), String> {
-    let sent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| {
+    let came = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| {
+        socket.set_read_timeout(Some(ON_THE_WAY_MAX))?;
         let own = socket.local_addr()?;
-        socket.send_to(&[], own)
+        socket.send_to(&[], own)?;
+        socket.recv(&mut [])
     });
-    sent.map(drop)
+    came.map(drop)
         .map_err(|error| format!("its loopback device is down: {error}"))
 }

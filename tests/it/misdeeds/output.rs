@@ -20,10 +20,10 @@ import os
 for _ in range(10 << 30 >> 16): os.write(1, b'x' * 65536)";
     let begun = Instant::now();
     let output = scene.agent.run("talker", &[program]).expect("it runs");
-    assert_eq!(output.status.code(), Some(137), "{:?}", output.status);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(137), "{said}");
     assert_eq!(output.stdout.len(), 1 << 20);
     assert_eq!(scene.last_end(), json!("output"));
-    let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("`limits.output`"), "{said}");
     assert!(begun.elapsed() < scaled(Duration::from_secs(2)));
     scene.nothing_is_left("output");

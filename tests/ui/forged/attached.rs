@@ -3,5 +3,5 @@
 use agent::kernel::Attached;
 
 fn main() {
-    let _forged = Attached {}; //~ cannot construct `Attached` with struct literal syntax due to private fields
+    let _forged = Attached {}; //~ cannot construct `agent::kernel::Attached` with struct literal syntax due to private fields
 }

@@ -7,7 +7,9 @@ use super::Finding;
 
 pub(crate) fn check(path: &str, text: &str) -> anyhow::Result<Vec<Finding>> {
     let manifest: DocumentMut = text.parse().with_context(|| path.to_owned())?;
-    if !manifest.contains_key("package") {
+    // One with a workspace of its own is no member of ours: its lints are beside the point, as are its
+    // versions.
+    if !manifest.contains_key("package") || manifest.contains_key("workspace") {
         return Ok(Vec::new());
     }
     let lints = manifest

@@ -185,7 +185,7 @@ async fn a_day_is_remembered_and_no_week() {
     let claimed = mine(store.claim("ann", "old", DIGEST, then).await);
     claimed.done(reply("old")).await.expect("kept");
     let running = mine(store.claim("ann", "runs", DIGEST, then).await);
-    let later = then + (KEPT - Duration::from_secs(1));
+    let later = then + KEPT.saturating_sub(Duration::from_secs(1));
     let before = store.claim("ann", "old", DIGEST, later).await;
     assert!(matches!(before, Ok(Claim::Before(_))));
     let later = then + (KEPT + Duration::from_secs(2));

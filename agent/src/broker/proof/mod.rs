@@ -111,12 +111,11 @@ impl Proofs {
         let bad = |why: Malformed| Refused::because(Reason::ProofMalformed, why);
         let parts = Parts::split(proof, PROOF_BYTES_MAX).map_err(bad)?;
         let known = self.keys().get(parts.header);
-        let (key, compact) = match &known {
-            Some(key) => (key.clone(), parts.read_claims().map_err(bad)?),
-            None => {
-                let compact = parts.read().map_err(bad)?;
-                (key(&compact)?, compact)
-            }
+        let (key, compact) = if let Some(key) = &known {
+            (key.clone(), parts.read_claims().map_err(bad)?)
+        } else {
+            let compact = parts.read().map_err(bad)?;
+            (key(&compact)?, compact)
         };
         if key.thumbprint() != claims.jkt {
             return Err(Reason::ProofKey.into());

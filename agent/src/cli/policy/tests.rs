@@ -108,6 +108,7 @@ fn show_prints_the_compiled_form() {
             egress.limits.connections   none
             egress.limits.bytes_out     none
             verb                        -
+            match.units                 -
             worker.command              ["/usr/bin/psql", "--no-psqlrc", "host=10.20.0.5 dbname=reports user=report"]
             worker.protocol             exec
             worker.environment          LANG="C.UTF-8" PGCONNECT_TIMEOUT="10"
@@ -228,7 +229,7 @@ fn what_is_not_understood_is_a_usage_error_with_a_hint() {
         Code::Usage,
         &expect![[r"
             error: no policy of `@` names the tool `strictt`
-            hint: it has default, fetch, filesystem, git, internal-database, invoice, invoice-mcp, limits, local-database, names, observe, own-loopback, pinned, public-api, python-fetcher, report, strict, time, time-check, unix-socket, wildcard
+            hint: it has attached, default, fetch, filesystem, git, internal-database, invoice, invoice-mcp, limits, local-database, names, observe, own-loopback, pinned, public-api, python-fetcher, report, strict, time, time-check, unix-socket, wildcard
         "]],
     );
     check(

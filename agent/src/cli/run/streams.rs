@@ -104,8 +104,8 @@ impl Outlet {
         Ok((outlet, worker))
     }
 
-    /// To the end of the stream, of what is allowed, or of those who read it; then closes the pipe, so
-    /// that a worker that goes on writing is told.
+    /// To the end of the stream, or of those who read it; then closes the pipe, so that a worker that goes
+    /// on writing is told. What is more than allowed is thrown away.
     fn hand_on(mut self, left: &AtomicU64, spent: &Notify) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut plain = Plain::default();
@@ -122,11 +122,14 @@ impl Outlet {
             } else {
                 self.to.write_all(bytes)?;
             }
+            if length == 0 {
+                return self.to.write_all(&plain.end());
+            }
             if allowed < length {
                 spent.notify_one();
-            }
-            if length == 0 || allowed < length {
-                return self.to.write_all(&plain.end());
+                self.to.write_all(&plain.end())?;
+                // It is ended for that, not by a pipe that broke before anybody could say why.
+                return io::copy(&mut self.from, &mut io::sink()).map(drop);
             }
         }
     }

@@ -60,8 +60,13 @@ async fn until_end(
 ) -> Result<Ended, Failure> {
     loop {
         tokio::select! {
-            Some(signal) = signals.recv() => channel.send(&Meanwhile::Signal { signal }).await?,
-            () = flowing.spent() => channel.send(&Meanwhile::OutputSpent {}).await?,
+            // Where nobody takes it the session is over, and its end is there to be read.
+            Some(signal) = signals.recv() => {
+                channel.send(&Meanwhile::Signal { signal }).await.ok();
+            }
+            () = flowing.spent() => {
+                channel.send(&Meanwhile::OutputSpent {}).await.ok();
+            }
             reply = channel.receive::<Reply>() => match reply? {
                 Some(Reply::Ended(ended)) => return Ok(ended),
                 Some(Reply::Refused(refused)) => return Err(refused.into()),

@@ -69,9 +69,9 @@ fn mistakes_are_named_with_their_place() {
     let one = |line: &str| format!("[[audit.checkpoint]]\n{line}");
     check_error(
         &one("to = \"kept/here\""),
-        &expect![[r#"
+        &expect![[r"
             configuration `stockade.toml`: line 2: `audit.checkpoint.to`: `kept/here` is neither `journald` nor the absolute path of a file nor an `https` URL
-            hint: `loopback_http = true` takes `http` of 127.0.0.1 and [::1]"#]],
+            hint: `loopback_http = true` takes `http` of 127.0.0.1 and [::1]"]],
     );
     parse(&one(
         "to = \"http://witness.example/\"\nloopback_http = true",

@@ -1,6 +1,8 @@
 //! Which places wait for the sessions of each policy, and how many ought to: as many as were wanted at
 //! once lately. Makes and ends none, and knows nothing of what they are.
 
+#![expect(clippy::similar_names, reason = "a method of shelves has a shelf")]
+
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},

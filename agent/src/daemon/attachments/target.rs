@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -130,9 +131,7 @@ fn collect(folder: &Path, slices: &mut Vec<PathBuf>) -> io::Result<()> {
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_slice = name
-            .to_str()
-            .is_some_and(|name| name.ends_with(".slice") && name != OF_USERS);
+        let is_slice = name != OF_USERS && name.as_bytes().ends_with(b".slice");
         if !is_slice || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }

@@ -1,5 +1,7 @@
 //! What is said over the control socket. Requests are closed: an unknown key is an error.
 
+mod status;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use crate::{
     observe::{event::Event, refused::Refusal},
     sandbox::Measure,
 };
+
+pub use status::{IssuerStatus, ResolverStatus};
 
 /// What a connection asks for, in its first frame.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -302,44 +306,6 @@ pub struct PlaceStatus {
     pub used: u64,
     /// Launches that found none.
     pub missed: u64,
-}
-
-/// A token issuer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct IssuerStatus {
-    /// Its identifier.
-    pub issuer: String,
-    /// Where its keys come from: `own`, `file` or `fetched`.
-    pub source: String,
-    /// Keys that are believed.
-    pub keys: u64,
-    /// Seconds since they were read or fetched.
-    pub age_seconds: Option<u64>,
-    /// Why newer ones could not be had.
-    pub error: Option<String>,
-}
-
-/// The resolver.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ResolverStatus {
-    /// Whether it answers.
-    pub answers: bool,
-    /// Its port on 127.0.0.1 and `::1`.
-    pub port: u16,
-    /// Whom it asks.
-    pub upstreams: String,
-    /// Questions that were asked upstream.
-    pub upstream_queries: u64,
-    /// Questions that upstream did not answer.
-    pub upstream_failures: u64,
-    /// Queries that were answered from the cache.
-    pub cache_hits: u64,
-    /// Queries that wait for upstream.
-    pub waiting: u64,
-    /// Addresses that names have opened.
-    pub grants: u64,
-    /// Grants for which there was no room.
-    pub grants_refused: u64,
 }
 
 /// A policy in force.

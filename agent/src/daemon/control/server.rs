@@ -155,13 +155,7 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
     };
     match request {
         Request::Run { tool, arguments } => run(engine, channel, caller, tool, arguments).await,
-        Request::Status {} => {
-            let reply = match engine.status() {
-                Ok(status) => Reply::Status(Box::new(status)),
-                Err(error) => refused(Code::Software as u8, &error),
-            };
-            channel.send(&reply).await
-        }
+        Request::Status {} => channel.send(&status(engine)).await,
         Request::Sessions {} => {
             let sessions = engine.session_infos();
             channel.send(&Reply::Sessions { sessions }).await
@@ -205,6 +199,13 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             };
             channel.send(&reply).await
         }
+    }
+}
+
+fn status(engine: &Engine) -> Reply {
+    match engine.status() {
+        Ok(status) => Reply::Status(Box::new(status)),
+        Err(error) => refused(Code::Software as u8, &error),
     }
 }
 

@@ -25,6 +25,7 @@ fn page() -> String {
     metrics.launched_within(Duration::from_micros(700));
     metrics.reload(true);
     metrics.new_destination("web");
+    metrics.attach_refused("weak");
     metrics.policy_change("push", true);
     metrics.query("web", "answered", Duration::from_micros(30));
     let calls = metrics.calls();
@@ -53,6 +54,7 @@ fn page() -> String {
         }],
         sessions: vec![("web".to_owned(), 1)],
         sessions_max: 64,
+        attachments: vec![("web".to_owned(), "fenced".to_owned(), true)],
         places: places(),
         policies: vec![PolicyInfo {
             tool: "web".to_owned(),
@@ -70,17 +72,7 @@ fn page() -> String {
             grants: 12,
             ..NameNumbers::default()
         },
-        broker: Some(BrokerNumbers {
-            warm: 2,
-            off: 1,
-            entries: vec![("proofs", 7)],
-            issuers: vec![IssuerNumbers {
-                issuer: "https://id.example".to_owned(),
-                keys: 3,
-                age: Some(Duration::from_mins(1)),
-                fetches: vec![("success", 4), ("slow", 0)],
-            }],
-        }),
+        broker: Some(broker()),
         audit: AuditNumbers {
             up: true,
             records: 9,
@@ -95,6 +87,20 @@ fn page() -> String {
         log_suppressed: 4,
     };
     String::from_utf8(metrics.render(&sample).expect("page")).expect("text")
+}
+
+fn broker() -> BrokerNumbers {
+    BrokerNumbers {
+        warm: 2,
+        off: 1,
+        entries: vec![("proofs", 7)],
+        issuers: vec![IssuerNumbers {
+            issuer: "https://id.example".to_owned(),
+            keys: 3,
+            age: Some(Duration::from_mins(1)),
+            fetches: vec![("success", 4), ("slow", 0)],
+        }],
+    }
 }
 
 fn places() -> PlaceNumbers {

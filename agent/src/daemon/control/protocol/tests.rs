@@ -35,7 +35,7 @@ fn requests_are_closed() {
     check(
         r#"{"request":"shutdown"}"#,
         &expect![
-            "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload`, `switch`, `grants`, `suggest`, `token`, `policies` at line 1 column 21"
+            "error: unknown variant `shutdown`, expected one of `run`, `status`, `sessions`, `events`, `reload`, `switch`, `grants`, `suggest`, `attachment`, `token`, `policies` at line 1 column 21"
         ],
     );
     check(
