@@ -113,7 +113,7 @@ struct Watched {
 }
 
 /// The kernel's watch as the runtime wants it.
-struct Source(Inotify);
+pub(super) struct Source(pub(super) Inotify);
 
 impl AsFd for Source {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -2,7 +2,6 @@
 //! watched; where that fails, and for what is no folder, there is a look every few seconds.
 
 use std::{
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,7 +14,10 @@ use tokio::{
 };
 
 use super::{Target, target::slices};
-use crate::{daemon::Engine, sys::readiness};
+use crate::{
+    daemon::{Engine, watch::Source},
+    sys::readiness,
+};
 
 /// Between two looks at all processes.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -98,21 +100,6 @@ fn existing(path: &Path) -> Option<PathBuf> {
 }
 
 struct Watch(AsyncFd<Source>);
-
-/// The kernel's watch as the runtime wants it.
-struct Source(Inotify);
-
-impl AsFd for Source {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl AsRawFd for Source {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
 
 impl Watch {
     fn begin() -> std::io::Result<Self> {
