@@ -2,7 +2,7 @@
 //! its template hold afterwards is what they held before.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader, IoSlice},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
@@ -41,7 +41,9 @@ const GROWTH_KIB_MAX: u64 = 512;
 /// And the agent, which has threads, each with a heap of its own.
 const AGENT_GROWTH_KIB_MAX: u64 = 8 * 1024;
 /// The last session is told to be over before the last descriptor of it is closed.
-const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(20);
+/// Nothing changes for so long: it rests.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// What one process holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ struct Held {
     name: String,
     pid: u32,
     descriptors: usize,
-    mounts: usize,
+    mounts: Option<usize>,
 }
 
 #[test]
@@ -70,17 +72,15 @@ fn a_thousand_sessions_in_a_row_leave_nothing_behind() {
     for _ in 0..WARM {
         uids.insert(session(&socket));
     }
-    thread::sleep(Duration::from_millis(500));
-    let (before, memory) = (held(pid), memory(pid));
+    let before = at_rest(&agent, pid, |_| true);
+    let (memory, before_links) = (memory(pid), links(pid));
     assert_eq!(before.len(), 3, "agent, launcher and template: {before:?}");
     for _ in 0..counts::sessions_in_a_row() {
         uids.insert(session(&socket));
     }
-    let until = Instant::now() + scaled(SETTLED);
-    while held(pid) != before && Instant::now() < until {
-        thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(held(pid), before);
+    let after = at_rest(&agent, pid, |held| *held == before);
+    let after_links = links(pid);
+    assert_eq!(after, before, "{before_links:#?} {after_links:#?}");
     for (place, ((name, before), (_, after))) in memory.iter().zip(self::memory(pid)).enumerate() {
         let max = if place == 0 {
             AGENT_GROWTH_KIB_MAX
@@ -104,6 +104,39 @@ fn a_thousand_sessions_in_a_row_leave_nothing_behind() {
     let files: Vec<_> = run.flatten().map(|entry| entry.file_name()).collect();
     assert!(files.len() < 10, "{files:?}");
     assert_eq!(agent.end().expect("the agent ends"), Vec::<String>::new());
+}
+
+/// What is held once the place for the next session waits and nothing more changes: what `wanted` asks
+/// for, or the last that was seen.
+fn at_rest(agent: &Agent, pid: u32, wanted: impl Fn(&Vec<Held>) -> bool) -> Vec<Held> {
+    let until = Instant::now() + scaled(SETTLED);
+    let mut last = held(pid);
+    loop {
+        thread::sleep(QUIET);
+        let now = held(pid);
+        let status = agent.json("status").expect("the agent answers");
+        let waits = status.pointer("/places/waiting") == Some(&Value::from(1));
+        if (waits && now == last && wanted(&now)) || Instant::now() >= until {
+            return now;
+        }
+        last = now;
+    }
+}
+
+/// What each descriptor of the processes is, and how often: told where the counts differ.
+fn links(root: u32) -> BTreeMap<String, usize> {
+    let mut all = BTreeMap::new();
+    for pid in tree(root) {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let folder = fs::read_dir(format!("/proc/{pid}/fd"));
+        for entry in folder.into_iter().flatten().flatten() {
+            let link = fs::read_link(entry.path()).unwrap_or_default();
+            let kind = link.to_string_lossy();
+            let kind = kind.split(':').next().unwrap_or_default();
+            *all.entry(format!("{}: {kind}", name.trim())).or_insert(0) += 1;
+        }
+    }
+    all
 }
 
 /// Runs a session to its reported end; its user.
@@ -172,20 +205,22 @@ fn everything(root: u32) -> Vec<u32> {
     all
 }
 
+/// One that ends while it is looked at is none of them.
 fn held(root: u32) -> Vec<Held> {
-    let count = |path: String| fs::read_dir(path).expect("a process").count();
-    tree(root)
-        .into_iter()
-        .map(|pid| Held {
-            name: fs::read_to_string(format!("/proc/{pid}/comm")).expect("its name"),
-            pid,
-            descriptors: count(format!("/proc/{pid}/fd")),
-            mounts: fs::read_to_string(format!("/proc/{pid}/mountinfo"))
-                .expect("its mounts")
-                .lines()
-                .count(),
-        })
-        .collect()
+    tree(root).into_iter().filter_map(held_by).collect()
+}
+
+fn held_by(pid: u32) -> Option<Held> {
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+    let own = fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()?;
+    let shared = fs::read_link("/proc/self/ns/mnt").ok()? == own;
+    Some(Held {
+        name: fs::read_to_string(format!("/proc/{pid}/comm")).ok()?,
+        pid,
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
+        // What the host has mounted is not the agent's: other tests mount and unmount beside this one.
+        mounts: (!shared).then(|| mounts.lines().count()),
+    })
 }
 
 /// Private memory of each process, KiB.
