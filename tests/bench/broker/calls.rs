@@ -9,6 +9,7 @@ use super::{
     callers::Door,
     load::{Connection, Pace, Turn, turn},
     peers::{self, Direct, Proxy},
+    stages::{self, Stages},
 };
 use crate::{
     memory,
@@ -43,6 +44,8 @@ struct Seen {
     rates: Vec<f64>,
     full: Vec<f64>,
     paced: Vec<f64>,
+    /// At the even pace; of ours alone.
+    stages: Stages,
 }
 
 /// The rows of this bench.
@@ -97,6 +100,7 @@ impl Seen {
             rates: Vec::new(),
             full: Vec::new(),
             paced: Vec::new(),
+            stages: Stages::new(),
         }
     }
 
@@ -106,8 +110,13 @@ impl Seen {
             return Ok(());
         }
         let full = self.turn(scene, Pace::Full)?;
+        let before = stages::read(scene.lab.host())?;
         let paced = self.turn(scene, Pace::PerSecond(PACE))?;
+        let after = stages::read(scene.lab.host())?;
         if counted {
+            if matches!(self.subject, Subject::Ours(_)) {
+                stages::add(&mut self.stages, &before, &after);
+            }
             eprintln!("bench: {} {:.0} calls/s", self.name, full.rate());
             self.rates.push(full.rate());
             self.full.extend(full.latencies);
@@ -156,11 +165,13 @@ impl Seen {
                 why.clone(),
             )];
         }
-        vec![
+        let mut rows = vec![
             Row::new("broker", self.name, "calls", "1/s", &mut self.rates),
             Row::new("broker", self.name, "full_speed", "µs", &mut self.full),
             Row::new("broker", self.name, "even_pace", "µs", &mut self.paced),
-        ]
+        ];
+        rows.extend(stages::rows(self.name, &self.stages));
+        rows
     }
 }
 

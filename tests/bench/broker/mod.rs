@@ -10,6 +10,7 @@ pub(crate) mod flood;
 mod frame;
 mod load;
 mod peers;
+mod stages;
 
 use std::{fs, future::Future, path::PathBuf};
 
