@@ -264,12 +264,11 @@ impl Engine {
         };
         let name = "broker";
         let unusable = |source| inherited::Error::Unusable { name, source };
-        let listener = match handed_over {
-            Some(listener) => listener,
-            None => {
-                let gid = doors::gid(group, "broker")?;
-                door::bind(&self.instance.broker_socket(), gid)?
-            }
+        let listener = if let Some(listener) = handed_over {
+            listener
+        } else {
+            let gid = doors::gid(group, "broker")?;
+            door::bind(&self.instance.broker_socket(), gid)?
         };
         listener.set_nonblocking(true).map_err(unusable)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;

@@ -34,12 +34,10 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
 }
 
 fn group(row: &'static str, name: &str, without: &str, key: &str) -> Check {
-    match Group::from_name(name).ok().flatten() {
-        Some(found) => Check::ok(row, format!("{} ({})", found.name, found.gid)),
-        None => {
-            let detail = format!("no group `{name}`: {without}");
-            let fix = format!("groupadd --system {name}, or another {key} in stockade.toml");
-            Check::gap(row, State::Weaker, detail, &fix)
-        }
+    if let Some(found) = Group::from_name(name).ok().flatten() {
+        return Check::ok(row, format!("{} ({})", found.name, found.gid));
     }
+    let detail = format!("no group `{name}`: {without}");
+    let fix = format!("groupadd --system {name}, or another {key} in stockade.toml");
+    Check::gap(row, State::Weaker, detail, &fix)
 }
