@@ -9,6 +9,7 @@ mod broker;
 mod checkpoints;
 mod confine;
 pub mod control;
+mod doors;
 mod error;
 mod explained;
 mod life;

@@ -126,6 +126,27 @@ fn is_scraped(lab: &Lab) -> bool {
     value == Some(true)
 }
 
+/// Each alert fires when its story in `tests.yml` says so, and not before.
+#[test]
+fn the_alerts_mean_what_their_stories_say() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/prometheus");
+    let mut command = Command::new("promtool");
+    command.args(["test", "rules", "tests.yml"]);
+    let output = command.current_dir(folder).output();
+    let output = output.expect("promtool is missing; hint: cargo xtask setup");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complained}");
+    let stories = include_str!("../../docs/prometheus/tests.yml");
+    let alerts = RULES
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    for alert in alerts {
+        let story = format!("alertname: {alert}\n");
+        assert!(stories.contains(&story), "{alert} has no story");
+    }
+}
+
 #[test]
 fn what_goes_wrong_is_told_and_what_is_mended_is_not() {
     let lab = Lab::new().expect("the lab can be made");

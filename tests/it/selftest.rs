@@ -196,7 +196,10 @@ fn doctor_tells_what_each_policy_loses_and_whether_it_is_tight() {
     fs::write(policies.join("good.toml"), shell("good")).expect("a policy");
     let missing = shell("missing").replace("read = [\"/usr\"]", "read = [\"/no/such/folder\"]");
     fs::write(policies.join("missing.toml"), missing).expect("a policy");
-    let text = format!("policies = \"{}\"\n", policies.display());
+    let text = format!(
+        "policies = \"{}\"\ncontrol_group = \"root\"\n[broker.calls]\ngroup = \"root\"\n",
+        policies.display()
+    );
     let config = scratch.write("stockade.toml", &text).expect("a file");
     let mut command = std::process::Command::new(stockade().expect("the binary"));
     command.args(["doctor", "--json", "--config"]).arg(config);
@@ -222,6 +225,14 @@ fn doctor_tells_what_each_policy_loses_and_whether_it_is_tight() {
         assert_ne!(state(name)["state"], "missing", "{name}");
     }
     assert_eq!(state("self-test good")["state"], "ok");
+    // One group that has both sockets is said to be one.
+    for (name, expected) in [
+        ("control group", "ok"),
+        ("callers' group", "ok"),
+        ("two groups", "weaker"),
+    ] {
+        assert_eq!(state(name)["state"], expected, "{name}");
+    }
     // What is weaker or missing comes with its fix.
     assert!(
         checks

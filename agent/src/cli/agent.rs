@@ -124,7 +124,6 @@ async fn serve(
     } = config;
     let mut signals = Signals::listen().map_err(StartError::Signals)?;
     let callers = broker.calls.group.clone();
-    let callers = callers.unwrap_or_else(|| control_group.clone());
     let broker_socket = door::inherited(&mut handed_over)?;
     let resolver = handed_over.named(RESOLVER_SOCKETS);
     handed_over.nothing_left()?;

@@ -2,6 +2,7 @@
 //! `--probe`, whether a fence on this host is tight.
 
 mod clock;
+mod groups;
 mod host;
 mod names;
 mod policies;

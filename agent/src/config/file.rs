@@ -39,7 +39,8 @@ const METRICS_PORT_DEFAULT: u16 = 9_464;
 /// Tools with labels of their own when the file does not say: each is about a hundred time series where
 /// it is used.
 const METRICS_TOOLS_DEFAULT: usize = 256;
-const CONTROL_GROUP_DEFAULT: &str = "stockade";
+/// Not the group that may call: who may use the control socket pushes policies and issues tokens.
+const CONTROL_GROUP_DEFAULT: &str = "stockade-admin";
 
 const _: () = assert!(SESSIONS_DEFAULT <= limits::SESSIONS_MAX);
 

@@ -15,6 +15,8 @@ fn check_error(text: &str, expected: &Expect) {
 fn an_empty_file_is_the_default() {
     let config = Config::parse(Path::new("stockade.toml"), "").expect("valid");
     assert_eq!(config, Config::default());
+    // Who may call may not push policies, unless somebody says so.
+    assert_ne!(config.control_group, config.broker.calls.group);
 }
 
 #[test]
@@ -34,11 +36,14 @@ fn every_key_is_read() {
         drain = "15s"
         [dns]
         refusal = "refused"
+        [broker.calls]
+        group = "mail"
     "#;
     let config = Config::parse(Path::new("stockade.toml"), text).expect("valid");
     assert_eq!(config.instance.name(), "lab");
     assert_eq!(config.policies, Path::new("/tmp/policies"));
     assert_eq!(config.control_group, "adm");
+    assert_eq!(config.broker.calls.group, "mail");
     assert_eq!(config.metrics, Metrics::Off);
     assert_eq!(config.log_level, "debug");
     assert_eq!(config.kernel_log, KernelLog::Debug);

@@ -6,12 +6,12 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use nix::unistd::Group;
 use tokio::sync::oneshot;
 
 use super::{
     CommandLine, Engine, LaunchError, Order, Session, StartError, Tokens,
     control::protocol::IssuerStatus,
+    doors,
     error::{chain, suggestion},
 };
 use crate::{
@@ -169,14 +169,6 @@ async fn follow(
     drop(tell.send(ended));
 }
 
-fn gid(name: &str) -> Result<Option<u32>, StartError> {
-    let found = Group::from_name(name).map_err(|errno| StartError::Group {
-        name: name.to_owned(),
-        source: errno.into(),
-    })?;
-    Ok(found.map(|group| group.gid.as_raw()))
-}
-
 fn numbers(condition: issuer::Condition) -> IssuerNumbers {
     let issuer::Condition {
         issuer,
@@ -272,15 +264,20 @@ impl Engine {
         };
         let name = "broker";
         let unusable = |source| inherited::Error::Unusable { name, source };
-        let listener = match handed_over {
-            Some(listener) => listener,
-            None => door::bind(&self.instance.broker_socket(), gid(group)?)?,
+        let listener = if let Some(listener) = handed_over {
+            listener
+        } else {
+            let gid = doors::gid(group, "broker")?;
+            door::bind(&self.instance.broker_socket(), gid)?
         };
         listener.set_nonblocking(true).map_err(unusable)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;
         let settings = door::Settings::new(uids::of_any_instance());
         let broker = Arc::new(broker.clone());
         tokio::spawn(door::serve(listener, broker, settings, self.stopping()));
+        if let Some(warning) = self.shared_doors() {
+            tracing::warn!(warning, "callers have the control socket too");
+        }
         Ok(())
     }
 

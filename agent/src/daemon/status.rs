@@ -98,6 +98,7 @@ impl Engine {
             })
             .chain(off)
             .chain(keyless)
+            .chain(self.shared_doors())
             .chain(self.attachment_warnings())
             .collect()
     }

@@ -19,6 +19,7 @@ pub mod memfd;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod private_socket;
 pub mod process;
 pub mod readiness;
 pub mod seccomp;

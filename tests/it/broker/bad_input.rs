@@ -13,8 +13,11 @@
 //! | key sets that are huge, slow, wrong or gone | `issuer/fetched/tests/hostile.rs` |
 //! | clocks that jump | `proof/tests/memory.rs`, `idempotency/{tests,time}.rs`, `limit/tests/daily.rs`, `token/tests/revocation.rs` |
 //! | a full disk under the journal | here; `audit/tests.rs` |
-//! | tokens of others, forged, expired, revoked; keys rotated | `token/tests/`, [`super::flow`], [`super::oidc`] |
-//! | fields the schema does not know, numbers as strings | [`super::flow`]; the suite of JSON Schema: `tests/it/suite.rs` |
+//! | tokens of others, forged, expired, revoked; keys rotated; proofs of other calls | [`super::credentials`], `{token,proof}/tests/`, [`super::oidc`] |
+//! | fields the schema does not know, huge strings and numbers, numbers as strings | [`super::credentials`]; the suite of JSON Schema: `tests/it/suite.rs` |
+//! | one idempotency key of two callers | [`super::credentials`], `idempotency/tests.rs` |
+//! | a tool whose definition changed | [`super::examples`], `worker/tests/mcp.rs` |
+//! | an operator's words from a caller | [`super::doors`] |
 //! | one proof, key or place of a day for a thousand, also killed | [`super::races`], [`super::killed`] |
 //!
 //! Paths without a folder lie in `agent/src/broker`.

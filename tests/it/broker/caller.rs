@@ -71,6 +71,11 @@ impl Caller {
         self.send(&body, &self.proof(&body))
     }
 
+    /// The nonce that proofs must carry.
+    pub(super) fn nonce(&self) -> String {
+        self.nonce.lock().expect("no panic").clone()
+    }
+
     /// Its token.
     pub(super) fn token(&self) -> &str {
         &self.token
@@ -97,8 +102,13 @@ impl Caller {
 
     /// One request, as it is given.
     pub(super) fn send(&self, body: &str, proof: &str) -> Answer {
+        self.send_as(&self.token, body, proof)
+    }
+
+    /// The same with another token.
+    pub(super) fn send_as(&self, token: &str, body: &str, proof: &str) -> Answer {
         let mut stream = UnixStream::connect(&self.socket).expect("the broker listens");
-        let request = self.request(body, proof);
+        let request = request(token, body, proof);
         stream.write_all(&request).expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
@@ -112,14 +122,7 @@ impl Caller {
 
     /// The bytes of one request.
     pub(super) fn request(&self, body: &str, proof: &str) -> Vec<u8> {
-        let request = format!(
-            "POST /v1/calls HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\
-             Authorization: DPoP {}\r\nDPoP: {proof}\r\n\r\n{body}",
-            body.len(),
-            self.token
-        );
-        request.into_bytes()
+        request(&self.token, body, proof)
     }
 
     /// Begins a request of MCP that takes a stream of events; what comes is the reader's matter.
@@ -160,6 +163,16 @@ impl Caller {
         let nonce = answer.body["nonce"].as_str().expect("a nonce");
         nonce.clone_into(&mut self.nonce.lock().expect("no panic"));
     }
+}
+
+fn request(token: &str, body: &str, proof: &str) -> Vec<u8> {
+    let request = format!(
+        "POST /v1/calls HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\
+         Authorization: DPoP {token}\r\nDPoP: {proof}\r\n\r\n{body}",
+        body.len(),
+    );
+    request.into_bytes()
 }
 
 /// The body of a call.

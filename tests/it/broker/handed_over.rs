@@ -25,7 +25,7 @@ use super::{Scene, text};
 const HAND_OVER: &str = r#"
 import os, socket, sys
 place, count, wanted, program = sys.argv[1], sys.argv[2], sys.argv[3].split(","), sys.argv[4:]
-os.makedirs(os.path.dirname(place), mode=0o750, exist_ok=True)
+os.makedirs(os.path.dirname(place), mode=0o711, exist_ok=True)
 made, names = [], []
 for number, (name, kind) in enumerate(one.split("=") for one in wanted):
     path = place if number == 0 else f"{place}.{number}"

@@ -5,6 +5,8 @@ mod bridge;
 mod caller;
 mod conformance;
 mod contract;
+mod credentials;
+mod doors;
 mod examples;
 mod flood;
 mod flow;

@@ -4,24 +4,22 @@
 use std::{
     fs, io,
     os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown},
+        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
         net::UnixListener,
     },
     path::{Path, PathBuf},
-    thread,
 };
 
-use nix::{
-    sched::{CloneFlags, unshare},
-    sys::stat::{Mode, umask},
-    unistd::{Gid, setfsgid},
+use crate::sys::{
+    inherited::{self, HandedOver},
+    private_socket,
 };
 
-use crate::sys::inherited::{self, HandedOver};
-
-const FOLDER_MODE: u32 = 0o750;
-/// What the socket's mode lacks: it is 0660.
-const UMASK: Mode = Mode::S_IXUSR.union(Mode::S_IXGRP).union(Mode::S_IRWXO);
+/// Everybody gets through and sees no names: callers and operators are two groups, and each socket has
+/// its own.
+const FOLDER_MODE: u32 = 0o711;
+/// Permission to write of everybody but the owner.
+const OTHERS_WRITE: u32 = 0o022;
 /// Name of the socket in its unit (`FileDescriptorName=`).
 const UNIT_NAME: &str = "broker";
 
@@ -40,7 +38,7 @@ pub enum BindError {
     },
     /// Who may write into the folder could put another socket into its place.
     #[error(
-        "broker socket: folder `{}` is another's or open to others\nhint: `chmod 0750`, `chown root`",
+        "broker socket: folder `{}` is another's, or others may write into it\nhint: `chmod 0711`, `chown root`",
         .0.display()
     )]
     Folder(PathBuf),
@@ -54,8 +52,8 @@ pub fn inherited(handed_over: &mut HandedOver) -> Result<Option<UnixListener>, i
     handed_over.unix_listener(UNIT_NAME)
 }
 
-/// Makes the socket, for root and the members of `gid`. Its folder is made where it lacks. The caller
-/// holds the instance's lock: a socket that is there has no owner.
+/// Makes the socket, for root and the members of `gid`, for root alone without one. Its folder is made
+/// where it lacks. The caller holds the instance's lock: a socket that is there has no owner.
 pub fn bind(path: &Path, gid: Option<u32>) -> Result<UnixListener, BindError> {
     let failed = |step| {
         move |source| BindError::Step {
@@ -65,10 +63,10 @@ pub fn bind(path: &Path, gid: Option<u32>) -> Result<UnixListener, BindError> {
         }
     };
     let folder = path.parent().unwrap_or(Path::new("/"));
-    prepare(folder, gid).map_err(failed("its folder can not be made"))?;
+    prepare(folder).map_err(failed("its folder can not be made"))?;
     let found = fs::symlink_metadata(folder).map_err(failed("its folder can not be looked at"))?;
     let own = nix::unistd::geteuid().as_raw();
-    if !found.is_dir() || found.uid() != own || found.permissions().mode() & 0o027 != 0 {
+    if !found.is_dir() || found.uid() != own || found.permissions().mode() & OTHERS_WRITE != 0 {
         return Err(BindError::Folder(folder.to_owned()));
     }
     match fs::symlink_metadata(path) {
@@ -79,42 +77,13 @@ pub fn bind(path: &Path, gid: Option<u32>) -> Result<UnixListener, BindError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("can not be looked at")(error)),
     }
-    let listener = made(path.to_owned(), gid).map_err(failed("can not be made"))?;
-    listener
-        .set_nonblocking(true)
-        .map_err(failed("can not be set up"))?;
-    Ok(listener)
+    private_socket::bind(path, gid).map_err(failed("can not be made"))
 }
 
-/// Makes the folder where there is none. Nobody is in it yet, so its group may be set afterwards.
-fn prepare(folder: &Path, gid: Option<u32>) -> io::Result<()> {
+/// Makes the folder where there is none.
+fn prepare(folder: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(FOLDER_MODE).create(folder) {
-        Ok(()) => chown(folder, None, gid),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Binds in a thread with an umask and a file-system group of its own: those of the agent would have
-/// to change for a moment, in which other threads make files.
-fn made(path: PathBuf, gid: Option<u32>) -> io::Result<UnixListener> {
-    let thread = thread::Builder::new().name("broker-socket".to_owned());
-    let made = thread.spawn(move || {
-        unshare(CloneFlags::CLONE_FS)?;
-        umask(UMASK);
-        if let Some(gid) = gid {
-            // It tells the group of before, not whether it worked: what was made is looked at.
-            setfsgid(Gid::from_raw(gid));
-        }
-        let listener = UnixListener::bind(&path)?;
-        let found = fs::symlink_metadata(&path)?;
-        if gid.is_some_and(|gid| found.gid() != gid) || found.permissions().mode() & 0o777 != 0o660
-        {
-            fs::remove_file(&path)?;
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        Ok(listener)
-    })?;
-    made.join()
-        .unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()))
 }

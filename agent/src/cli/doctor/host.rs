@@ -3,7 +3,6 @@
 
 use std::{borrow::Cow, fs, path::Path};
 
-use nix::unistd::Group;
 use serde::Serialize;
 
 use crate::{
@@ -320,15 +319,6 @@ fn configuration(file: Option<&Path>) -> Vec<Check> {
         }
     });
     checks.extend(super::names::checks(&config.dns));
-    let group = Group::from_name(&config.control_group).ok().flatten();
-    checks.push(group.map_or_else(
-        || {
-            let name = &config.control_group;
-            let detail = format!("no group `{name}`: root alone may use the agent");
-            let fix = "groupadd --system stockade, or another `control_group` in stockade.toml";
-            Check::gap("control group", State::Weaker, detail, fix)
-        },
-        |group| Check::ok("control group", format!("{} ({})", group.name, group.gid)),
-    ));
+    checks.extend(super::groups::checks(&config));
     checks
 }

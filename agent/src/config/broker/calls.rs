@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::config::{file::Error, place::Place};
 
 /// Where the file says nothing.
+const GROUP_DEFAULT: &str = "stockade";
 const CALL_TIME_DEFAULT: Duration = Duration::from_mins(10);
 const WARM_TIME_DEFAULT: Duration = Duration::from_mins(1);
 const WARM_DEFAULT: u32 = 64;
@@ -25,9 +26,9 @@ const DEPTH_MAX: u32 = 256;
 pub struct Calls {
     /// Whether they are.
     pub enabled: bool,
-    /// Group whose members may use the broker's socket beside root; the control group where the file
-    /// does not say.
-    pub group: Option<String>,
+    /// Group whose members may use the broker's socket beside root. Where the group does not exist,
+    /// root alone may.
+    pub group: String,
     /// How long a call may take, whatever its policy says.
     pub time: Duration,
     /// How long an idle worker is kept, whatever its policy says.
@@ -59,7 +60,7 @@ impl Default for Calls {
     fn default() -> Self {
         Self {
             enabled: true,
-            group: None,
+            group: GROUP_DEFAULT.to_owned(),
             time: CALL_TIME_DEFAULT,
             warm_time: WARM_TIME_DEFAULT,
             warm: WARM_DEFAULT,
@@ -97,7 +98,7 @@ impl RawCalls {
         };
         Ok(Calls {
             enabled: enabled.unwrap_or(default.enabled),
-            group,
+            group: group.unwrap_or(default.group),
             time: span(time, "broker.calls.time", default.time)?,
             warm_time: span(warm_time, "broker.calls.warm_time", default.warm_time)?,
             warm: number(warm, "broker.calls.warm", default.warm, 0, WARM_MAX)?,

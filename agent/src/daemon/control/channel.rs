@@ -53,7 +53,9 @@ pub enum Error {
     )]
     NoAgent(#[source] io::Error),
     /// The socket is not for this user.
-    #[error("control socket: not permitted\nhint: be root or a member of the control group")]
+    #[error(
+        "control socket: not permitted\nhint: be root or a member of the control group (`stockade-admin` unless configured)"
+    )]
     NotPermitted(#[source] io::Error),
     /// The other end is gone or the socket failed.
     #[error("control socket: failed")]

@@ -1,8 +1,9 @@
 //! The agent's end of the control socket.
 //!
-//! Who may speak: the socket lies in a folder for root and the control group and has mode 0660, which
-//! the kernel checks against the *process* that connects, supplementary groups included. Its
-//! credentials go to the record, and a worker's uid is refused even so.
+//! Who may speak: the socket has the control group and mode 0660, which the kernel checks against the
+//! *process* that connects, supplementary groups included. Whoever may speak may ask for everything:
+//! there is no request for callers, who have the broker's socket. The credentials go to the record, and
+//! a worker's uid is refused even so.
 
 use std::{
     fs, io,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use nix::unistd::getegid;
 use serde::Serialize;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -28,7 +30,7 @@ use super::{
 use crate::{
     audit::{Caller, End, HandedOut},
     daemon::{
-        Engine,
+        Engine, doors,
         error::{LaunchError, StartError, chain, told},
         explained::explained,
         session::{CommandLine, Finished, Order, Session, Stdio},
@@ -36,6 +38,7 @@ use crate::{
     exit::{Code, SIGNAL_BASE},
     observe::dispatch::Received,
     sandbox::{Enforced, uids},
+    sys::private_socket,
 };
 
 /// Connections beside those of sessions.
@@ -43,8 +46,8 @@ const CONNECTIONS_EXTRA: usize = 64;
 /// Time a client has to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const FOLDER_MODE: u32 = 0o750;
-const SOCKET_MODE: u32 = 0o660;
+/// Everybody gets through and sees no names: each socket in the folder is for a group of its own.
+const FOLDER_MODE: u32 = 0o711;
 
 /// The control socket, bound.
 #[derive(Debug)]
@@ -56,25 +59,23 @@ pub struct Server {
 impl Server {
     /// Makes the socket, for root and the members of `group` where that group exists.
     pub fn bind(engine: &Engine, group: &str) -> Result<Self, StartError> {
+        let gid = doors::gid(group, "control")?;
         let path = engine.instance.control_socket();
         let failed = |source| StartError::Socket {
             path: path.clone(),
             source,
         };
-        let gid = nix::unistd::Group::from_name(group).map_err(|errno| failed(errno.into()))?;
-        let gid = gid.map(|group| group.gid.as_raw());
         let folder = engine.instance.run_folder();
-        // Nobody but root and the group can come near the socket from its first instant.
+        // An earlier version gave it to one group for both sockets.
+        chown(&folder, None, Some(getegid().as_raw())).map_err(failed)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE)).map_err(failed)?;
-        chown(&folder, None, gid).map_err(failed)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             // The instance's lock is ours, so a socket that is there has no owner.
             Ok(()) | Err(_) => {}
         }
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        chown(&path, None, gid).map_err(failed)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        let listener = private_socket::bind(&path, gid).map_err(failed)?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
         Ok(Self { listener, path })
     }
 

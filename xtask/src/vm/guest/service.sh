@@ -107,7 +107,14 @@ nothing_at_all() {
         [ ! -e "$path" ] || { echo "$path is there"; return 1; }
     done
     not getent group stockade || return 1
+    not getent group stockade-admin || return 1
     same "" "$(find /etc/systemd /lib/systemd/system /usr/share/doc /var/lib/systemd/deb-systemd-helper-enabled -name '*stockade*' ! -name 'stockade-vm*' 2>/dev/null)"
+}
+
+# Whether somebody who is in this group and in no other may connect.
+connects() {
+    setpriv --reuid=nobody --regid="$1" --clear-groups python3 -c \
+        'import socket, sys; socket.socket(socket.AF_UNIX).connect("/run/stockade/" + sys.argv[1])' "$2"
 }
 
 mkdir -p /tmp/www
@@ -126,6 +133,9 @@ check "sessions live in the delegated service" sh -c "stockade status --json | g
 check "the holder has a place of its own" sh -c "grep -q '/stockade-workers.service/holder$' /proc/$(main_pid stockade-workers.service)/cgroup"
 check "the resolver's port is the socket unit's" sh -c "stockade status --json | grep -q '\"port\": 599'"
 check "every thread of the agent is confined" confined
+check "callers reach the broker's socket" connects stockade broker.sock
+check "and not the control socket" not connects stockade control.sock
+check "which is the operators'" connects stockade-admin control.sock
 check "its launcher is not" launcher_is_free
 
 cat >"$policies/probe.toml" <<'POLICY'

@@ -52,9 +52,11 @@ fn the_socket_is_the_groups_from_the_first_instant() {
     assert_eq!(found.permissions().mode() & 0o777, 0o660);
     assert_eq!(found.gid(), gid);
     let parent = fs::metadata(folder.path().join("run")).expect("it is there");
-    assert_eq!(parent.permissions().mode() & 0o777, 0o750);
-    // An old one is in nobody's use.
+    assert_eq!(parent.permissions().mode() & 0o777, 0o711);
+    // An old one is in nobody's use. Without a group it is its owner's, not that of the owner's group.
     drop(bind(&path, None).expect("a socket in the place of the old one"));
+    let found = fs::metadata(&path).expect("it is there");
+    assert_eq!(found.permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -62,12 +64,12 @@ fn a_folder_that_others_may_write_into_is_not_used() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = folder.path().join("run");
     fs::create_dir(&run).expect("a folder");
-    for mode in [0o770, 0o755, 0o777] {
+    for mode in [0o731, 0o713, 0o770, 0o777] {
         fs::set_permissions(&run, fs::Permissions::from_mode(mode)).expect("own folder");
         let refused = bind(&run.join("broker.sock"), None);
         assert!(matches!(refused, Err(BindError::Folder(_))), "{mode:o}");
     }
-    fs::set_permissions(&run, fs::Permissions::from_mode(0o750)).expect("own folder");
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o711)).expect("own folder");
     fs::write(run.join("broker.sock"), "").expect("own folder");
     let refused = bind(&run.join("broker.sock"), None);
     assert!(matches!(refused, Err(BindError::Occupied(_))));
