@@ -141,6 +141,8 @@ unit weather-fetch
 check "the documented line" drop_in weather-fetch 2
 check "starts a unit as it is" systemctl start weather-fetch
 check "that is refused the host alone" fenced weather-fetch
+mark weather-fetch
+# A fence around what keeps capabilities closes after two seconds.
 sleep 5
 check "for as long as it runs" fenced_since weather-fetch
 check "and its policy is proposed" sh -c 'stockade policy suggest weather | grep 185.199.110.7'

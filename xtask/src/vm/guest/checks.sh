@@ -43,21 +43,6 @@ not() { ! "$@"; }
 reaches() { same 200 "$(stockade run probe -- -sS -o /dev/null -w '%{http_code}' --max-time 60 "http://127.0.0.1:$1/")"; }
 plain() { same 200 "$(curl -sS -o /dev/null -w '%{http_code}' "http://127.0.0.1:$1/")"; }
 new_agent() { differs "$1" "$(main_pid)" && active stockade.service && stockade status >/dev/null; }
-another_agent() { differs "$1" "$(main_pid)" && differs 0 "$(main_pid)"; }
-# Twenty times; every other one is killed while it starts.
-kills() {
-    local number pid
-    for number in $(seq 20); do
-        pid=$(main_pid)
-        kill -KILL "$pid"
-        if [ $((number % 2)) -eq 0 ]; then
-            within 180 new_agent "$pid" || { echo "after kill $number"; return 1; }
-        else
-            within 180 another_agent "$pid" || { echo "after kill $number"; return 1; }
-            sleep "0.$number"
-        fi
-    done
-}
 version_is() { same "$1" "$(dpkg-query -W -f '${Version}' stockade)"; }
 
 confined() {
