@@ -108,7 +108,13 @@ fn a_control_message_without_an_address_opens_nothing() {
         assert_eq!(answer.errno(), errno, "{script}: {answer:?}");
         assert_eq!(arrived(&fence, seen), before, "{script}");
     }
-    // A connect that was refused has changed nothing.
+    assert!(fence.awaits(Reason::SourceRouted));
+}
+
+#[test]
+fn a_connect_that_was_refused_leaves_the_socket_where_it_was() {
+    let fence = HookFence::new(rows::POLICY);
+    let (mut worker, mut bare) = (fence.prober(), fence.bare());
     let script =
         format!("socket inet dgram; connect {V4}; try connect 1.2.3.4:443; sendmsg - 5 tos=2");
     let before = arrived(&fence, "1.2.3.4");
@@ -119,7 +125,13 @@ fn a_control_message_without_an_address_opens_nothing() {
     assert!(answer.ok && answer.refused == 1, "{answer:?}");
     let after = ["1.2.3.4", "93.184.216.34"].map(|at| arrived(&fence, at));
     assert_eq!(after, [before[0], before[1] + 1]);
-    // Nowhere at all: no port, no peer, no peer any more.
+}
+
+/// No port, no peer, no peer any more.
+#[test]
+fn a_control_message_without_a_destination_goes_nowhere() {
+    let fence = HookFence::new(rows::POLICY);
+    let mut worker = fence.prober();
     for (script, errno) in [
         ("inet; sendmsg - 5 tos=2", "EDESTADDRREQ"),
         ("inet6; sendmsg - 5 tclass=2", "EDESTADDRREQ"),
@@ -147,7 +159,6 @@ fn a_control_message_without_an_address_opens_nothing() {
         let answer = worker.ask(&script).expect("the prober answers");
         assert_eq!(answer.errno(), errno, "{script}: {answer:?}");
     }
-    assert!(fence.awaits(Reason::SourceRouted));
 }
 
 #[test]
