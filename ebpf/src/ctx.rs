@@ -17,6 +17,7 @@ mod pace;
 mod packet;
 mod peer;
 mod sender;
+mod share;
 mod unix;
 
 use core::ptr;

@@ -3,6 +3,7 @@
 //! Nothing here decides. No map is an LRU map: an entry that decides never goes of itself; a full
 //! map means that a flow is refused.
 
+mod clients;
 mod doors;
 mod names;
 
@@ -25,18 +26,22 @@ use common::{
     flow::{Address, Flow},
     id::{Generation, PolicyId, RuleId, SessionId},
     layout::{
-        CONFIGS, Client, ClientKey, Config, CounterKey, ExactKey, GrantKey, Limits, LimitsKey,
-        LiveKey, PolicyWord, PrefixData, SocketState, TALLIES, Tally, Usage, Worker,
+        CONFIGS, Config, CounterKey, ExactKey, GrantKey, Limits, LimitsKey, LiveKey, PolicyWord,
+        PrefixData, SocketState, TALLIES, Tally, Usage, Worker,
     },
     limits::{
-        CLIENTS_MAX, COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_PAUSE_MS, EVENT_RING_BUSY_BYTES,
-        EVENT_RING_BYTES, GRANTS_MAX, GRANTS_PER_ADDRESS_MAX, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX,
-        POLICIES_MAX, PREFIXES_MAX, RESOLVER_NAMESPACES_MAX, SESSIONS_MAX,
+        COUNTERS_MAX, DESTROY_RING_BYTES, EVENT_PAUSE_MS, EVENT_RING_BUSY_BYTES, EVENT_RING_BYTES,
+        GRANTS_MAX, GRANTS_PER_ADDRESS_MAX, LIVE_RULES_MAX, LOCAL_ADDRESSES_MAX, POLICIES_MAX,
+        PREFIXES_MAX, RESOLVER_NAMESPACES_MAX, SESSIONS_MAX,
     },
     rule::{GrantSet, Match, RuleSet, TLS},
 };
 
-pub(crate) use self::{doors::unix_door, names::Name};
+pub(crate) use self::{
+    clients::{is_client, renew_client, write_client},
+    doors::unix_door,
+    names::Name,
+};
 use crate::{atomic::Counter, ctx};
 
 /// Cgroup id to worker. Twice the sessions: a closing one keeps its entry.
@@ -64,10 +69,6 @@ static LIMITS: HashMap<LimitsKey, Limits> = HashMap::with_max_entries(2 * POLICI
 #[map]
 static GRANTS: HashMap<GrantKey, GrantSet> =
     HashMap::with_max_entries(GRANTS_MAX, BPF_F_NO_PREALLOC);
-/// Sockets on their way to the resolver.
-#[map]
-static CLIENTS: HashMap<ClientKey, Client> =
-    HashMap::with_max_entries(CLIENTS_MAX, BPF_F_NO_PREALLOC);
 /// Cookies of network namespaces, beside the agent's own, in which the resolver listens.
 #[map]
 static RESOLVERS: HashMap<u64, u32> = HashMap::with_max_entries(RESOLVER_NAMESPACES_MAX, 0);
@@ -243,31 +244,6 @@ fn unknown(number: usize) -> usize {
     // SAFETY: no instruction.
     unsafe { asm!("/* {number} */", number = inout(reg) number, options(nomem, nostack)) };
     number
-}
-
-/// Writes down who turns to the resolver; `false` where there is no room.
-#[inline(always)]
-pub(crate) fn write_client(key: &ClientKey, client: &Client) -> bool {
-    CLIENTS.insert(key, client, 0).is_ok()
-}
-
-/// Renews a client, if this source is known as the session's.
-#[inline(always)]
-pub(crate) fn renew_client(key: &ClientKey, client: &Client) -> bool {
-    let Some(known) = CLIENTS.get_ptr_mut(key) else {
-        return false;
-    };
-    // SAFETY: the map gave the entry, and the program holds the RCU read lock.
-    let session = unsafe { &raw const (*known).session };
-    // SAFETY: as above; written once, before the entry is in the map.
-    if unsafe { session.read_volatile() } != client.session {
-        return false;
-    }
-    // SAFETY: the map gave the entry, and the program holds the RCU read lock.
-    let seen = unsafe { &raw mut (*known).seen_ns };
-    // SAFETY: as above; one store of 64 bits does not tear.
-    unsafe { seen.write_volatile(client.seen_ns) };
-    true
 }
 
 /// The limits of a generation.

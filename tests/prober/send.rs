@@ -48,13 +48,7 @@ impl Probe {
             text => Some(address::parse(text)?),
         };
         let data = self.data(words)?;
-        let control = words
-            .get(1..)
-            .unwrap_or_default()
-            .iter()
-            .map(|word| control(word))
-            .collect::<Done<Vec<Vec<u8>>>>()?
-            .concat();
+        let control = controls(words.get(1..).unwrap_or_default())?;
         self.sent += socket::sendmsg(self.fd()?, &data, address.as_ref(), &control)? as u64;
         Ok(())
     }
@@ -74,7 +68,9 @@ impl Probe {
     }
 
     /// One thread connects the socket to one address and the other by turns; another sends.
-    pub(crate) fn race(&mut self, first: &str, second: &str, ms: u64) -> Done {
+    /// `[CONTROL=VALUE]…`
+    pub(crate) fn race(&mut self, first: &str, second: &str, ms: u64, words: &[&str]) -> Done {
+        let control = controls(words)?;
         let addresses = [address::parse(first)?, address::parse(second)?];
         let unspecified = address::parse("unspec")?;
         let until = Instant::now() + Duration::from_millis(ms);
@@ -95,7 +91,7 @@ impl Probe {
             });
             while Instant::now() < until {
                 calls += 1;
-                match socket::send(fd.as_fd(), b"probe", 0, None) {
+                match socket::sendmsg(fd.as_fd(), b"probe", None, &control) {
                     Ok(bytes) => sent += bytes as u64,
                     Err(_) => refused += 1,
                 }
@@ -145,8 +141,17 @@ impl Probe {
     }
 }
 
+fn controls(words: &[&str]) -> Done<Vec<u8>> {
+    let all = words.iter().map(|word| control(word));
+    Ok(all.collect::<Done<Vec<_>>>()?.concat())
+}
+
 pub(crate) fn control(word: &str) -> Done<Vec<u8>> {
     let (name, value) = word.split_once('=').ok_or("CONTROL=VALUE")?;
+    let number = |level, kind| -> Done<Vec<u8>> {
+        let value = parsed::<i32>(value)?;
+        Ok(socket::control(level, kind, &value.to_ne_bytes()))
+    };
     Ok(match name {
         "pktinfo" => {
             let data = [[0; 4], bytes4(value)?, [0; 4]].concat();
@@ -186,11 +191,10 @@ pub(crate) fn control(word: &str) -> Done<Vec<u8>> {
             libc::IPV6_DSTOPTS,
             &payload::hex(value)?,
         ),
-        "ttl" => socket::control(
-            libc::IPPROTO_IP,
-            libc::IP_TTL,
-            &parsed::<i32>(value)?.to_ne_bytes(),
-        ),
+        "ttl" => number(libc::IPPROTO_IP, libc::IP_TTL)?,
+        "tos" => number(libc::IPPROTO_IP, libc::IP_TOS)?,
+        "hoplimit" => number(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)?,
+        "tclass" => number(libc::IPPROTO_IPV6, libc::IPV6_TCLASS)?,
         "segment" => socket::control(
             libc::IPPROTO_UDP,
             libc::UDP_SEGMENT,

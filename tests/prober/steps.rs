@@ -143,7 +143,7 @@ impl Probe {
             ["sendto", address, rest @ ..] => self.send(Some(&address::parse(address)?), rest),
             ["sendmsg", address, rest @ ..] => self.sendmsg(address, rest),
             ["sendmmsg", addresses @ ..] => self.sendmmsg(addresses),
-            ["race", first, second, ms] => self.race(first, second, parsed(ms)?),
+            ["race", first, second, ms, rest @ ..] => self.race(first, second, parsed(ms)?, rest),
             ["pump", address, ms, gap_us] => self.pump(address, parsed(ms)?, parsed(gap_us)?),
             ["churn", address, ms] => {
                 self.churn(address, parsed(ms)?);

@@ -23,8 +23,8 @@ use crate::{
     clock::BootTime,
     config::{self, Refusal, Upstreams},
     dns::{
-        Answered, Asker, Askers, GrantRefused, Granter, IsLocal, Limits, QueryEvent, RESOLV_CONF,
-        Served, Server, Settings, Sockets, TlsServer, Upstream, Witness,
+        Answered, Asker, Askers, GrantRefused, Granter, IsLocal, Limits, PATIENCE, QueryEvent,
+        RESOLV_CONF, Served, Server, Settings, Sockets, TlsServer, Upstream, Witness,
     },
     kernel::{
         Kernel,
@@ -38,7 +38,11 @@ use crate::{
 pub(super) use port::bind;
 
 /// Between two looks for clients that are over: a source is known for not much longer than its life.
-const CLIENTS_SWEEP: Duration = CLIENT_LIFE;
+const CLIENTS_SWEEP: Duration = Duration::from_secs(3);
+const _: () = assert!(
+    CLIENT_LIFE.as_millis() > PATIENCE.as_millis() + 1_000,
+    "an answer comes to who is known"
+);
 /// Sweeps of clients for each sweep of grants, whose ends lie minutes away.
 const GRANTS_SWEEP_EVERY: u32 = 10;
 

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use common::flow::UDP;
+use common::{flow::UDP, id::SessionId};
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendto, setsockopt, sockopt},
@@ -171,12 +171,8 @@ impl Datagrams {
         let mut known = None;
         let mut boarding = Vec::new();
         for (query, to) in inbox.queries() {
-            let address = address(to);
-            let source = Source {
-                address,
-                protocol: UDP,
-                netns: self.netns,
-            };
+            let source = self.source(to);
+            let address = source.address;
             // All that has been received was there before the first look: who had this source then
             // has it for all of them. It is forgotten with the batch.
             let who = match &known {
@@ -196,12 +192,25 @@ impl Datagrams {
         boarding
     }
 
+    fn source(&self, from: &SockaddrStorage) -> Source {
+        Source {
+            address: address(from),
+            protocol: UDP,
+            netns: self.netns,
+        }
+    }
+
     /// On the runtime: from elsewhere each question would wake it.
     fn board(&self, boarding: Vec<Boarding>) {
         for (waiter, to) in boarding {
-            let socket = Arc::clone(&self.socket);
-            self.flights
-                .board(*waiter, Box::new(Datagram { socket, to }));
+            let outlet = Datagram {
+                socket: Arc::clone(&self.socket),
+                resolver: Arc::clone(&self.resolver),
+                source: self.source(&to),
+                session: waiter.session(),
+                to,
+            };
+            self.flights.board(*waiter, Box::new(outlet));
         }
     }
 }
@@ -319,14 +328,21 @@ fn send(socket: &UdpSocket, bytes: &[u8], to: &SockaddrStorage) -> Result<(), Lo
     }
 }
 
-/// Where a datagram came from.
+/// Where a datagram came from, and whose it was.
 struct Datagram {
     socket: Arc<UdpSocket>,
+    resolver: Arc<Resolver>,
+    source: Source,
+    session: SessionId,
     to: SockaddrStorage,
 }
 
 impl Outlet for Datagram {
     fn send(self: Box<Self>, reply: &[u8]) -> Result<(), Lost> {
+        // Upstream takes its time, and a port may be another session's by now.
+        if !self.resolver.is_still(self.source, self.session) {
+            return Err(Lost);
+        }
         send(&self.socket, reply, &self.to)
     }
 }

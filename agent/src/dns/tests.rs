@@ -66,6 +66,8 @@ struct Around {
     policy: Mutex<Arc<CompiledPolicy>>,
     generation: AtomicU32,
     nobody: AtomicBool,
+    /// Whether the two sessions have changed their sources.
+    changed: AtomicBool,
     /// Sessions that are over.
     over: Mutex<Vec<SessionId>>,
     full: AtomicBool,
@@ -80,7 +82,8 @@ impl Askers for Around {
         if self.nobody.load(Ordering::Acquire) {
             return None;
         }
-        self.again(SessionId(if source.is_ipv4() { 1 } else { 2 }))
+        let is_first = source.is_ipv4() != self.changed.load(Ordering::Acquire);
+        self.again(SessionId(if is_first { 1 } else { 2 }))
     }
 
     fn again(&self, session: SessionId) -> Option<Asker> {
@@ -139,6 +142,7 @@ impl Case {
             policy: Mutex::new(policy(POLICY)),
             generation: AtomicU32::new(1),
             nobody: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
             over: Mutex::default(),
             full: AtomicBool::new(false),
             ends_by_grant: AtomicBool::new(false),

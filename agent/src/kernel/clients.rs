@@ -15,8 +15,9 @@ use crate::{clock::BootTime, sys::bpf_map::Write};
 /// Nanoseconds of a second.
 const NS: u64 = 1_000_000_000;
 /// How long after its last packet a source is known. Each packet of a connection renews it, so what
-/// the resolver has just received is always younger.
-pub const CLIENT_LIFE: Duration = Duration::from_secs(3);
+/// the resolver has just received is always younger. Answers come only to who is known: longer than
+/// the resolver takes for any.
+pub const CLIENT_LIFE: Duration = Duration::from_secs(5);
 
 /// How many datagrams of a session come to the resolver: the rest is dropped before it leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

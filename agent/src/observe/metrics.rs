@@ -136,7 +136,7 @@ table! {
     DNS_EVENTS_SUPPRESSED = "stockade_dns_events_suppressed_total" []
         "Refused queries of which no event tells because their session had too many.";
     DNS_REPLIES_LOST = "stockade_dns_replies_lost_total" []
-        "Replies that the resolver's socket did not take.";
+        "Replies that the resolver's socket did not take, or whose source was another session's by then.";
     GRANTS = "stockade_grants" []
         "Addresses that names have opened, of all sessions.";
     GRANTS_REFUSED = "stockade_grants_refused_total" []

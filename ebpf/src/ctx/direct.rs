@@ -55,22 +55,33 @@ impl Packet {
     /// Writes the source of a plain packet into the key; `false` where its head is not in one piece.
     #[inline(always)]
     pub(crate) fn read_source(&self, key: &mut ClientKey) -> bool {
+        self.read_end(&SOURCE, key)
+    }
+
+    /// The same for its destination.
+    #[inline(always)]
+    pub(crate) fn read_destination(&self, key: &mut ClientKey) -> bool {
+        self.read_end(&DESTINATION, key)
+    }
+
+    #[inline(always)]
+    fn read_end(&self, place: &End, key: &mut ClientKey) -> bool {
         let start = field!(self.data) as usize;
         let end = field!(self.data_end) as usize;
         if start + HEAD_V4 > end {
             return false;
         }
         if at::<u8>(start, 0) == 0x45 {
-            key.address = super::address6([0, 0, MAPPED, at(start, SOURCE.address4)]);
-            key.port = u16::from_be(at(start, SOURCE.port4));
+            key.address = super::address6([0, 0, MAPPED, at(start, place.address4)]);
+            key.port = u16::from_be(at(start, place.port4));
             return true;
         }
         if start + HEAD_V6 > end {
             return false;
         }
-        let words = [0, 4, 8, 12].map(|word| at(start, SOURCE.address6 + word));
+        let words = [0, 4, 8, 12].map(|word| at(start, place.address6 + word));
         key.address = super::address6(words);
-        key.port = u16::from_be(at(start, SOURCE.port6));
+        key.port = u16::from_be(at(start, place.port6));
         true
     }
 

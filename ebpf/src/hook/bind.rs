@@ -19,6 +19,7 @@ pub(crate) fn run(call: &Call) -> i32 {
         return connect::refuse_unknown(call, Hook::Bind);
     };
     if call.port() == 0 {
+        call.share_no_port();
         return PASS;
     }
     let kernel = Kernel::of(state, Charge::Nothing);

@@ -29,6 +29,7 @@ pub(crate) fn run(call: &Call) -> i32 {
     let Some(state) = call.state() else {
         return refuse_unknown(call, Hook::Connect);
     };
+    call.share_no_port();
     // Who was asked before is not asked any more.
     state.set_original(Address([0; 16]), 0);
     judge(call, Hook::Connect, state)

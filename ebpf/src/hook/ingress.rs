@@ -9,7 +9,7 @@ use common::{
     event::Hook,
     flow::{Address, Flow, Place, Shape, TCP, UDP},
     id::Generation,
-    layout::{STATE_DOOR, STATE_PEER_OWED, STATE_RESOLVER},
+    layout::{ClientKey, STATE_DOOR, STATE_PEER_OWED, STATE_RESOLVER},
     verdict::{Reason, Verdict},
 };
 
@@ -50,7 +50,15 @@ fn is_awaited(packet: &Packet, state: State) -> bool {
         && packet.comes_from(&verified)
         && (is_from_verified(packet, state, &verified)
             || (verified.generation != Generation(0)
-                && is_from_resolver(packet, state, &verified.address, verified.port)))
+                && is_from_resolver(packet, state, &verified.address, verified.port)
+                && is_to_asker(packet, state)))
+}
+
+/// Whether a plain datagram goes to a source that this session has asked from.
+#[inline(always)]
+fn is_to_asker(packet: &Packet, state: State) -> bool {
+    let mut key = asker(state);
+    packet.read_destination(&mut key) && maps::is_client(&key, state.session())
 }
 
 /// A datagram: from the verified destination, or from one that a decision allows as a destination.
@@ -63,7 +71,8 @@ fn judge(packet: &Packet, header: &Header) -> i32 {
     let is_datagram = header.protocol == UDP;
     if is_datagram
         && (is_answer(packet, header, state)
-            || is_from_resolver(packet, state, &header.source, header.source_port))
+            || (is_from_resolver(packet, state, &header.source, header.source_port)
+                && has_asked_from(state, header)))
     {
         return PASS;
     }
@@ -113,6 +122,28 @@ fn is_from_resolver(packet: &Packet, state: State, source: &Address, port: u16) 
         && port != 0
         && port == rules::resolver_port()
         && state.has_asked()
+}
+
+/// Whether the resolver knows the receiver's end as this session's. Sockets of two sessions may have
+/// one port, at once (`SO_REUSEADDR`) or one soon after the other: what one has asked is not for the
+/// other to hear.
+#[inline(always)]
+fn has_asked_from(state: State, header: &Header) -> bool {
+    let key = ClientKey {
+        address: header.destination,
+        port: header.destination_port,
+        ..asker(state)
+    };
+    maps::is_client(&key, state.session())
+}
+
+#[inline(always)]
+fn asker(state: State) -> ClientKey {
+    ClientKey {
+        netns: state.netns(),
+        protocol: UDP,
+        ..ClientKey::default()
+    }
 }
 
 #[inline(never)]

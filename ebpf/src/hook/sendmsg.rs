@@ -11,7 +11,7 @@ pub(crate) fn run(call: &Call) -> i32 {
     let Some(state) = call.state() else {
         return connect::refuse_unknown(call, Hook::Sendmsg);
     };
-    if is_verified(call, state) || goes_on_to_resolver(call, state) {
+    if is_verified(call, state) || goes_on_to_resolver(call, state) || names_nobody(call) {
         return PASS;
     }
     connect::judge(call, Hook::Sendmsg, state)
@@ -38,4 +38,13 @@ fn goes_on_to_resolver(call: &Call, state: State) -> bool {
         && verified.address == call.address()
         && verified.port == call.port()
         && verified.port == rules::resolver_port()
+}
+
+/// A datagram without an address of its own: it goes where its socket is connected to, which egress
+/// looks at. The kernel asks here all the same where a control message is about the datagram's header
+/// (its ECN, its TTL), as clients of QUIC send them. No address that is given has port 0: the kernel
+/// refuses that before.
+#[inline(always)]
+fn names_nobody(call: &Call) -> bool {
+    call.port() == 0 && call.is_connected()
 }

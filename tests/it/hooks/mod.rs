@@ -8,6 +8,7 @@ use lab::patience::scaled;
 
 use crate::rows::{self, Outcome, Under};
 
+mod connected;
 pub(crate) mod fence;
 mod resolver;
 

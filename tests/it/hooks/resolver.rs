@@ -20,6 +20,7 @@ use crate::rows;
 
 mod counts;
 mod headers;
+mod shared;
 mod sources;
 mod ways;
 

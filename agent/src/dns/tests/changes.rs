@@ -83,6 +83,25 @@ async fn a_session_that_ends_between_grant_and_answer_hears_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_comes_late_is_not_for_who_has_the_port_by_then() {
+    let upstream = slow();
+    let case = Case::new(upstream.address);
+    let control = asks(&case, V4).await;
+    assert!(hears(&control, SLOW * 10).await, "control");
+    let socket = UdpSocket::bind((V4, 0)).await.expect("a socket");
+    let bytes = query("late.cdn.example.", RecordType::A)
+        .to_vec()
+        .expect("wire");
+    let to = SocketAddr::new(V4, case.port);
+    socket.send_to(&bytes, to).await.expect("sent");
+    until_waiting(&case, 1).await;
+    case.around.changed.store(true, Ordering::Release);
+    assert!(!hears(&socket, SLOW * 4).await);
+    let stats = case.server.stats();
+    assert_eq!((stats.waiting, stats.replies_lost), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_that_waited_is_judged_by_the_rules_of_now() {
     let upstream = slow();
     let case = Case::new(upstream.address);

@@ -2,7 +2,7 @@
 
 use common::verdict::Reason;
 
-use super::{PORT, StandIn, ask, headers::RECORD};
+use super::{OWN, PORT, StandIn, ask, headers::RECORD};
 
 #[test]
 fn a_socket_that_has_asked_leads_nowhere_else() {
@@ -91,4 +91,30 @@ fn a_connection_to_the_resolver_is_looked_at_packet_by_packet() {
     assert!(!answer.ok, "{answer:?}");
     assert_eq!(stand_in.read(), 0);
     assert!(stand_in.fence.awaits(Reason::LocalAddress));
+}
+
+/// With a control message about its header a datagram of a connected socket is asked for again, and has
+/// no address.
+#[test]
+fn a_question_says_what_it_likes_about_its_header() {
+    let stand_in = StandIn::new();
+    let mut worker = stand_in.fence.prober();
+    for (kind, server, control) in [
+        ("inet", "8.8.8.8:53", "tos=2"),
+        ("inet", "8.8.8.8:53", "ttl=9"),
+        ("inet6", "[2001:4860:4860::8888]:53", "tclass=2"),
+        ("inet6", "[2001:4860:4860::8888]:53", "hoplimit=9"),
+        ("inet6", "[::ffff:8.8.8.8]:53", "tos=2"),
+    ] {
+        let script = format!(
+            "socket {kind} dgram; connect {server}; sendmsg - 5 {control}; recv; \
+             sendmsg - 6 {control}; recv"
+        );
+        let answer = ask(&mut worker, &script);
+        assert!(answer.ok && answer.received == 11, "{script}: {answer:?}");
+        let came = stand_in.came();
+        let bytes: Vec<_> = came.iter().map(|(_, bytes)| *bytes).collect();
+        assert_eq!(bytes, [5, 6], "{script}");
+        assert_eq!(stand_in.asker(came[0].0), Some(OWN), "{script}");
+    }
 }
