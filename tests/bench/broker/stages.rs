@@ -50,6 +50,11 @@ pub(super) fn add(to: &mut Stages, before: &Stages, after: &Stages) {
 }
 
 /// The mean time of each stage.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count of calls is whole and small"
+)]
 pub(super) fn rows(subject: &'static str, stages: &Stages) -> Vec<Row> {
     let passed = stages.iter().filter(|(_, (_, calls))| *calls > 0.0);
     passed

@@ -6,12 +6,6 @@ old=$1 new=$2 old_version=$3 new_version=$4
 here=$(dirname "$0")
 . "$here/checks.sh"
 
-# Whether somebody who is in this group and in no other may connect.
-connects() {
-    setpriv --reuid=nobody --regid="$1" --clear-groups python3 -c \
-        'import socket, sys; socket.socket(socket.AF_UNIX).connect("/run/stockade/" + sys.argv[1])' "$2"
-}
-
 mkdir -p /tmp/www
 for port in 8080 8081; do
     python3 -m http.server --bind 127.0.0.1 --directory /tmp/www "$port" >/dev/null 2>&1 &
