@@ -26,27 +26,38 @@ mod ways;
 
 const PORT: u16 = 1023;
 const OWN: SessionId = SessionId(1);
-/// Long after what was sent over loopback has come.
+/// Between two looks at what has come over streams, and how many find nothing where nothing comes.
 const MOMENT: Duration = Duration::from_millis(60);
+const LOOKS: u32 = 8;
+/// Within this much a datagram is back that the test itself has sent.
+const BACK: Duration = Duration::from_secs(5);
 const FREE: u32 = 1_000_000;
 /// In the resolver's place: sends back what comes, and remembers it.
 struct StandIn {
     fence: HookFence,
     datagrams: Arc<Mutex<Vec<(SocketAddr, usize)>>>,
     streams: Arc<Mutex<Vec<(SocketAddr, usize)>>>,
+    /// The test's own, one to each of its sockets.
+    marks: Vec<UdpSocket>,
 }
 
 impl StandIn {
     fn new() -> Self {
         let fence = HookFence::new(rows::POLICY);
         let (datagrams, streams) = (Arc::default(), Arc::default());
+        let mut marks = Vec::new();
         for host in ["127.0.0.1", "[::1]"] {
             let address = format!("{host}:{PORT}");
             let sockets = fence.lab.host().enter(|| {
                 let socket = UdpSocket::bind(&address).expect("a socket");
-                (socket, TcpListener::bind(&address).expect("a listener"))
+                let listener = TcpListener::bind(&address).expect("a listener");
+                let mark = UdpSocket::bind(format!("{host}:0")).expect("a socket");
+                mark.connect(&address).expect("connected");
+                (socket, listener, mark)
             });
-            let (socket, listener) = sockets.expect("the namespace");
+            let (socket, listener, mark) = sockets.expect("the namespace");
+            mark.set_read_timeout(Some(scaled(BACK))).expect("a limit");
+            marks.push(mark);
             echo(socket, Arc::clone(&datagrams));
             accept(listener, &streams);
         }
@@ -54,6 +65,7 @@ impl StandIn {
             fence,
             datagrams,
             streams,
+            marks,
         };
         stand_in.pace(FREE, FREE);
         stand_in
@@ -69,13 +81,27 @@ impl StandIn {
 
     /// The datagrams that have come since it was asked last.
     fn came(&self) -> Vec<(SocketAddr, usize)> {
-        std::thread::sleep(scaled(MOMENT));
-        std::mem::take(&mut *lock(&self.datagrams))
+        // One of the test's own comes after all of them, and is back once it is seen.
+        let mut own = Vec::new();
+        for mark in &self.marks {
+            mark.send(b"mark").expect("sent");
+            mark.recv(&mut [0; 8]).expect("it comes back");
+            own.push(mark.local_addr().expect("its address"));
+        }
+        let mut came = std::mem::take(&mut *lock(&self.datagrams));
+        came.retain(|(from, _)| !own.contains(from));
+        came
     }
 
     /// Bytes of streams that have come since it was asked last.
     fn read(&self) -> usize {
-        std::thread::sleep(scaled(MOMENT));
+        for _ in 0..LOOKS {
+            std::thread::sleep(scaled(MOMENT));
+            if !lock(&self.streams).is_empty() {
+                std::thread::sleep(scaled(MOMENT));
+                break;
+            }
+        }
         std::mem::take(&mut *lock(&self.streams))
             .iter()
             .map(|(_, bytes)| bytes)
