@@ -2,7 +2,10 @@
 
 use std::{os::fd::OwnedFd, path::PathBuf};
 
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::Program};
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    programs::{Program, ProgramError},
+};
 
 use super::{
     attach::{HOOKS, Hook},
@@ -13,7 +16,7 @@ use super::{
     pin::PinFolder,
     unix::{self, UNIX_HOOKS},
 };
-use crate::config::KernelLog;
+use crate::{config::KernelLog, sys::bpf::undisturbed};
 
 /// A loaded program.
 #[derive(Debug)]
@@ -125,10 +128,10 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<LoadedProgram, E
         reason = "our object has programs of these kinds only"
     )]
     let loaded = match program {
-        Program::CgroupSkb(program) => program.load(),
-        Program::CgroupSock(program) => program.load(),
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::SockOps(program) => program.load(),
+        Program::CgroupSkb(program) => undisturbed(|| program.load(), is_disturbed),
+        Program::CgroupSock(program) => undisturbed(|| program.load(), is_disturbed),
+        Program::CgroupSockAddr(program) => undisturbed(|| program.load(), is_disturbed),
+        Program::SockOps(program) => undisturbed(|| program.load(), is_disturbed),
         _ => return Err(missing),
     };
     let refused = |error: &dyn std::error::Error| Error::Program {
@@ -142,6 +145,11 @@ fn load_program(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<LoadedProgram, E
         .try_clone_to_owned()
         .map_err(|error| refused(&error))?;
     Ok(LoadedProgram { hook, fd })
+}
+
+fn is_disturbed(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. }
+        if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
 /// Lines of a refused program's log that are kept: the verifier names the reason in the last ones,

@@ -246,6 +246,9 @@ fn info<T: Copy + Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
 /// registers, offset, number).
 pub const PASS: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
 
+/// How often a load that is disturbed is begun; libbpf's number.
+const LOADS_MAX: u32 = 5;
+
 /// The kernel did not take a program.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}{}{log}", if log.is_empty() { "" } else { ": " })]
@@ -258,6 +261,33 @@ pub struct Refused {
 /// Loads a program of a kind (`enum bpf_prog_type`) for a hook (`enum bpf_attach_type`); `license`
 /// ends in a NUL.
 pub fn load(
+    kind: u32,
+    attach_type: u32,
+    instructions: &[[u8; 8]],
+    license: &[u8],
+) -> Result<OwnedFd, Refused> {
+    undisturbed(
+        || load_once(kind, attach_type, instructions, license),
+        |refused| refused.source.raw_os_error() == Some(libc::EAGAIN),
+    )
+}
+
+/// Loads a program, again where it was disturbed: with a signal waiting the verifier gives up with
+/// `EAGAIN` (`do_check`, kernel/bpf/verifier.c), which says nothing of the program.
+pub fn undisturbed<T, E>(
+    mut load: impl FnMut() -> Result<T, E>,
+    is_disturbed: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 1..LOADS_MAX {
+        match load() {
+            Err(error) if is_disturbed(&error) => {}
+            other => return other,
+        }
+    }
+    load()
+}
+
+fn load_once(
     kind: u32,
     attach_type: u32,
     instructions: &[[u8; 8]],
@@ -365,3 +395,6 @@ pub fn test_run(
         duration_ns: attributes.duration,
     })
 }
+
+#[cfg(test)]
+mod tests;
