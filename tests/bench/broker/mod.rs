@@ -15,7 +15,11 @@ mod stages;
 use std::{fs, future::Future, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use lab::{Lab, agent::Agent, binary::Scratch};
+use lab::{
+    Lab,
+    agent::{Agent, CONFIGURATION},
+    binary::Scratch,
+};
 
 use callers::Callers;
 
@@ -69,6 +73,9 @@ rate = "1000000/min per verb"
 concurrency = 4096
 "#;
 
+/// A group that every Debian has, for the flood's user: without one the socket is root's alone.
+const CALLERS_GROUP: &str = "[broker.calls]\ngroup = \"games\"\n";
+
 const SCHEMA: &str = r#"{"$schema": "https://json-schema.org/draft/2020-12/schema",
 "type": "object", "properties": {"text": {"type": "string", "maxLength": 256}},
 "required": ["text"], "additionalProperties": false}"#;
@@ -88,6 +95,7 @@ impl Scene {
         let scratch = Scratch::new()?;
         let worker = scratch.install("echo-worker")?;
         scratch.write("say.json", SCHEMA)?;
+        scratch.write(CONFIGURATION, CALLERS_GROUP)?;
         let agent = Agent::start_in(lab.host(), scratch, &POLICIES)?;
         let callers = Callers::new(agent.instance(), CONNECTIONS)?;
         Ok(Self {
