@@ -192,6 +192,10 @@ fn what_is_issued_is_taken_and_not_logged() {
         assert_eq!(output.status.code(), Some(code), "{words:?}");
         assert!(output.stdout.is_empty());
     }
+    // Ids are base64url: one of 64 begins like an option.
+    for what in ["--id", "--key"] {
+        scene.said("revoke", &[what, "-iSsma3JhJHBFnrQwakI0w"]);
+    }
     drop(scene.lab);
 }
 

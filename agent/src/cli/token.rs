@@ -65,7 +65,7 @@ pub(super) struct Revoke {
     #[command(flatten)]
     target: Target,
     /// The token of this id (`jti`).
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     id: Option<String>,
     /// The tokens of this user.
     #[arg(long, value_name = "NAME")]
@@ -77,7 +77,7 @@ pub(super) struct Revoke {
     #[arg(long, value_name = "TOOL")]
     tool: Option<String>,
     /// The tokens that this key signed (`kid`). One of the embedded issuer is replaced.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     key: Option<String>,
 }
 

@@ -105,7 +105,14 @@ impl Load {
         let output = output.expect("the namespace").expect("the binary runs");
         let answer = serde_json::from_slice::<Answer>(&output.stdout).ok();
         // Its resolver dies with the agent, before its worker does.
-        answer.filter(|answer| output.status.success() && answer.errno.is_none() && answer.ok)
+        let answer =
+            answer.filter(|answer| output.status.success() && answer.errno.is_none() && answer.ok);
+        if answer.is_none() {
+            let [said, complaint] =
+                [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+            eprintln!("a session failed: {} {said} {complaint}", output.status);
+        }
+        answer
     }
 
     /// Pushes the sets in turn until it is over.

@@ -44,7 +44,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "VERB")]
     verb: Option<String>,
     /// With this token (its id).
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     token: Option<String>,
     /// With this outcome: `done`, `tool_error`, `running`, `outcome_unknown`, a reason's code; of
     /// sessions `exit`, `signal`, `wall_timeout`, …; of tokens `issued`, `rotated`, `revoked`.
