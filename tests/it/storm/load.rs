@@ -34,6 +34,8 @@ pub(super) struct Load {
     pub(super) pushed: AtomicU64,
     /// Sessions that said nothing, because the agent was killed or had not started.
     pub(super) cut: AtomicU64,
+    /// Of these, whose question was answered too late.
+    pub(super) late: AtomicU64,
 }
 
 impl Load {
@@ -48,6 +50,7 @@ impl Load {
             launched: AtomicU64::new(0),
             pushed: AtomicU64::new(0),
             cut: AtomicU64::new(0),
+            late: AtomicU64::new(0),
         }
     }
 
@@ -105,14 +108,18 @@ impl Load {
         let output = output.expect("the namespace").expect("the binary runs");
         let answer = serde_json::from_slice::<Answer>(&output.stdout).ok();
         // Its resolver dies with the agent, before its worker does.
-        let answer =
-            answer.filter(|answer| output.status.success() && answer.errno.is_none() && answer.ok);
-        if answer.is_none() {
-            let [said, complaint] =
-                [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-            eprintln!("a session failed: {} {said} {complaint}", output.status);
+        let is_done =
+            |answer: &Answer| output.status.success() && answer.errno.is_none() && answer.ok;
+        if answer.as_ref().is_some_and(is_done) {
+            return answer;
         }
-        answer
+        if answer.is_some_and(|answer| is_late(&answer)) {
+            self.late.fetch_add(1, Ordering::Relaxed);
+        }
+        let [said, complaint] =
+            [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        eprintln!("a session failed: {} {said} {complaint}", output.status);
+        None
     }
 
     /// Pushes the sets in turn until it is over.
@@ -140,4 +147,13 @@ impl Load {
         }
         done
     }
+}
+
+/// No answer in the prober's patience, or SERVFAIL: what asks upstream was late.
+fn is_late(answer: &Answer) -> bool {
+    answer.errno.as_deref() == Some("TIMEOUT")
+        || answer
+            .error
+            .as_ref()
+            .is_some_and(|error| error.ends_with("code 2"))
 }
