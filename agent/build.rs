@@ -1,8 +1,10 @@
 //! Embeds the kernel object that `cargo xtask build` made, and compiles process 1 of the sessions: one
-//! file without a library, which no package can be because it is no program of the standard library.
+//! program without a library, which no package can be because it is no program of the standard library.
+//! Both are of the target's architecture, which need not be the one of who compiles.
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{self, Command},
 };
@@ -33,11 +35,20 @@ fn main() {
 
 fn embed_object(root: &Path) {
     // Not `CARGO_TARGET_DIR`: the object belongs to the workspace, whichever folder cargo builds in.
-    let object = root.join("target/ebpf/ebpf.o");
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let object = root.join(format!("target/ebpf/{architecture}.o"));
     println!("cargo:rerun-if-changed={}", object.display());
     println!("cargo:rustc-env=STOCKADE_EBPF_OBJECT={}", object.display());
     if !object.is_file() {
-        eprintln!("error: the kernel object is missing\nhint: run `cargo xtask build`");
+        let verb = if env::var_os("TARGET") == env::var_os("HOST") {
+            "build"
+        } else {
+            "cross"
+        };
+        eprintln!(
+            "error: the kernel object is missing: {}\nhint: run `cargo xtask {verb}`",
+            object.display()
+        );
         process::exit(1);
     }
 }
@@ -56,6 +67,15 @@ fn compile_init(folder: &Path) {
     if let Some(target) = env::var_os("TARGET") {
         rustc.arg("--target").arg(target);
     }
+    // Not all flags of the target: what instruments or links programs with a library has no place here.
+    if let Some(linker) = env::var_os("RUSTC_LINKER") {
+        let mut option = OsString::from("-Clinker=");
+        option.push(linker);
+        rustc.arg(option);
+    }
+    if let Some(sysroot) = sysroot() {
+        rustc.arg("--sysroot").arg(sysroot);
+    }
     match rustc.status() {
         Ok(status) if status.success() => {}
         Ok(_) => process::exit(1),
@@ -64,4 +84,19 @@ fn compile_init(folder: &Path) {
             process::exit(1);
         }
     }
+}
+
+/// Where the compiler was told to look for `core`, if it was.
+fn sysroot() -> Option<String> {
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").ok()?;
+    let mut flags = flags.split('\u{1f}');
+    while let Some(flag) = flags.next() {
+        if flag == "--sysroot" {
+            return flags.next().map(str::to_owned);
+        }
+        if let Some(folder) = flag.strip_prefix("--sysroot=") {
+            return Some(folder.to_owned());
+        }
+    }
+    None
 }

@@ -2,7 +2,8 @@
 //!
 //! The compiler's BPF target declares no compare-and-swap, so `core::sync::atomic` has loads and
 //! stores only; the instruction set has had the rest since version 3 (Linux 5.12). An operation
-//! that returns a value is a full barrier in the kernel's memory model.
+//! that returns a value is a full barrier in the kernel's memory model, but for a compare-and-swap
+//! that fails.
 
 use core::arch::asm;
 

@@ -300,7 +300,8 @@ impl State {
         unsafe { Counter::new(sequence) }
     }
 
-    /// x86 does not reorder loads; elsewhere an atomic operation is the barrier that programs have.
+    /// x86 does not reorder loads; elsewhere an atomic operation is the barrier that programs have. One
+    /// that always writes: a compare-and-swap that fails orders nothing (`Documentation/atomic_t.txt`).
     #[inline(always)]
     #[cfg_attr(
         bpf_target_arch = "x86_64",
@@ -308,6 +309,6 @@ impl State {
     )]
     fn order_reads(&self) {
         #[cfg(not(bpf_target_arch = "x86_64"))]
-        let _same = self.sequence().exchange(1, 1);
+        let _same = self.sequence().fetch_add(0);
     }
 }

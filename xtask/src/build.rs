@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::Context as _;
 
 use crate::{
+    architecture::Architecture,
     process,
     setup::{self, Scope},
     toolchain::Toolchain,
@@ -22,15 +23,21 @@ pub(crate) fn run(release: bool) -> anyhow::Result<()> {
     workspace(release)
 }
 
-/// Builds the kernel object and puts it where the agent's build script looks.
+/// Builds the kernel object for this host.
 pub(crate) fn kernel_object() -> anyhow::Result<()> {
-    let mut command = Toolchain::choose()?.cargo("build")?;
+    kernel_object_for(Architecture::NATIVE)
+}
+
+/// Builds the kernel object for hosts with this processor, and puts it where the agent's build script
+/// looks.
+pub(crate) fn kernel_object_for(host: Architecture) -> anyhow::Result<()> {
+    let mut command = Toolchain::choose()?.cargo("build", host)?;
     let folder = tree::target();
     process::run(command.arg("--target-dir").arg(&folder))?;
     let built = folder.join("bpfel-unknown-none/release/ebpf");
     let object =
         fs::read(&built).with_context(|| format!("{} can not be read", built.display()))?;
-    let place = tree::kernel_object();
+    let place = tree::kernel_object(host);
     // Left alone when it is the same: a new time stamp would build the agent again.
     if fs::read(&place).is_ok_and(|there| there == object) {
         return Ok(());

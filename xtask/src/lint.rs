@@ -1,6 +1,7 @@
 //! Formatting, clippy of the host's crates and of the kernel object, documentation.
 
 use crate::{
+    architecture::Architecture,
     build, process,
     setup::{self, Scope},
     toolchain::Toolchain,
@@ -33,7 +34,12 @@ pub(crate) fn clippy() -> anyhow::Result<()> {
 
 /// Clippy has no warning for the kernel object, under the target it is built for.
 pub(crate) fn clippy_kernel() -> anyhow::Result<()> {
-    let mut command = Toolchain::choose()?.cargo("clippy")?;
+    clippy_kernel_for(Architecture::NATIVE)
+}
+
+/// The same of the kernel object for hosts with this processor.
+pub(crate) fn clippy_kernel_for(host: Architecture) -> anyhow::Result<()> {
+    let mut command = Toolchain::choose()?.cargo("clippy", host)?;
     process::run(command.args(["--", "-D", "warnings"]))
 }
 

@@ -4,8 +4,10 @@
 //! lie in `tree`, what a machine must have in `needs`, and which compiler makes the kernel object in
 //! `toolchain`. Nothing here depends on the agent: it is built before the agent can be.
 
+mod architecture;
 mod bench;
 mod build;
+mod cross;
 mod demo;
 mod deny;
 mod doctor;
@@ -111,6 +113,8 @@ enum Verb {
     Lint,
     /// Check the rules of the house that no compiler knows
     Tidy,
+    /// Compile and lint everything for aarch64; run there, emulated, the tests that ask no kernel
+    Cross,
     /// Check licences, sources and bans of the dependencies
     Deny,
     /// Write the files that are generated from code
@@ -142,6 +146,7 @@ fn main() -> ExitCode {
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),
+        Verb::Cross => cross::run(),
         Verb::Deny => deny::run(),
         Verb::Generate { check } => generate::run(check),
         Verb::Doctor => doctor::run(),

@@ -17,6 +17,8 @@ pub(crate) enum For {
     Bench,
     /// Machines with other kernels.
     Machine,
+    /// Compiling for another processor.
+    Cross,
 }
 
 /// One thing, where it is found, and its package in Debian 12.
@@ -83,4 +85,7 @@ pub(crate) const NEEDS: &[Need] = &[
     Need { package: "debootstrap", why: "makes a Debian for machines with other kernels", of: For::Machine, found: Found::Program("debootstrap") },
     Need { package: "e2fsprogs", why: "makes the disks of machines", of: For::Machine, found: Found::Program("mkfs.ext4") },
     Need { package: "qemu-system-x86", why: "emulates machines with other kernels", of: For::Machine, found: Found::Program("qemu-system-x86_64") },
+    Need { package: "gcc-aarch64-linux-gnu", why: "compiles C for aarch64 and links", of: For::Cross, found: Found::Program("aarch64-linux-gnu-gcc") },
+    Need { package: "libc6-dev-arm64-cross", why: "the C library of aarch64", of: For::Cross, found: Found::File("/usr/aarch64-linux-gnu/include/stdlib.h") },
+    Need { package: "qemu-user", why: "runs tests of aarch64 that ask no kernel", of: For::Cross, found: Found::Program("qemu-aarch64") },
 ];

@@ -48,11 +48,13 @@ pub(crate) enum Scope {
     Bench,
     /// Build, and run in emulated machines.
     Machine,
-    /// Everything but machines and the bench's peers.
+    /// Build for another processor.
+    Cross,
+    /// Everything but other processors and the bench's peers.
     All,
 }
 
-/// The verb: everything but machines and the bench's peers, which come when they are asked for.
+/// The verb: everything but other processors and the bench's peers, which come when they are asked for.
 pub(crate) fn run() -> anyhow::Result<()> {
     ensure(Scope::All)?;
     eprintln!(
@@ -91,7 +93,8 @@ pub(crate) fn missing(scope: Scope, toolchain: Toolchain) -> Vec<&'static Need> 
         For::DebianKernelObject => toolchain == Toolchain::Debian,
         For::Lab => matches!(scope, Scope::Lab | Scope::Bench | Scope::All),
         For::Bench => scope == Scope::Bench,
-        For::Machine => scope == Scope::Machine,
+        For::Machine => matches!(scope, Scope::Machine | Scope::All),
+        For::Cross => scope == Scope::Cross,
     };
     NEEDS
         .iter()
@@ -103,7 +106,7 @@ pub(crate) fn missing(scope: Scope, toolchain: Toolchain) -> Vec<&'static Need> 
 /// The tools of the scope.
 pub(crate) const fn tools(scope: Scope) -> &'static [Tool] {
     match scope {
-        Scope::Build | Scope::Lab | Scope::Bench | Scope::Machine => &[BPF_LINKER],
+        Scope::Build | Scope::Lab | Scope::Bench | Scope::Machine | Scope::Cross => &[BPF_LINKER],
         Scope::All => &[BPF_LINKER, CARGO_DENY],
     }
 }

@@ -7,13 +7,13 @@ use std::{env, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 
-use crate::{process, tree};
+use crate::{architecture::Architecture, process, tree};
 
 /// The major version of LLVM that the linker is built against; it reads bitcode up to that version.
 const LLVM_MAJOR: u32 = 22;
 
-/// Compiler flags of the kernel object: separated as `CARGO_ENCODED_RUSTFLAGS` wants it.
-const FLAGS: &str = "--cfg=bpf_target_arch=\"x86_64\"\u{1f}-Cdebuginfo=2\u{1f}-Clink-arg=--btf";
+/// Compiler flags of the kernel object, besides the processor that its host has.
+const FLAGS: [&str; 2] = ["-Cdebuginfo=2", "-Clink-arg=--btf"];
 
 /// What both `cargo build` and `cargo clippy` of the kernel object are told.
 const SELECT: [&str; 7] = [
@@ -54,8 +54,9 @@ impl Toolchain {
         }
     }
 
-    /// `cargo VERB` for the kernel object, ready to run.
-    pub(crate) fn cargo(self, verb: &str) -> anyhow::Result<Command> {
+    /// `cargo VERB` for the kernel object, ready to run. The instructions are those of BPF everywhere;
+    /// how loads are kept in order, and the layout of registers, are the host processor's.
+    pub(crate) fn cargo(self, verb: &str, host: Architecture) -> anyhow::Result<Command> {
         let linker = tree::tools()?.join("bin");
         let mut command = match self {
             Self::Rustup => process::cargo(),
@@ -67,12 +68,14 @@ impl Toolchain {
         };
         let path = env::join_paths(std::iter::once(linker).chain(env::split_paths(&path)))
             .context("PATH can not be extended")?;
+        let host = format!("--cfg=bpf_target_arch=\"{}\"", host.name());
+        let flags = [[host.as_str()].as_slice(), &FLAGS].concat();
         command
             .arg(verb)
             .args(SELECT)
             .env("PATH", path)
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_ENCODED_RUSTFLAGS", FLAGS)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
             .env_remove("RUSTFLAGS");
         Ok(command)
     }

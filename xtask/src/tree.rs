@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::Context as _;
 
+use crate::architecture::Architecture;
+
 /// The workspace's root. `cargo run` says where the manifest is *now*; the path of the build is the
 /// fallback for a binary started by hand.
 pub(crate) fn root() -> PathBuf {
@@ -22,8 +24,8 @@ pub(crate) fn target() -> PathBuf {
 
 /// The kernel object that `agent/build.rs` embeds: always under the root's `target`, so that a build
 /// with another target folder (trybuild makes one) still finds it.
-pub(crate) fn kernel_object() -> PathBuf {
-    root().join("target/ebpf/ebpf.o")
+pub(crate) fn kernel_object(host: Architecture) -> PathBuf {
+    root().join(format!("target/ebpf/{}.o", host.name()))
 }
 
 /// What outlives a `cargo clean` and is never in git.

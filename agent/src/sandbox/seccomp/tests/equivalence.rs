@@ -268,7 +268,6 @@ fn long_trees_keep_their_meaning() {
 
 /// What is paid: instructions to install at each launch, and steps of a call.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn the_filters_are_short() {
     const SESSION_MAX: usize = 90;
     const STEPS_MAX: usize = 40;
