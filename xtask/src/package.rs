@@ -60,18 +60,16 @@ impl Parts {
     pub(crate) fn build(profile: Profile) -> anyhow::Result<Self> {
         setup::ensure(Scope::Build)?;
         build::kernel_object()?;
-        // The agent alone: test programs are not worth minutes of optimising.
-        let agent = ["build", "--locked", "-p", "agent"];
+        // As the tests are built, so that after them there is nothing to build.
         let mut command = process::cargo();
-        command
-            .args(agent)
-            .args(["--bin", NAME, "--example", "pages"]);
-        process::run(&mut command)?;
+        command.arg("build").args(build::WORKSPACE);
+        process::run(command.args(["--bins", "--example", "pages"]))?;
         let folder = match profile {
             Profile::Release => {
+                // The agent alone: test programs are not worth minutes of optimising.
                 let mut command = process::cargo();
-                command.args(agent).args(["--bin", NAME, "--release"]);
-                process::run(&mut command)?;
+                command.args(["build", "--locked", "-p", "agent"]);
+                process::run(command.args(["--bin", NAME, "--release"]))?;
                 "release"
             }
             Profile::Dev => "debug",
@@ -92,33 +90,51 @@ impl Parts {
             epoch: epoch()?,
             compression: match profile {
                 Profile::Release => "-Zxz",
-                // A binary with all its names takes minutes to compress well.
-                Profile::Dev => "-Zgzip",
+                // An emulated machine takes longer to unpack than this one saves.
+                Profile::Dev => "-Znone",
             },
         })
     }
 
     /// Makes package and tarball of this version.
     pub(crate) fn package(&self, version: &str) -> anyhow::Result<Made> {
-        let architecture = process::output(Command::new("dpkg").arg("--print-architecture"))?;
-        let architecture = architecture.trim();
-        let work = tree::target().join("package");
-        let root = work.join(format!("{NAME}_{version}"));
+        let root = self.lay_out(version)?;
+        let tarball = format!("{NAME}-{version}-{}.tar.gz", architecture()?);
+        let tarball = tree::target().join("package").join(tarball);
+        self.tar(&root, &tarball, &format!("{NAME}-{version}"))?;
+        let deb = self.deb_of(&root, version)?;
+        Ok(Made { deb, tarball })
+    }
+
+    /// Makes the package alone.
+    pub(crate) fn deb(&self, version: &str) -> anyhow::Result<PathBuf> {
+        self.deb_of(&self.lay_out(version)?, version)
+    }
+
+    /// A folder with all that is installed.
+    fn lay_out(&self, version: &str) -> anyhow::Result<PathBuf> {
+        let root = tree::target()
+            .join("package")
+            .join(format!("{NAME}_{version}"));
         empty(&root)?;
         files::lay_out(self, &root, version)?;
-        let tarball = work.join(format!("{NAME}-{version}-{architecture}.tar.gz"));
-        self.tar(&root, &tarball, &format!("{NAME}-{version}"))?;
-        control::write_all(self, &root, version, architecture)?;
-        let deb = work.join(format!("{NAME}_{version}_{architecture}.deb"));
+        Ok(root)
+    }
+
+    fn deb_of(&self, root: &Path, version: &str) -> anyhow::Result<PathBuf> {
+        let architecture = architecture()?;
+        control::write_all(self, root, version, &architecture)?;
+        let deb = format!("{NAME}_{version}_{architecture}.deb");
+        let deb = tree::target().join("package").join(deb);
         let mut command = Command::new("dpkg-deb");
         command
             .args(["--root-owner-group", self.compression, "--build"])
-            .args([&root, &deb])
+            .args([root, &deb])
             // Each thread makes a block of its own, and a machine has as many as it has.
             .env("DPKG_DEB_THREADS_MAX", "1")
             .env("SOURCE_DATE_EPOCH", self.epoch.to_string());
         process::run(&mut command)?;
-        Ok(Made { deb, tarball })
+        Ok(deb)
     }
 
     fn tar(&self, root: &Path, tarball: &Path, top: &str) -> anyhow::Result<()> {
@@ -137,6 +153,12 @@ impl Parts {
         process::run(&mut command)?;
         gzip(&plain)
     }
+}
+
+/// As Debian names it.
+fn architecture() -> anyhow::Result<String> {
+    let said = process::output(Command::new("dpkg").arg("--print-architecture"))?;
+    Ok(said.trim().to_owned())
 }
 
 /// Compresses a file in its place, without its name and time.

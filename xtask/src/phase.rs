@@ -39,11 +39,21 @@ impl Tally {
 pub(crate) enum Work {
     /// Counts as one.
     Check(fn() -> anyhow::Result<()>),
+    /// Counts for itself.
+    Counted(fn() -> anyhow::Result<Tally>),
     /// Tests of cargo, that count themselves.
     Tests {
         arguments: &'static [&'static str],
-        limit: Duration,
+        limit: Limit,
     },
+}
+
+/// After this tests are ended, and count as failed.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) ordinary: Duration,
+    /// With `STOCKADE_LONG`.
+    pub(crate) long: Duration,
 }
 
 /// A named piece of `test`.
@@ -74,6 +84,10 @@ impl Phase {
                     Tally::FAILED
                 }
             },
+            Work::Counted(count) => count().unwrap_or_else(|error| {
+                eprintln!("error: {error:#}");
+                Tally::FAILED
+            }),
             Work::Tests { arguments, limit } => tests(arguments, *limit, long),
         };
         let seconds = start.elapsed().as_secs_f64();
@@ -90,16 +104,19 @@ impl Phase {
     }
 }
 
-fn tests(arguments: &[&str], limit: Duration, long: bool) -> Tally {
+fn tests(arguments: &[&str], limit: Limit, long: bool) -> Tally {
     let mut command: Command = process::cargo();
     command
         .arg("test")
         .args(build::WORKSPACE)
         .arg("--no-fail-fast")
         .args(arguments);
-    if long {
+    let limit = if long {
         command.env("STOCKADE_LONG", "1");
-    }
+        limit.long
+    } else {
+        limit.ordinary
+    };
     let mut tally = Tally::default();
     let mut results = 0;
     let ended = process::watch(&mut command, limit, |line| {

@@ -7,10 +7,10 @@ use std::{
 
 use crate::{
     build, deny, generate, lint,
-    phase::{Phase, Report, Tally, Work},
+    phase::{Limit, Phase, Report, Tally, Work},
     privileges, process,
     setup::{self, Scope},
-    tidy,
+    tidy, vm,
 };
 
 const fn minutes(count: u64) -> Duration {
@@ -33,13 +33,34 @@ const fn built(name: &'static str, work: fn() -> anyhow::Result<()>) -> Phase {
     }
 }
 
-const fn tests(name: &'static str, arguments: &'static [&'static str], limit: Duration) -> Phase {
+const fn tests(name: &'static str, arguments: &'static [&'static str], limit: Limit) -> Phase {
     Phase {
         name,
         wants_build: true,
         work: Work::Tests { arguments, limit },
     }
 }
+
+/// Whose counts are the same in a long run.
+const fn within(limit: Duration) -> Limit {
+    Limit {
+        ordinary: limit,
+        long: limit,
+    }
+}
+
+/// Fifty times the inputs.
+const FUZZ: Limit = Limit {
+    ordinary: minutes(10),
+    long: Duration::from_hours(4),
+};
+
+/// A long run has a soak of two hours where an ordinary one has five minutes, and of all else that is
+/// counted up to thirty times as much.
+const INTEGRATION: Limit = Limit {
+    ordinary: minutes(25),
+    long: Duration::from_hours(12),
+};
 
 /// Without these no other phase means anything.
 const FOUNDATION: [Phase; 2] = [
@@ -51,7 +72,7 @@ const FOUNDATION: [Phase; 2] = [
     }),
 ];
 
-const PHASES: [Phase; 13] = [
+const PHASES: [Phase; 14] = [
     check("privileges", privileges::demand),
     check("format", lint::format),
     check("tidy", tidy::run),
@@ -60,11 +81,20 @@ const PHASES: [Phase; 13] = [
     built("clippy", lint::clippy),
     built("documentation", lint::documentation),
     built("generated files", generate::check),
-    tests("unit", &["--lib", "--bins"], minutes(10)),
-    tests("examples in the documentation", &["--doc"], minutes(10)),
-    tests("must not compile", &["--test", "ui"], minutes(5)),
-    tests("fuzz smoke", &["--test", "fuzz"], minutes(10)),
-    tests("integration", &["--test", "it"], minutes(25)),
+    tests("unit", &["--lib", "--bins"], within(minutes(10))),
+    tests(
+        "examples in the documentation",
+        &["--doc"],
+        within(minutes(10)),
+    ),
+    tests("must not compile", &["--test", "ui"], within(minutes(5))),
+    tests("fuzz smoke", &["--test", "fuzz"], FUZZ),
+    tests("integration", &["--test", "it"], INTEGRATION),
+    Phase {
+        name: "service in a machine",
+        wants_build: true,
+        work: Work::Counted(vm::core),
+    },
 ];
 
 /// The verb. `long` lets tests take larger counts.

@@ -35,7 +35,7 @@ pub(super) fn write_all(
          Architecture: {architecture}\n\
          Maintainer: {MAINTAINER}\n\
          Installed-Size: {size}\n\
-         Depends: libc6 (>= {glibc}), libgcc-s1, init-system-helpers, systemd (>= 252)\n\
+         Depends: libc6 (>= {glibc}), libgcc-s1, systemd (>= 252)\n\
          Recommends: ca-certificates\n\
          Section: admin\n\
          Priority: optional\n\

@@ -133,7 +133,7 @@ pub(crate) fn test(
     let mut tally = Tally::default();
     // A filter chooses among the tests.
     if part != Some(Part::Kernel) && filters.is_empty() {
-        tally = tally.add(service::run(&kernels)?);
+        tally = tally.add(service::run(&kernels, service::Extent::Whole)?);
     }
     if part != Some(Part::Service) {
         tally = tally.add(suite::run(&kernels, filters)?);
@@ -145,6 +145,12 @@ pub(crate) fn test(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The core of the service's part on Debian 12's own kernel: what every run of `test` holds.
+pub(crate) fn core() -> anyhow::Result<Tally> {
+    prepare()?;
+    service::run(&[Kernel::Linux6_1], service::Extent::Core)
 }
 
 fn chosen(kernel: Option<Kernel>) -> Vec<Kernel> {

@@ -4,48 +4,79 @@ use std::{path::Path, time::Duration};
 
 use super::{Kernel, image::Image, machine::Machine, payload::Payload, suite::quoted};
 use crate::{
-    package::{Made, Parts, Profile},
+    package::{Parts, Profile},
     phase::{self, Tally},
     tree,
 };
 
 /// The guest's script, in the tree.
 const SCRIPT: &str = "xtask/src/vm/guest/service.sh";
-/// A machine takes some minutes, and its host may have other work.
-const LIMIT: Duration = Duration::from_mins(90);
 
-/// Runs the script on each of the kernels with two packages of this tree: the second one is newer.
-pub(crate) fn run(kernels: &[Kernel]) -> anyhow::Result<Tally> {
+/// How much of a package's life is tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Extent {
+    /// Installed, confined, given policies, killed once, purged.
+    Core,
+    /// Everything, with an upgrade to a package of this tree that is newer.
+    Whole,
+}
+
+impl Extent {
+    /// The script's first argument.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Whole => "whole",
+        }
+    }
+
+    /// A machine takes some minutes, and its host may have other work.
+    const fn limit(self) -> Duration {
+        match self {
+            Self::Core => Duration::from_mins(40),
+            Self::Whole => Duration::from_mins(90),
+        }
+    }
+
+    fn versions(self) -> Vec<String> {
+        let version = env!("CARGO_PKG_VERSION");
+        match self {
+            Self::Core => vec![version.to_owned()],
+            Self::Whole => vec![version.to_owned(), format!("{version}+new")],
+        }
+    }
+}
+
+/// Runs the script on each of the kernels.
+pub(crate) fn run(kernels: &[Kernel], extent: Extent) -> anyhow::Result<Tally> {
     let image = Image::ensure()?;
     let parts = Parts::build(Profile::Dev)?;
-    let old = env!("CARGO_PKG_VERSION").to_owned();
-    let new = format!("{old}+new");
-    let packages = [parts.package(&old)?, parts.package(&new)?];
     let mut payload = Payload::new()?;
-    let mut words = vec![format!("sh {SCRIPT}")];
-    for Made { deb, .. } in &packages {
-        payload.add(deb)?;
-        let name = deb.strip_prefix(tree::root()).unwrap_or(deb);
-        words.push(quoted(name));
+    let mut words = vec![format!("sh {SCRIPT} {}", extent.word())];
+    for version in extent.versions() {
+        let deb = parts.deb(&version)?;
+        payload.add(&deb)?;
+        words.push(quoted(deb.strip_prefix(tree::root()).unwrap_or(&deb)));
+        words.push(quoted(Path::new(&version)));
     }
-    words.extend([old, new].map(|version| quoted(Path::new(&version))));
     let disk = payload.disk(&words.join(" "))?;
     let mut sum = Tally::default();
     for &kernel in kernels {
         eprintln!("\n== the service on kernel {}", kernel.name());
-        sum = sum.add(on(&image, kernel, &disk));
+        let machine = Machine {
+            image: &image,
+            kernel,
+            payload: &disk,
+            limit: extent.limit(),
+        };
+        sum = sum.add(on(&machine));
     }
     Ok(sum)
 }
 
-fn on(image: &Image, kernel: Kernel, payload: &Path) -> Tally {
+/// What the script counted; it has failed where it did not come to its end.
+fn on(machine: &Machine<'_>) -> Tally {
     let mut tally = Tally::default();
-    let machine = Machine {
-        image,
-        kernel,
-        payload,
-        limit: LIMIT,
-    };
     let ended = machine.run(|line| tally = tally.add(phase::count(line).unwrap_or_default()));
     match ended {
         Ok(0) if tally != Tally::default() => tally,

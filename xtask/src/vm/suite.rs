@@ -10,6 +10,7 @@ use super::{
     programs::{Kind, Programs},
 };
 use crate::{
+    architecture::Architecture,
     phase::{self, Tally},
     tree,
 };
@@ -99,7 +100,7 @@ pub(super) fn payload(programs: &Programs) -> anyhow::Result<Payload> {
     for program in programs.programs() {
         payload.add(program)?;
     }
-    payload.add(&tree::kernel_object())?;
+    payload.add(&tree::kernel_object(Architecture::NATIVE))?;
     for step in STEPS.iter().filter(|step| step.kind != Kind::Program) {
         payload.add(programs.get(step.kind, step.program)?)?;
     }

@@ -3,20 +3,28 @@ slice=/sys/fs/cgroup/stockade.slice/stockade-workers.slice
 policies=/etc/stockade/policies.d
 passed=0 failed=0
 
+# Whole seconds since the machine was switched on.
+uptime() { cut -d. -f1 /proc/uptime; }
 check() {
-    local what=$1
+    local what=$1 began
+    began=$(uptime)
     shift
     if "$@" >/tmp/check.log 2>&1; then
         passed=$((passed + 1))
-        echo "ok: $what"
+        echo "ok: $what ($(($(uptime) - began)) s)"
     else
         failed=$((failed + 1))
-        echo "FAILED: $what"
+        echo "FAILED: $what ($(($(uptime) - began)) s)"
         sed 's/^/    /' /tmp/check.log
         journalctl -q --no-pager -n 15 -u 'stockade*' -o short-monotonic | sed 's/^/    /'
     fi
 }
 
+# Its answer is no, which is not that it failed.
+says_no() {
+    "$@"
+    same 1 $?
+}
 # Until the command succeeds, for at most this many seconds.
 within() {
     local seconds=$1
@@ -36,6 +44,8 @@ links() {
         bpftool -j link show pinned "$link"
     done | sed 's/.*"id":\([0-9]*\),.*"cgroup_id":\([0-9]*\).*/\1 on \2/'
 }
+# Of none there would be nothing to compare.
+pinned() { [ "$(links | grep -c '^[0-9]* on [0-9]*$')" -ge 13 ]; }
 hooks() { [ "$(bpftool cgroup show "$slice" | grep -cE 'egress|ingress|sock_create|connect|sendmsg|recvmsg|getpeername|bind')" -ge 13 ]; }
 same() { [ "$1" = "$2" ] || { echo "$1 is not $2"; false; }; }
 differs() { [ "$1" != "$2" ]; }
@@ -76,7 +86,7 @@ while refused <= 10 or not os.path.exists("/run/probe.stop"):
         print(error)
     if opened + other > 10:
         break
-    time.sleep(0.05)
+    time.sleep(0.2)
 print("refused", refused, "opened", opened, "other", other)
 sys.exit(0 if opened == 0 and other == 0 else 1)
 PROBE

@@ -1,8 +1,9 @@
 #!/bin/sh
-# A package's life on a Debian with systemd: `service.sh OLD.deb NEW.deb OLD-VERSION NEW-VERSION`.
-# Each check is a line; the last line counts them as cargo's tests do.
+# A package's life on a Debian with systemd: `service.sh whole OLD.deb OLD-VERSION NEW.deb NEW-VERSION`,
+# or the core of it: `service.sh core DEB VERSION`. Each check is a line; the last line counts them as
+# cargo's tests do.
 set -u
-old=$1 new=$2 old_version=$3 new_version=$4
+extent=$1 old=$2 old_version=$3 new=${4-} new_version=${5-}
 here=$(dirname "$0")
 . "$here/checks.sh"
 
@@ -11,12 +12,18 @@ for port in 8080 8081; do
     python3 -m http.server --bind 127.0.0.1 --directory /tmp/www "$port" >/dev/null 2>&1 &
 done
 
+# Loading the programs takes an emulated processor a minute, and longer where its host has other work:
+# the host's limit is the one that counts.
+mkdir -p /run/systemd/system/stockade.service.d
+printf '[Service]\nTimeoutStartSec=infinity\n' >/run/systemd/system/stockade.service.d/slow.conf
+
 check "the package installs" dpkg -i "$old"
 check "agent, holder and sockets run" active stockade.service stockade-workers.service stockade-resolver.socket stockade-broker.socket
 check "status finds nothing wrong" stockade status
 check "systemd shows how the agent is" sh -c "systemctl show -p StatusText stockade | grep -q 'policies'"
-check "the configuration denies by default" sh -c "stockade status --json | grep -q 'default'"
-check "doctor" stockade doctor
+check "the policy that comes along is in force" sh -c "stockade status --json | grep -q '\"default\"'"
+check "and reaches nothing" says_no stockade policy explain "$policies/default.toml" 1.1.1.1:443
+[ "$extent" = core ] || check "doctor" stockade doctor
 check "the hooks are on the slice" hooks
 check "sessions live in the delegated service" sh -c "stockade status --json | grep -q 'stockade-workers.slice/stockade-workers.service'"
 check "the holder has a place of its own" sh -c "grep -q '/stockade-workers.service/holder$' /proc/$(main_pid stockade-workers.service)/cgroup"
@@ -54,22 +61,20 @@ check "and shows in the status" not stockade status
 rm "$policies/bad.toml"
 check "without it the reload is well" systemctl reload stockade
 
+check "the text of the metrics is as prometheus wants it" sh -c "curl -sf http://127.0.0.1:9464/metrics | promtool check metrics"
+check "the health page is well" curl -sf http://127.0.0.1:9464/healthz
+
 before=$(links)
-pid=$(main_pid)
-check "a restart" systemctl restart stockade
-check "is of the agent" differs "$pid" "$(main_pid)"
-check "and leaves the links where they are" same "$before" "$(links)"
-check "a tool runs after it" reaches 8080
+check "the links of the hooks are pinned" pinned
 
-. "$here/crash.sh"
-. "$here/attach.sh"
-. "$here/upgrade.sh"
+. "$here/kill.sh"
+if [ "$extent" = whole ]; then
+    . "$here/crash.sh"
+    . "$here/attach.sh"
+    . "$here/upgrade.sh"
+    . "$here/remove.sh"
+fi
 
-check "the package is removed" dpkg -r stockade
-check "nothing of it runs or fences" nothing_left
-check "configuration and journal stay" test -e /etc/stockade/stockade.toml -a -e "$policies/probe.toml" -a -e /var/lib/stockade
-check "it is installed again" dpkg -i "$new"
-check "and runs as before" reaches 8080
 check "it is purged" dpkg -P stockade
 check "nothing is left at all" nothing_at_all
 
