@@ -43,7 +43,7 @@ pub use policies::{
 };
 pub use prepared::{Holder, Prepared};
 pub use push::{Cut, WouldChange};
-pub use session::{CommandLine, Finished, Order, Session, Stdio};
+pub use session::{CommandLine, Counter, Finished, Order, Session, Stdio};
 pub use setup::{Ending, PolicySource, Setup, remove, sweep_abandoned};
 pub use tokens::{TokenError, Tokens};
 
@@ -68,6 +68,7 @@ use crate::{
         destinations::Destinations, dispatch::Dispatcher, learned::Learned, metrics::Metrics,
     },
     shutdown::{Stop, Stopping},
+    sys::heap,
 };
 
 /// Everything that runs sessions, ready: hooks attached, policies in force, launcher waiting.
@@ -142,7 +143,9 @@ impl Engine {
         // everybody may be held.
         let reload = move || {
             let (kernel, journal) = (&engine.kernel, &engine.journal);
-            engine.policies.reload(kernel, journal, caller)
+            let reloaded = engine.policies.reload(kernel, journal, caller);
+            heap::give_back();
+            reloaded
         };
         let reloaded = spawn_blocking(reload).await;
         let reloaded = reloaded.unwrap_or(Err(ReloadError::Interrupted));

@@ -33,6 +33,9 @@ use crate::{
 const OWN_END_TIME_MAX: Duration = Duration::from_millis(50);
 /// How long killed processes have to be gone.
 const GONE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long who counts the worker's output has to tell, once nobody can write any more. It knows by then:
+/// only one that is stopped or gone is waited for.
+const COUNT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What a running session holds.
 pub(super) struct Life {
@@ -42,6 +45,8 @@ pub(super) struct Life {
     pub(super) enforced: Enforced,
     pub(super) asked: Instant,
     pub(super) slot: OwnedSemaphorePermit,
+    /// How many bytes the worker has written, where somebody counts them.
+    pub(super) count: Option<oneshot::Receiver<u64>>,
 }
 
 /// What was put up for a session, and what came out of it. Nothing where none was started.
@@ -49,12 +54,13 @@ pub(super) struct Life {
 pub(super) struct Put<'a> {
     pub(super) enforced: Option<&'a Enforced>,
     pub(super) output: Option<&'a HandedOut>,
+    pub(super) uncounted: bool,
 }
 
 impl Life {
     /// Runs until nothing of the session is left, then tells.
     pub(super) async fn live(
-        self,
+        mut self,
         mut running: Running,
         cgroup: SessionCgroup,
         inbox: mpsc::Receiver<Command>,
@@ -69,6 +75,7 @@ impl Life {
         let spent = engine.clear_killed(self.session, cgroup).await;
         // Events that the worker caused before it ended are in the ring by now.
         engine.drain_events().await;
+        let (end, uncounted) = self.counted(end).await;
         let refused = engine.sessions.remove(self.session);
         engine.record(
             self.session,
@@ -78,6 +85,7 @@ impl Life {
             Put {
                 enforced: Some(&self.enforced),
                 output: output.as_ref(),
+                uncounted,
             },
             &refused,
         );
@@ -216,6 +224,24 @@ impl Life {
         }) > 0
     }
 
+    /// How the session ended, by the count of its output too: what a worker wrote last may be more than
+    /// it may, and the agent sees that the worker ended before it hears what was written. Whether nobody
+    /// has told.
+    async fn counted(&mut self, end: End) -> (End, bool) {
+        let by_itself = matches!(end, End::Exit(_) | End::Signal(_) | End::Memory);
+        let Some(count) = self.count.take().filter(|_| by_itself) else {
+            return (end, false);
+        };
+        match timeout(COUNT_TIME_MAX, count).await {
+            Ok(Ok(bytes)) if bytes > self.policy.limits.output => (End::Output, false),
+            Ok(Ok(_)) => (end, false),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(session.id = self.session.0, "output not counted");
+                (end, true)
+            }
+        }
+    }
+
     /// Hands out what the worker left, now that nothing of the session runs any more.
     async fn hand_out(&self, left: Option<Left>, gone: bool) -> Option<HandedOut> {
         let session = self.session.0;
@@ -321,6 +347,7 @@ impl Engine {
             used,
             enforced: put.enforced,
             output: put.output,
+            output_uncounted: put.uncounted,
             refused: &list.unwrap_or_default(),
             events_missing: refused.missing,
         };

@@ -74,16 +74,6 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// The pins of another version are there.
-    #[error(
-        "pins: `{}` belongs to another version of this program\n\
-         hint: end that agent and its sessions, then `rm -r {}`",
-        folder.display(), folder.display()
-    )]
-    OtherVersion {
-        /// The other version's folder.
-        folder: PathBuf,
-    },
     /// The object was not accepted as a whole.
     #[error(
         "kernel object: {message}\nhint: `stockade doctor` names what this kernel ({release}) lacks"

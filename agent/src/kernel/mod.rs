@@ -21,6 +21,7 @@ mod locals;
 mod maps;
 pub mod measure;
 mod object;
+mod others;
 pub mod outpost;
 pub mod pin;
 mod plan;

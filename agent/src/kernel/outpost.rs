@@ -129,6 +129,9 @@ impl Attached {
 
     /// Takes the hooks off, then forgets the session: its processes reach everything again.
     pub fn leave(&self, session: SessionId, cgroup: CgroupId) -> Result<(), Error> {
+        for folder in self.inner.pins.outpost_elsewhere(session)? {
+            pin::remove_outpost(&folder)?;
+        }
         pin::remove_outpost(&self.inner.pins.outpost(session))?;
         self.inner.outposts().remove(&cgroup);
         self.inner

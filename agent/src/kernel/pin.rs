@@ -1,7 +1,7 @@
 //! The pin folder of an instance on bpffs: pins outlive the agent, so the fences stand without it.
 //!
 //! One folder per ABI version. Pins of two versions never meet, because re-opening a pinned map
-//! checks nothing.
+//! checks nothing; what becomes of another version's is in `others`.
 
 use std::{
     fs::{self, DirBuilder},
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::id::SessionId;
+use common::id::{CgroupId, SessionId};
 use nix::{
     mount::{MsFlags, mount},
     sys::statfs::statfs,
@@ -32,20 +32,21 @@ const MODE: u32 = 0o700;
 pub(in crate::kernel) struct PinFolder(PathBuf);
 
 impl PinFolder {
-    /// Mounts bpffs where there is none, refuses another version's pins, makes the folder.
+    /// Mounts bpffs where there is none, makes the folder.
     pub(in crate::kernel) fn prepare(instance: &Instance) -> Result<Self, Error> {
         mount_bpffs()?;
-        let root = instance.pin_root();
         let folder = instance.pin_folder();
-        make(&root)?;
-        for entry in fs::read_dir(&root).map_err(|e| failed(&root, "reading", e))? {
-            let path = entry.map_err(|e| failed(&root, "reading", e))?.path();
-            if path != folder {
-                return Err(Error::OtherVersion { folder: path });
-            }
-        }
+        make(&instance.pin_root())?;
         make(&folder)?;
         Ok(Self(folder))
+    }
+
+    /// Folders of other versions of this instance.
+    pub(in crate::kernel) fn others(&self) -> Result<Vec<PathBuf>, Error> {
+        let root = self.0.parent().unwrap_or(&self.0);
+        let mut folders = entries(root)?;
+        folders.retain(|folder| *folder != self.0);
+        Ok(folders)
     }
 
     /// Path of a pin.
@@ -55,7 +56,18 @@ impl PinFolder {
 
     /// The folder of a fence around somebody else's cgroup.
     pub(in crate::kernel) fn outpost(&self, session: SessionId) -> PathBuf {
-        self.0.join(format!("{OUTPOST_PREFIX}{}", session.0))
+        self.0.join(outpost_name(session))
+    }
+
+    /// The folders that other versions have of it.
+    pub(in crate::kernel) fn outpost_elsewhere(
+        &self,
+        session: SessionId,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let others = self.others()?.into_iter();
+        Ok(others
+            .map(|folder| folder.join(outpost_name(session)))
+            .collect())
     }
 
     /// Makes that folder.
@@ -67,12 +79,19 @@ impl PinFolder {
 
     /// The sessions whose fences have a folder.
     pub(in crate::kernel) fn outposts(&self) -> Result<Vec<SessionId>, Error> {
-        let sessions = entries(&self.0)?.into_iter().filter_map(|path| {
-            let number = path.file_name()?.to_str()?.strip_prefix(OUTPOST_PREFIX)?;
-            number.parse().ok().map(SessionId)
-        });
-        Ok(sessions.collect())
+        let entries = entries(&self.0)?;
+        Ok(entries.iter().filter_map(|path| outpost_of(path)).collect())
     }
+}
+
+fn outpost_name(session: SessionId) -> String {
+    format!("{OUTPOST_PREFIX}{}", session.0)
+}
+
+/// Whose folder it is, where it is that of an outpost.
+pub(in crate::kernel) fn outpost_of(folder: &Path) -> Option<SessionId> {
+    let number = folder.file_name()?.to_str()?.strip_prefix(OUTPOST_PREFIX)?;
+    number.parse().ok().map(SessionId)
 }
 
 /// Detaches the links of a folder at once, then removes it. One that is gone is no error.
@@ -89,33 +108,51 @@ pub fn prepare_pins(instance: &Instance) -> Result<(), Error> {
     PinFolder::prepare(instance).map(drop)
 }
 
-/// Detaches the hooks of an instance at once and removes its pins. What is not there is no error:
-/// the outcome is the same.
+/// Detaches the hooks of an instance at once and removes its pins, those of other versions too. What is
+/// not there is no error: the outcome is the same.
 pub fn remove_pins(instance: &Instance) -> Result<(), Error> {
-    let folder = instance.pin_folder();
-    for path in entries(&folder)? {
-        if path.is_dir() {
-            remove_outpost(&path)?;
-        } else {
-            unpin(&path)?;
+    let root = instance.pin_root();
+    for folder in entries(&root)? {
+        for path in entries(&folder)? {
+            if path.is_dir() {
+                remove_outpost(&path)?;
+            } else {
+                unpin(&path)?;
+            }
         }
+        remove_folder(&folder)?;
     }
-    remove_folder(&folder)?;
-    remove_folder(&instance.pin_root())
+    remove_folder(&root)
 }
 
-fn unpin(path: &Path) -> Result<(), Error> {
-    let is_link = path
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX));
-    if is_link && let Ok(link) = bpf::open_pin(path) {
+/// The cgroup that a pinned link is on: `None` where the pin is no link, 0 where it is severed.
+pub(in crate::kernel) fn cgroup_of(path: &Path) -> Result<Option<CgroupId>, Error> {
+    if !is_link(path) {
+        return Ok(None);
+    }
+    let link = bpf::open_pin(path).map_err(|error| failed(path, "opening", error))?;
+    let info = bpf::link_info(link.as_fd());
+    let info = info.map_err(|error| failed(path, "asking for its cgroup", error))?;
+    Ok(Some(CgroupId(info.cgroup)))
+}
+
+fn is_link(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
+}
+
+/// Removes a pin; a link is detached at once.
+pub(in crate::kernel) fn unpin(path: &Path) -> Result<(), Error> {
+    if is_link(path)
+        && let Ok(link) = bpf::open_pin(path)
+    {
         // A severed link can not be detached and need not be.
         let _detached_or_severed = bpf::link_detach(link.as_fd());
     }
     fs::remove_file(path).map_err(|e| failed(path, "removing", e))
 }
 
-fn remove_folder(path: &Path) -> Result<(), Error> {
+pub(in crate::kernel) fn remove_folder(path: &Path) -> Result<(), Error> {
     match fs::remove_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed(path, "removing", error))
@@ -124,7 +161,8 @@ fn remove_folder(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// What is in a folder; nothing where there is none.
+pub(in crate::kernel) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     match fs::read_dir(folder) {
         Ok(entries) => entries
             .map(|entry| entry.map(|e| e.path()))

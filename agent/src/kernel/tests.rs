@@ -16,6 +16,7 @@ mod full;
 mod grants;
 mod lifecycle;
 mod lines;
+mod others;
 mod own;
 mod packets;
 mod resolver;

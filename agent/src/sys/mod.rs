@@ -10,6 +10,7 @@ pub mod clone;
 pub mod credentials;
 #[path = "process_one/errand.rs"]
 pub(crate) mod errand;
+pub mod heap;
 pub mod inherited;
 pub mod keyring;
 pub mod landlock;
@@ -19,6 +20,7 @@ pub mod memfd;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod pipe;
 pub mod private_socket;
 pub mod process;
 pub mod readiness;

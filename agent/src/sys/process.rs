@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     fs, io,
     marker::PhantomData,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd},
     ptr,
 };
 
@@ -144,14 +144,12 @@ pub fn close_inherited(_one: &SingleThreaded, first: c_uint) -> io::Result<()> {
     done(result)
 }
 
-/// A descriptor of a process, which stays its own when the number becomes another's.
-pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open(2) takes numbers only.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
-    done(fd)?;
-    let fd = c_int::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the call has just made this descriptor; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+/// Whether two threads have the same descriptors (`kcmp(2)`); not where the kernel does not tell.
+pub fn shares_descriptors(one: u32, other: u32) -> bool {
+    const KCMP_FILES: c_int = 2;
+    // SAFETY: for this kind kcmp(2) takes numbers only.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) };
+    order == 0
 }
 
 /// Sends a signal to the process behind a descriptor.

@@ -102,21 +102,6 @@ fn a_severed_link_is_replaced() {
 }
 
 #[test]
-fn the_pins_of_another_version_are_refused_by_name() {
-    let _lab = Lab::new();
-    let rules = policy(Mode::Enforce, NO_LIMITS, &[]);
-    let fence = Fence::new(&rules).without_agent();
-    let other = fence.instance.pin_root().join("v0");
-    fs::create_dir(&other).unwrap();
-    let refused = Kernel::open(&fence.instance, &fence.parent);
-    let Err(Error::OtherVersion { folder }) = refused else {
-        panic!("{refused:?}");
-    };
-    assert_eq!(folder, other);
-    fs::remove_dir(other).unwrap();
-}
-
-#[test]
 fn nothing_is_left_of_an_instance() {
     let _lab = Lab::new();
     let rules = policy(Mode::Enforce, NO_LIMITS, &[]);
