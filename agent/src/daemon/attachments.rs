@@ -84,6 +84,8 @@ struct Live {
     holes_since: Option<Instant>,
     /// No sockets are made in it, for these holes.
     suspended: bool,
+    /// Hooks that somebody took off: it is none.
+    missing: Vec<&'static str>,
     /// What else is wrong with it.
     ailments: Vec<String>,
 }

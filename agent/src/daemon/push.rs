@@ -10,7 +10,7 @@ use super::{
     error::chain,
     policies::{ChangeError, ChangeOrder, Changed, Entry, Preview},
 };
-use crate::{audit::Caller, kernel};
+use crate::{audit::Caller, kernel, sys::heap};
 
 /// What a change would do to what runs.
 #[derive(Clone, Debug)]
@@ -51,7 +51,9 @@ impl Engine {
         let engine = Arc::clone(self);
         let change = move || {
             let (kernel, journal) = (&engine.kernel, &engine.journal);
-            engine.policies.change(kernel, journal, &order, caller)
+            let changed = engine.policies.change(kernel, journal, &order, caller);
+            heap::give_back();
+            changed
         };
         let changed = spawn_blocking(change).await;
         let changed = changed.unwrap_or(Err(ChangeError::Interrupted));

@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs::{self, File},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -19,10 +20,10 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
-use super::privileges::{Privileges, inherited, privileges};
+use super::privileges::{Privileges, inherited, privileges, threads};
 use crate::sys::{
     netns,
-    process::{SingleThreaded, pidfd},
+    process::SingleThreaded,
     seqpacket::{self, MESSAGE_FDS_MAX},
     sock_diag::Diag,
 };
@@ -31,6 +32,8 @@ use crate::sys::{
 const PROCESSES_MAX: usize = 16_384;
 /// Findings that are told; what is more is not told apart.
 pub(super) const FINDINGS_MAX: usize = 32;
+/// How a cgroup lists a process of a pid namespace that is not below this process's own.
+const UNSEEN: u32 = 0;
 /// Network namespaces that are told of.
 const NAMESPACES_MAX: usize = 16;
 /// Descriptors for a new namespace: UDP and TCP of both families, and `sock_diag` twice.
@@ -97,11 +100,14 @@ pub(super) fn carry_out(visit: &Visit, socket: &OwnedFd, _one: &SingleThreaded) 
     seqpacket::send(socket, &super::protocol::encode(&visited)?, &raw)
 }
 
-/// A process, held so that its number can not become another's.
-struct Resident {
+/// A network namespace, held: whoever was found in it may end at any time.
+struct Place {
     pid: u32,
-    fd: OwnedFd,
+    file: File,
 }
+
+/// Network namespaces by device and inode.
+type Places = BTreeMap<(u64, u64), Place>;
 
 fn look(visit: &Visit) -> io::Result<(Visited, Vec<OwnedFd>)> {
     let (mut pids, mut cgroups) = (BTreeSet::new(), BTreeSet::new());
@@ -111,51 +117,62 @@ fn look(visit: &Visit) -> io::Result<(Visited, Vec<OwnedFd>)> {
         processes: pids.len(),
         ..Visited::default()
     };
-    // One process of each namespace, and all its processes.
-    let mut namespaces: BTreeMap<(u64, u64), (Resident, Vec<u32>)> = BTreeMap::new();
-    for pid in pids {
-        // It may end at any time; then there is nothing to look at.
-        let Ok(fd) = pidfd(pid) else { continue };
-        let place = match fs::metadata(format!("/proc/{pid}/ns/net")) {
-            Ok(metadata) => (metadata.dev(), metadata.ino()),
-            Err(error) if is_gone(&error) => continue,
-            Err(error) => return Err(error),
-        };
+    let mut places = Places::new();
+    for pid in pids.iter().copied().filter(|pid| *pid != UNSEEN) {
         match privileges(pid) {
             Ok(Privileges::None) => {}
             Ok(Privileges::Some(words)) => visited.hole(format!("process {pid} keeps {words}")),
+            // It may end at any time; then there is nothing to look at.
             Err(error) if is_gone(&error) => continue,
             Err(error) => return Err(error),
         }
-        let resident = Resident { pid, fd };
-        let (_, residents) = namespaces
-            .entry(place)
-            .or_insert_with(|| (resident, Vec::new()));
-        residents.push(pid);
+        note_places(pid, &mut places)?;
     }
-    if namespaces.len() > NAMESPACES_MAX {
-        return Err(io::Error::other(format!(
-            "processes in more than {NAMESPACES_MAX} network namespaces"
-        )));
+    if pids.contains(&UNSEEN) {
+        visited.hole("a process of another pid namespace, which can not be looked at".to_owned());
     }
+    // A socket from elsewhere may be of another namespace than the process that holds it.
+    let mut sockets = Diag::open()?.list_all()?;
     let mut fds: Vec<OwnedFd> = Vec::new();
-    for (resident, residents) in namespaces.values() {
+    for place in places.values() {
         let room = MESSAGE_FDS_MAX.saturating_sub(fds.len());
-        let (namespace, own) = enter(resident, visit, room);
-        if namespace.cookie != 0 {
-            for hole in inherited(residents, &cgroups)? {
-                visited.hole(hole);
-            }
+        let (namespace, own) = enter(place, visit, room);
+        if namespace.cookie != 0 && namespace.cookie != visit.own {
+            sockets.extend(Diag::open()?.list_all()?);
         }
         visited.namespaces.push(namespace);
         fds.extend(own);
     }
+    for hole in inherited(&pids, &sockets, &cgroups) {
+        visited.hole(hole);
+    }
     Ok((visited, fds))
+}
+
+/// Notes the network namespaces of a process: each thread may have another one, and the first may have
+/// ended before the others.
+fn note_places(pid: u32, places: &mut Places) -> io::Result<()> {
+    for thread in threads(pid) {
+        let file = match File::open(format!("/proc/{pid}/task/{thread}/ns/net")) {
+            Err(error) if is_gone(&error) => continue,
+            opened => opened?,
+        };
+        let found = file.metadata()?;
+        places
+            .entry((found.dev(), found.ino()))
+            .or_insert(Place { pid, file });
+        if places.len() > NAMESPACES_MAX {
+            return Err(io::Error::other(format!(
+                "processes in more than {NAMESPACES_MAX} network namespaces"
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl Visited {
     fn hole(&mut self, words: String) {
-        if self.holes.len() < FINDINGS_MAX {
+        if self.holes.len() < FINDINGS_MAX && !self.holes.contains(&words) {
             self.holes.push(words);
         }
     }
@@ -163,15 +180,14 @@ impl Visited {
 
 /// The processes and the numbers of a cgroup and of all below it.
 fn gather(folder: &Path, pids: &mut BTreeSet<u32>, cgroups: &mut BTreeSet<u64>) -> io::Result<()> {
-    let listed = match fs::read_to_string(folder.join("cgroup.procs")) {
-        // A threaded cgroup lists its threads only.
+    match fs::read_to_string(folder.join("cgroup.procs")) {
+        // A threaded cgroup lists its threads only, by numbers of their own.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            fs::read_to_string(folder.join("cgroup.threads"))?
+            let threads = fs::read_to_string(folder.join("cgroup.threads"))?;
+            pids.extend(threads.lines().filter_map(process_of));
         }
-        other => other?,
-    };
-    // 0 is a process that this process can not see.
-    pids.extend(listed.lines().filter_map(|line| line.parse::<u32>().ok()));
+        listed => pids.extend(listed?.lines().filter_map(|line| line.parse::<u32>().ok())),
+    }
     if pids.len() > PROCESSES_MAX {
         return Err(io::Error::other(format!(
             "more than {PROCESSES_MAX} processes"
@@ -191,19 +207,29 @@ fn gather(folder: &Path, pids: &mut BTreeSet<u32>, cgroups: &mut BTreeSet<u64>) 
     Ok(())
 }
 
+/// The process of a thread, which is in the cgroup with a part of itself only.
+fn process_of(thread: &str) -> Option<u32> {
+    if thread.parse() == Ok(UNSEEN) {
+        return Some(UNSEEN);
+    }
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok()
+}
+
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENODEV))
 }
 
-/// Goes into a process's network namespace; makes the resolver's sockets where it has none there.
-fn enter(resident: &Resident, visit: &Visit, room: usize) -> (Namespace, Vec<OwnedFd>) {
+/// Goes into a network namespace; makes the resolver's sockets where it has none there.
+fn enter(place: &Place, visit: &Visit, room: usize) -> (Namespace, Vec<OwnedFd>) {
     let mut namespace = Namespace {
         cookie: 0,
         fds: 0,
         failed: None,
     };
-    let fds = match fds(resident, visit, room, &mut namespace.cookie) {
+    let fds = match fds(place, visit, room, &mut namespace.cookie) {
         Ok(fds) => fds,
         Err(why) => {
             namespace.failed = Some(why);
@@ -215,13 +241,13 @@ fn enter(resident: &Resident, visit: &Visit, room: usize) -> (Namespace, Vec<Own
 }
 
 fn fds(
-    resident: &Resident,
+    place: &Place,
     visit: &Visit,
     room: usize,
     cookie: &mut u64,
 ) -> Result<Vec<OwnedFd>, String> {
-    let pid = resident.pid;
-    setns(&resident.fd, CloneFlags::CLONE_NEWNET)
+    let pid = place.pid;
+    setns(&place.file, CloneFlags::CLONE_NEWNET)
         .map_err(|errno| format!("process {pid}: its network namespace: {errno}"))?;
     *cookie =
         netns::cookie().map_err(|error| format!("cookie of its network namespace: {error}"))?;

@@ -1,6 +1,8 @@
 //! Attached: what somebody else starts is fenced, over restarts of it and of the agent.
 
 mod elsewhere;
+mod hidden;
+mod hooks;
 mod refused;
 mod scene;
 mod units;

@@ -1,6 +1,9 @@
 //! What is not attached, and what is attached although no fence holds all of it.
 
-use lab::cgroup;
+use std::process::Command;
+
+use lab::{binary, cgroup};
+use serde_json::Value;
 
 use super::scene::{Cgroup, OTHER, POLICY, Scene, ask, assert_fenced, assert_free};
 
@@ -16,11 +19,14 @@ fn what_no_fence_holds_is_refused_unless_it_is_wanted() {
     assert!(text.contains("--weak"), "{text}");
     assert_free(&mut program);
     assert!(scene.attachments().is_empty());
-    let journal = std::fs::read_to_string(scene.agent.journal()).expect("a journal");
-    assert!(
-        journal.contains("\"record\":\"attach_refused\""),
-        "{journal}"
-    );
+    let told = Command::new(binary::stockade().expect("the binary is built"))
+        .args(["audit", "query", "--outcome", "holes", "--json", "--file"])
+        .arg(scene.agent.journal())
+        .output();
+    let told = told.expect("it runs").stdout;
+    let told: Value = serde_json::from_slice(&told).expect("one object");
+    assert_eq!(told["begun"]["record"], "attach_refused", "{told}");
+    assert_eq!(told["begun"]["tool"], "service", "{told}");
 
     let (code, text) = scene.attach("service", cgroup.words(), &["--weak"]);
     assert_eq!(code, 0, "{text}");

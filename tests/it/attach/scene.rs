@@ -50,6 +50,14 @@ pub(crate) const NAME: &str = "ask udp 9.9.9.9:53 third.example A";
 /// Asks for another name.
 pub(crate) const OTHER_NAME: &str = "ask udp 9.9.9.9:53 site.example A";
 
+/// What `setpriv` is told for a program as a unit with a user and without capabilities has it.
+pub(crate) const PLAIN: [&str; 4] = [
+    "--bounding-set=-all",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+];
+
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
 /// A cgroup of the test's own. Its processes are killed and it is removed when this value goes.
@@ -131,36 +139,42 @@ impl Scene {
         }
     }
 
-    /// A program in a cgroup, as a unit without capabilities has it.
+    /// A program in a cgroup, as a unit with a user and without capabilities has it.
     pub(crate) fn plain(&self, cgroup: &Path) -> Prober {
-        self.start(self.world.lab.host(), cgroup, "--bounding-set=-all")
+        self.plain_in(self.world.lab.host(), cgroup)
     }
 
     /// The same in another network namespace.
     pub(crate) fn plain_in(&self, netns: &Netns, cgroup: &Path) -> Prober {
-        self.start(netns, cgroup, "--bounding-set=-all")
+        start(
+            netns,
+            cgroup,
+            &[PLAIN.as_slice(), &[self.prober()]].concat(),
+        )
     }
 
     /// A program that keeps raw sockets.
     pub(crate) fn raw(&self, cgroup: &Path) -> Prober {
-        self.start(
-            self.world.lab.host(),
-            cgroup,
-            "--bounding-set=-all,+net_raw",
-        )
+        let words = ["--bounding-set=-all,+net_raw", self.prober()];
+        start(self.world.lab.host(), cgroup, &words)
     }
 
-    fn start(&self, netns: &Netns, cgroup: &Path, bounding: &str) -> Prober {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", "echo $$ > \"$1\" && exec setpriv \"$2\" \"$3\"", "sh"])
-            .arg(cgroup.join("cgroup.procs"))
-            .arg(bounding)
-            .arg(&self.prober);
-        let mut prober = Prober::start(netns, &mut command).expect("the program starts");
-        // It has become what it is.
-        ask(&mut prober, "sleep 1");
-        prober
+    /// A program that is root and has no capability.
+    pub(crate) fn root(&self, cgroup: &Path) -> Prober {
+        let words = ["--bounding-set=-all", self.prober()];
+        start(self.world.lab.host(), cgroup, &words)
+    }
+
+    /// The same, which moves itself into another cgroup first.
+    pub(crate) fn leaving(&self, cgroup: &Path, to: &Path) -> Prober {
+        let moves = "echo $$ > \"$0\"/cgroup.procs && exec \"$1\"";
+        let to = to.to_str().expect("text");
+        let words = ["--bounding-set=-all", "sh", "-c", moves, to, self.prober()];
+        start(self.world.lab.host(), cgroup, &words)
+    }
+
+    fn prober(&self) -> &str {
+        self.prober.to_str().expect("text")
     }
 
     /// The command line.
@@ -227,6 +241,23 @@ impl Scene {
     pub(crate) fn end(self) {
         assert_eq!(self.agent.end().expect("it ends"), Vec::<String>::new());
     }
+}
+
+fn start(netns: &Netns, cgroup: &Path, words: &[&str]) -> Prober {
+    let mut command = privileged(cgroup, words);
+    let mut prober = Prober::start(netns, &mut command).expect("the program starts");
+    // It has become what it is.
+    ask(&mut prober, "sleep 1");
+    prober
+}
+
+/// `setpriv` with these words, in a cgroup.
+pub(crate) fn privileged(cgroup: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let enters = "echo $$ > \"$0\" && exec setpriv \"$@\"";
+    command.args(["-c", enters]);
+    command.arg(cgroup.join("cgroup.procs")).args(words);
+    command
 }
 
 /// Exit code and text of a command.

@@ -120,3 +120,28 @@ fn a_unit_has_one_policy() {
     drop((program, cgroup, slice));
     scene.end();
 }
+
+#[test]
+fn a_policy_under_another_name_takes_a_unit_over() {
+    let (slice, stem) = slice("renamed");
+    let glob = format!("{stem}-*.service");
+    let scene = Scene::new(&[("first", &matching("first", &glob))]);
+    let cgroup = Cgroup::at(slice.path().join(format!("{stem}-a.service")));
+    assert_eq!(scene.becomes("fenced")["tool"], "first");
+    let mut program = scene.plain(cgroup.path());
+    assert_fenced(&mut program);
+    scene
+        .agent
+        .write_policy("first", &matching("second", &glob))
+        .expect("written");
+    scene.agent.reload().expect("the agent reloads");
+    assert_eq!(scene.becomes("fenced")["tool"], "second");
+    assert_fenced(&mut program);
+    // A restart finds the policy that there is.
+    cgroup.make_again();
+    let mut program = scene.plain(cgroup.path());
+    scene.becomes("fenced");
+    assert_fenced(&mut program);
+    drop((program, cgroup, slice));
+    scene.end();
+}

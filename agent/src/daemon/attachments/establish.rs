@@ -83,11 +83,28 @@ impl Engine {
             });
         }
         let same = earlier.filter(|fence| fence.cgroup == ground.id().0);
+        let namespaces = seen.namespaces.clone();
+        let put_up = self.record_and_put_up(wish, loaded, &ground, seen, same);
+        let up = put_up.await;
+        if up.is_err() {
+            self.give_back(&namespaces).await;
+        }
+        up
+    }
+
+    async fn record_and_put_up(
+        &self,
+        wish: Wish<'_>,
+        loaded: &Loaded,
+        ground: &Ground,
+        seen: Seen,
+        same: Option<&Fence>,
+    ) -> Result<(Live, Cleared), AttachError> {
         let session = match same {
             Some(fence) => SessionId(fence.session),
-            None => self.record_fence(&wish, loaded, &ground, &seen)?,
+            None => self.record_fence(&wish, loaded, ground, &seen)?,
         };
-        match self.put_up(wish, loaded, &ground, session, seen, same.is_none()) {
+        match self.put_up(wish, loaded, ground, session, seen, same.is_none()) {
             Ok(up) => Ok(up),
             // The hooks of an earlier agent stay as they are, and let nobody through.
             Err(error) if same.is_some() => Err(error),
@@ -135,6 +152,7 @@ impl Engine {
             holes_since: (!seen.holes.is_empty()).then(std::time::Instant::now),
             holes: seen.holes,
             suspended: false,
+            missing: Vec::new(),
             ailments: seen.failed,
         };
         self.keep_with(wish.target, &live)?;

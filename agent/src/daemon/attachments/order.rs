@@ -79,11 +79,13 @@ impl Engine {
         let (was_weak, before) = self.note_order(target, tool, *weak)?;
         if let Some(live) = before.as_ref().filter(|live| is_there(live))
             && (*weak || live.holes.is_empty())
+            && self.attached.missing(live.session, live.cgroup).is_empty()
         {
             return Ok(report(live, Cleared::default(), true));
         }
         if let Some(live) = before {
-            // Its cgroup has gone since, and nobody has seen it yet; or its processes are to be looked at.
+            // Its cgroup has gone since, and nobody has seen it yet; or its processes are to be looked at,
+            // or its hooks put back.
             if !is_there(&live) {
                 self.end_fence(target, "its cgroup is gone").await;
             }

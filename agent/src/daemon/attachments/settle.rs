@@ -36,6 +36,27 @@ impl Engine {
         super::lock(&self.attachments.earlier).clear();
         self.tell_strangers();
         self.settle_all(true).await;
+        self.supersede();
+    }
+
+    /// Takes off the hooks of another version of this program, now that its own stand.
+    fn supersede(&self) {
+        match self.attached.supersede() {
+            Ok(kept) => {
+                for session in kept {
+                    tracing::error!(
+                        session.id = session.0,
+                        "hooks of another version stay on a cgroup that is not fenced anew"
+                    );
+                }
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "hooks of another version not taken off"
+                );
+            }
+        }
     }
 
     async fn take_up_one(self: &Arc<Self>, kept: &Kept) {
@@ -142,12 +163,8 @@ impl Engine {
     /// Looks at the processes and hooks of a fence.
     async fn look_at(&self, target: &Target, live: &Live, weak: bool) {
         let mut live = live.clone();
-        let missing = self.attached.missing(live.session, live.cgroup);
+        live.missing = self.attached.missing(live.session, live.cgroup);
         live.ailments.clear();
-        if !missing.is_empty() {
-            let hooks = missing.join(", ");
-            live.ailments.push(format!("hooks taken off: {hooks}"));
-        }
         match self.visit(&live.path, None).await {
             Ok(seen) => {
                 live.ailments.extend(seen.failed);
@@ -236,9 +253,13 @@ impl Engine {
                 let Target::Unit(unit) = target else {
                     return false;
                 };
-                // Without its policy the fence stays and lets nobody through.
-                let policy = set.by_tool.get(&known.tool);
-                policy.is_some_and(|loaded| !loaded.policy.matches(unit))
+                let is_over = match set.by_tool.get(&known.tool) {
+                    Some(loaded) => !loaded.policy.matches(unit),
+                    // Without its policy the fence stays and lets nobody through, until another one
+                    // names the unit: a tool may have got a new name.
+                    None => wanted.get(unit).is_some_and(|tools| tools.len() == 1),
+                };
+                is_over
                     || known.live.as_ref().is_none_or(|live| !is_there(live))
                         && !units.contains(unit)
             });

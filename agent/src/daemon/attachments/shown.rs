@@ -11,7 +11,8 @@ pub struct AttachmentInfo {
     pub target: String,
     /// The tool of its policy.
     pub tool: String,
-    /// `fenced`, `closed` (it makes no sockets, or its policy is gone), `refused` or `absent`.
+    /// `fenced`, `closed` (it makes no sockets, or its policy is gone), `open` (hooks of it were taken
+    /// off), `refused` or `absent`.
     pub state: String,
     /// Its session, while it is fenced.
     pub session: Option<u64>,
@@ -34,6 +35,7 @@ impl Engine {
             let live = known.live.as_ref();
             let has_policy = set.by_tool.contains_key(&known.tool);
             let state = match live {
+                Some(live) if !live.missing.is_empty() => "open",
                 Some(live) if live.suspended || !has_policy => "closed",
                 Some(_) => "fenced",
                 None if known.refused.is_some() => "refused",
@@ -75,11 +77,15 @@ impl Engine {
         let table = self.attachments.table();
         for (target, known) in table.iter() {
             let live = known.live.as_ref();
-            ailments.extend(
-                live.into_iter()
-                    .flat_map(|live| &live.ailments)
-                    .map(|ailment| format!("{target}: {ailment}")),
-            );
+            let Some(live) = live else { continue };
+            let of_it = live.ailments.iter();
+            ailments.extend(of_it.map(|ailment| format!("{target}: {ailment}")));
+            if !live.missing.is_empty() {
+                let hooks = live.missing.join(", ");
+                ailments.push(format!(
+                    "{target}: hooks taken off: {hooks} (`stockade attach` puts them back)"
+                ));
+            }
         }
         ailments
     }
