@@ -9,20 +9,21 @@ use agent::daemon::control::{
 
 use crate::mutator::fuzz;
 
-const RUN: &[u8] = br#"{"request":"run","tool":"invoice","arguments":["--id","7"]}"#;
+const RUN: &[u8] = br#"{"request":"run","tool":"invoice","arguments":["--id","7"],"counted":true}"#;
 const EVENTS: &[u8] = br#"{"request":"events","session":7,"tool":null}"#;
 const TOKEN: &[u8] =
     br#"{"request":"token","ask":{"token":"revoke","target":{"kind":"subject","name":"alice"}}}"#;
 const STATUS: &[u8] = br#"{"request":"status"}"#;
 const SIGNAL: &[u8] = br#"{"say":"signal","signal":15}"#;
 const SPENT: &[u8] = br#"{"say":"output_spent"}"#;
+const WRITTEN: &[u8] = br#"{"say":"written","bytes":67108865}"#;
 
 #[test]
 fn the_corpus_is_good() {
     for good in [RUN, EVENTS, STATUS, TOKEN] {
         serde_json::from_slice::<Request>(good).expect("a request");
     }
-    for good in [SIGNAL, SPENT] {
+    for good in [SIGNAL, SPENT, WRITTEN] {
         serde_json::from_slice::<Meanwhile>(good).expect("what is said meanwhile");
     }
 }
@@ -42,7 +43,7 @@ fn a_request_of_any_bytes_is_taken_whole_or_refused() {
 
 #[test]
 fn what_is_said_meanwhile_is_taken_or_refused() {
-    fuzz("meanwhile", &[SIGNAL, SPENT], |bytes| {
+    fuzz("meanwhile", &[SIGNAL, SPENT, WRITTEN], |bytes| {
         drop(serde_json::from_slice::<Meanwhile>(bytes));
     });
 }

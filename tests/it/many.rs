@@ -42,8 +42,17 @@ const GROWTH_KIB_MAX: u64 = 512;
 const AGENT_GROWTH_KIB_MAX: u64 = 8 * 1024;
 /// The last session is told to be over before the last descriptor of it is closed.
 const SETTLED: Duration = Duration::from_secs(20);
-/// Nothing changes for so long: it rests.
-const QUIET: Duration = Duration::from_millis(300);
+/// The place of the template among the processes.
+const TEMPLATE: usize = 2;
+/// How often the template keeps ready what a session is made of, and how many descriptors that is: two
+/// mounts and a ruleset.
+const LOTS_MAX: usize = 4;
+const LOT_DESCRIPTORS: usize = 3;
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// Nothing changes over so many looks: it rests. A template that has given away its place makes ready what
+/// the next one is made of, and on a busy machine begins late.
+const QUIET: u32 = 8;
 
 /// What one process holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,9 +87,12 @@ fn a_thousand_sessions_in_a_row_leave_nothing_behind() {
     for _ in 0..counts::sessions_in_a_row() {
         uids.insert(session(&socket));
     }
-    let after = at_rest(&agent, pid, |held| *held == before);
+    let after = at_rest(&agent, pid, |held| is_no_more(&before, held));
     let after_links = links(pid);
-    assert_eq!(after, before, "{before_links:#?} {after_links:#?}");
+    assert!(
+        is_no_more(&before, &after),
+        "{before:?}, then {after:?}: {before_links:#?} {after_links:#?}"
+    );
     for (place, ((name, before), (_, after))) in memory.iter().zip(self::memory(pid)).enumerate() {
         let max = if place == 0 {
             AGENT_GROWTH_KIB_MAX
@@ -106,17 +118,31 @@ fn a_thousand_sessions_in_a_row_leave_nothing_behind() {
     assert_eq!(agent.end().expect("the agent ends"), Vec::<String>::new());
 }
 
+/// Whether the same processes hold what they held before. The template may have made ready what more of the
+/// next sessions are made of: one lot more each time that it looked for a program, up to four.
+fn is_no_more(before: &[Held], after: &[Held]) -> bool {
+    let pairs = before.iter().zip(after).enumerate();
+    let mut same = pairs.map(|(place, (before, after))| {
+        let lots = if place == TEMPLATE { LOTS_MAX } else { 0 };
+        let most = before.descriptors + lots * LOT_DESCRIPTORS;
+        (&after.name, after.pid, after.mounts) == (&before.name, before.pid, before.mounts)
+            && (before.descriptors..=most).contains(&after.descriptors)
+    });
+    before.len() == after.len() && same.all(|same| same)
+}
+
 /// What is held once the place for the next session waits and nothing more changes: what `wanted` asks
 /// for, or the last that was seen.
 fn at_rest(agent: &Agent, pid: u32, wanted: impl Fn(&Vec<Held>) -> bool) -> Vec<Held> {
     let until = Instant::now() + scaled(SETTLED);
-    let mut last = held(pid);
+    let (mut last, mut same) = (held(pid), 0);
     loop {
-        thread::sleep(QUIET);
+        thread::sleep(LOOK);
         let now = held(pid);
         let status = agent.json("status").expect("the agent answers");
         let waits = status.pointer("/places/waiting") == Some(&Value::from(1));
-        if (waits && now == last && wanted(&now)) || Instant::now() >= until {
+        same = if waits && now == last { same + 1 } else { 0 };
+        if (same >= QUIET && wanted(&now)) || Instant::now() >= until {
             return now;
         }
         last = now;
@@ -144,7 +170,7 @@ fn session(socket: &Path) -> u32 {
     let null = fs::File::options().read(true).write(true).open("/dev/null");
     let null = null.expect("the null device");
     let stream = UnixStream::connect(socket).expect("the control socket");
-    let request = "{\"request\":\"run\",\"tool\":\"true\",\"arguments\":[]}\n";
+    let request = "{\"request\":\"run\",\"tool\":\"true\",\"arguments\":[],\"counted\":false}\n";
     sendmsg::<()>(
         stream.as_raw_fd(),
         &[IoSlice::new(request.as_bytes())],

@@ -27,7 +27,7 @@ pub struct Filter {
     pub verb: Option<String>,
     /// The token's id.
     pub token: Option<String>,
-    /// What came of it: `done`, a reason's code, `exit`, `running`, `issued`, …
+    /// What came of it: `done`, a reason's code or word, `exit`, `running`, `issued`, …
     pub outcome: Option<String>,
     /// Not before: a beginning of `2026-11-22T13:00:00.000000Z`.
     pub since: Option<String>,
@@ -95,6 +95,7 @@ fn join(running: &mut BTreeMap<u64, Value>, filter: &Filter, record: Value) -> O
     let kind = text(&record, "/record")?;
     let alone = match kind {
         "refused" => Some(text(&record, "/code").unwrap_or_default()),
+        "attach_refused" => Some(text(&record, "/reason").unwrap_or_default()),
         "token_issued" => Some("issued"),
         "token_key_rotated" => Some("rotated"),
         "tokens_revoked" => Some("revoked"),

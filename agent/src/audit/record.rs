@@ -231,6 +231,9 @@ pub struct Outcome<'a, E: Serialize> {
     /// What was handed out; absent where the policy hands out nothing or nothing was left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<&'a HandedOut>,
+    /// Whoever counted what the worker wrote has not told, so that `end` may lack that it was too much.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub output_uncounted: bool,
     /// Distinct things that were refused.
     pub refused: &'a [serde_json::Value],
     /// Events that were lost or suppressed, so that `refused` may lack something.

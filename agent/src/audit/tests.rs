@@ -69,6 +69,7 @@ fn a_session_is_an_intent_and_an_outcome() {
         used: Spent::default(),
         enforced: Some(&["landlock"]),
         output: None,
+        output_uncounted: false,
         refused: &[],
         events_missing: 0,
     };

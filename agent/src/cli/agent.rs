@@ -17,7 +17,7 @@ use crate::{
     exit::Code,
     observe::{http, log},
     shutdown::{Asked, Signals},
-    sys::inherited::HandedOver,
+    sys::{heap, inherited::HandedOver},
 };
 
 /// Name of the resolver's sockets in their unit (`FileDescriptorName=`).
@@ -154,6 +154,7 @@ async fn serve(
         if policies_watch {
             engine.watch_policies();
         }
+        heap::give_back();
         tracing::info!(instance = engine.instance().name(), "agent ready");
         service::ready(&engine);
         let mut watchdog = Watchdog::asked();

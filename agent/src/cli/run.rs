@@ -4,6 +4,7 @@
 
 mod alone;
 mod plain;
+mod source;
 mod streams;
 mod through;
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    CommandLine, Engine, LaunchError, Order, Session, StartError, Tokens,
+    CommandLine, Counter, Engine, LaunchError, Order, Session, StartError, Tokens,
     control::protocol::IssuerStatus,
     doors,
     error::{chain, suggestion},
@@ -110,6 +110,8 @@ impl Host for EngineHost {
                 stdio,
                 caller,
                 under: Some(policy.digest),
+                // Each answer has a bound of its own.
+                counter: Counter::Nobody,
             };
             let session = engine
                 .launch(order)

@@ -1,7 +1,12 @@
 //! When a running session has used up its processor time, and when it has been idle too long: told
 //! from the kernel's account of the session's cgroup, which counts with or without controllers.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::{audit::End, policy::compiled::CompiledPolicy};
 
@@ -9,6 +14,15 @@ use crate::{audit::End, policy::compiled::CompiledPolicy};
 const LOOK_TIME_MIN: Duration = Duration::from_millis(50);
 /// Looks in an idle timeout: a worker is ended at most a part of it late.
 const LOOKS_PER_IDLE_TIMEOUT: u32 = 4;
+
+/// Processors that this host can have, whichever of them the agent itself may use. Asked for once: the
+/// answer comes out of several files.
+static PROCESSORS: LazyLock<u32> = LazyLock::new(|| {
+    let configured = sysconf(SysconfVar::_NPROCESSORS_CONF).ok().flatten();
+    let configured = configured.and_then(|count| u32::try_from(count).ok());
+    // Where it is not known, as many as no host has: looks come more often than they must.
+    configured.map_or(u32::MAX, |count| count.max(1))
+});
 
 /// A session's processor time against its limits.
 #[derive(Debug)]
@@ -26,11 +40,10 @@ impl Meter {
     /// Of a session that begins now.
     pub(super) fn new(policy: &CompiledPolicy, now: Instant) -> Self {
         let idle = policy.worker.idle_timeout;
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             idle_timeout: (idle < policy.worker.wall_timeout).then_some(idle),
             cpu_time: (policy.limits.cpu_time < Duration::MAX).then_some(policy.limits.cpu_time),
-            processors: u32::try_from(processors).unwrap_or(u32::MAX),
+            processors: *PROCESSORS,
             used: Duration::ZERO,
             used_since: now,
         }

@@ -48,6 +48,17 @@ pub struct Order {
     pub caller: Caller,
     /// The only policy under which it may be launched; any, where nobody has checked one.
     pub under: Option<Digest>,
+    /// Who counts what the worker writes.
+    pub counter: Counter,
+}
+
+/// Who counts what a worker writes to its standard output and error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// The caller, who tells by [`Session::output_spent`] and [`Session::written`].
+    Caller,
+    /// Nobody.
+    Nobody,
 }
 
 /// What the worker executes.
@@ -67,6 +78,8 @@ pub struct Session {
     commands: mpsc::Sender<Command>,
     finished: oneshot::Receiver<Finished>,
     policy: Arc<CompiledPolicy>,
+    /// Until it is told what the worker wrote, where the caller counts that.
+    written: Option<oneshot::Sender<u64>>,
 }
 
 /// A session that is over; nothing of it is left.
@@ -154,6 +167,7 @@ impl Engine {
         self.sessions.runs(session, enforced.clone());
         self.reserve_ahead(loaded);
         let (tell, finished) = oneshot::channel();
+        let (written, count) = order.counter.count();
         let life = Life {
             engine: Arc::clone(self),
             session,
@@ -161,6 +175,7 @@ impl Engine {
             enforced: enforced.clone(),
             asked,
             slot,
+            count,
         };
         tokio::spawn(life.live(running, cgroup, inbox, tell));
         Ok(Session {
@@ -169,6 +184,7 @@ impl Engine {
             commands,
             finished,
             policy: Arc::clone(&loaded.policy),
+            written,
         })
     }
 
@@ -265,14 +281,26 @@ impl Session {
         self.command(Command::Signal(number)).await;
     }
 
-    /// Ends the worker because nobody wants its answer any more.
-    pub async fn abandon(&self) {
+    /// Ends the worker because nobody wants its answer any more. Nobody counts either.
+    pub async fn abandon(&mut self) {
+        self.written = None;
         self.command(Command::End(Why::CallerGone)).await;
     }
 
     /// Ends the worker because it has written more than its policy lets it.
     pub async fn output_spent(&self) {
         self.command(Command::End(Why::OutputSpent)).await;
+    }
+
+    /// Tells how many bytes the worker has written, now that nobody writes any more.
+    pub async fn written(&mut self, bytes: u64) {
+        if bytes > self.policy.limits.output {
+            self.output_spent().await;
+        }
+        if let Some(written) = self.written.take() {
+            // Where the session was ended for another reason nobody waits for it.
+            written.send(bytes).ok();
+        }
     }
 
     async fn command(&self, command: Command) {
@@ -290,6 +318,19 @@ impl Session {
             refused: Vec::new(),
             missing: 0,
         })
+    }
+}
+
+impl Counter {
+    /// Where the count is told, and where it arrives.
+    fn count(self) -> (Option<oneshot::Sender<u64>>, Option<oneshot::Receiver<u64>>) {
+        match self {
+            Self::Caller => {
+                let (tell, told) = oneshot::channel();
+                (Some(tell), Some(told))
+            }
+            Self::Nobody => (None, None),
+        }
     }
 }
 

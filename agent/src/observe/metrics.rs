@@ -74,7 +74,7 @@ table! {
     SESSIONS_MAX = "stockade_sessions_max" []
         "Sessions that may be alive at once.";
     ATTACHMENTS = "stockade_attachments" ["tool", "state"]
-        "What is attached by state: fenced, closed (it makes no sockets, or its policy is gone), refused or absent (it has no cgroup now).";
+        "What is attached by state: fenced, closed (it makes no sockets, or its policy is gone), open (hooks of it were taken off), refused or absent (it has no cgroup now).";
     ATTACHMENTS_WEAK = "stockade_attachments_weak" ["tool"]
         "Attachments whose processes may keep capabilities and sockets that no fence holds.";
     ATTACH_REFUSED = "stockade_attach_refused_total" ["reason"]

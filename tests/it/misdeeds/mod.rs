@@ -91,14 +91,20 @@ fn scene(policies: &[(&str, &str, &str)]) -> Scene {
 }
 
 impl Scene {
-    /// How the last session ended, by the journal.
-    fn last_end(&self) -> Value {
+    /// What the journal says of each session that has ended.
+    fn outcomes(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.agent.journal()).expect("the journal");
         let records = text
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("a record"));
-        let mut ends = records.filter(|record| record["record"] == "outcome");
-        ends.next_back().expect("an outcome")["end"].clone()
+        let ends = records.filter(|record| record["record"] == "outcome");
+        ends.collect()
+    }
+
+    /// How the last session ended, by the journal.
+    fn last_end(&self) -> Value {
+        let outcomes = self.outcomes();
+        outcomes.last().expect("an outcome")["end"].clone()
     }
 
     fn nothing_is_left(&self, of: &str) {

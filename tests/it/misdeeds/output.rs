@@ -2,13 +2,19 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{ErrorKind, PipeWriter, Read as _, Write as _},
     process::Stdio,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use lab::patience::scaled;
-use serde_json::json;
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
 
 use super::{Scene, WALL, scene};
 
@@ -45,6 +51,106 @@ os.write(1, b'x' * (1 << 19)); os.write(2, b'y' * (1 << 19))";
     let status = lab::agent::wait(child, scaled(Duration::from_secs(10))).expect("it ends");
     assert!(!status.success(), "{status}");
     assert_ne!(scene.last_end(), json!("wall_timeout"));
+    scene.end();
+}
+
+#[test]
+fn whoever_wrote_too_much_and_ends_at_once_wrote_too_much() {
+    let scene = scene(&[("talker", WALL, "")]);
+    let program = "
+import os
+os.write(1, b'x' * ((1 << 20) + 1)); os._exit(0)";
+    for round in 0..20 {
+        let output = scene.agent.run("talker", &[program]).expect("it runs");
+        assert_eq!(output.stdout.len(), 1 << 20, "{round}: {output:?}");
+        assert_eq!(scene.last_end(), json!("output"), "{round}");
+        assert_eq!(output.status.code(), Some(137), "{round}");
+    }
+    let just = "
+import os
+os.write(1, b'x' * (1 << 20)); os._exit(3)";
+    let output = scene.agent.run("talker", &[just]).expect("it runs");
+    assert_eq!(output.status.code(), Some(3), "{:?}", output.stderr);
+    let last = scene.outcomes().pop().expect("an outcome");
+    assert_eq!(last["end"], json!({"exit": 3}));
+    assert_eq!(last.get("output_uncounted"), None, "{last}");
+    scene.end();
+}
+
+/// The outcome of the one session that there was, while the command line that asked for it still runs.
+fn outcome_meanwhile(scene: &Scene) -> Value {
+    let until = Instant::now() + scaled(Duration::from_secs(10));
+    loop {
+        if let Some(outcome) = scene.outcomes().pop() {
+            return outcome;
+        }
+        assert!(Instant::now() < until, "no outcome is recorded");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_slow_reader_hides_nothing_that_was_written() {
+    let scene = scene(&[("talker", WALL, "")]);
+    // All that is allowed and a byte more; of the last 32 KiB nothing is read here for long.
+    let program = "
+import os, time
+os.write(2, b'x' * ((1 << 20) - (1 << 15))); os.write(1, b'y')
+time.sleep(0.3)
+os.write(1, b'y' * (1 << 15)); os._exit(0)";
+    let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
+    let full = fill(&mut writer);
+    let mut command = scene.agent.tool("talker", &[program]).expect("the binary");
+    command.stdout(writer).stderr(Stdio::null());
+    let child = command.spawn().expect("it starts");
+    drop(command);
+    assert_eq!(outcome_meanwhile(&scene)["end"], json!("output"));
+    let mut said = Vec::new();
+    reader.read_to_end(&mut said).expect("what was written");
+    assert_eq!(said.len() - full, 1 << 15);
+    let status = lab::agent::wait(child, scaled(Duration::from_secs(10))).expect("it ends");
+    assert_eq!(status.code(), Some(137));
+    scene.end();
+}
+
+/// Writes to a pipe until it takes no more; tells how much that was.
+fn fill(pipe: &mut PipeWriter) -> usize {
+    let set = |flags| fcntl(&*pipe, FcntlArg::F_SETFL(flags)).expect("a pipe");
+    set(OFlag::O_NONBLOCK);
+    let mut bytes = 0;
+    let refused = loop {
+        match (&*pipe).write(&[b'z'; 4096]) {
+            Ok(more) => bytes += more,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    set(OFlag::empty());
+    bytes
+}
+
+#[test]
+fn who_counts_and_does_not_tell_is_not_waited_for_long_and_the_record_says_so() {
+    let scene = scene(&[("talker", WALL, "")]);
+    let program = "
+import os
+os.write(1, b'.'); os.read(0, 1); os._exit(5)";
+    let mut command = scene.agent.tool("talker", &[program]).expect("the binary");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut [0]).expect("it runs");
+    let client = Pid::from_raw(child.id().cast_signed());
+    kill(client, Signal::SIGSTOP).expect("our child");
+    let begun = Instant::now();
+    drop(child.stdin.take());
+    let outcome = outcome_meanwhile(&scene);
+    assert!(begun.elapsed() < scaled(Duration::from_secs(3)));
+    assert_eq!(outcome["end"], json!({"exit": 5}));
+    assert_eq!(outcome["output_uncounted"], json!(true), "{outcome}");
+    kill(client, Signal::SIGCONT).expect("our child");
+    let status = lab::agent::wait(child, scaled(Duration::from_secs(10))).expect("it ends");
+    assert_eq!(status.code(), Some(5));
     scene.end();
 }
 

@@ -7,8 +7,9 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     super::{
-        Against, CallOutcome, CallRecord, Error, Filter, Holder, Journal, KeyRotated, Principal,
-        Refusal, Token, TokenChange, TokenIssued, TokenRef, TokensRevoked, Whose, query, verify,
+        Against, AttachRefused, CallOutcome, CallRecord, Error, Filter, Holder, Journal,
+        KeyRotated, Principal, Refusal, Token, TokenChange, TokenIssued, TokenRef, TokensRevoked,
+        Whose, query, verify,
     },
     CALLER, records,
 };
@@ -289,4 +290,26 @@ fn what_was_done_about_tokens_is_found_like_calls() {
         ..Filter::default()
     });
     assert_eq!(revoked.len(), 5);
+}
+
+#[test]
+fn what_was_not_attached_is_found_by_its_tool_and_by_why() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    for (tool, reason) in [("mail", "holes"), ("web", "no_cgroup")] {
+        let record = AttachRefused {
+            target: "unit mail.service",
+            tool,
+            reason,
+            why: "because",
+            caller: Some(CALLER),
+        };
+        journal.attach_refused(&record).expect("recorded");
+    }
+    drop(journal);
+    let mail = by(|filter| filter.tool = Some("mail".to_owned()));
+    assert_eq!(found(&path, &mail), [(2, "holes".to_owned())]);
+    let absent = by(|filter| filter.outcome = Some("no_cgroup".to_owned()));
+    assert_eq!(found(&path, &absent), [(3, "no_cgroup".to_owned())]);
 }

@@ -40,6 +40,7 @@ impl Scene {
                     used: Spent::default(),
                     enforced: None,
                     output: None,
+                    output_uncounted: false,
                     refused: &[],
                     events_missing: 0,
                 };

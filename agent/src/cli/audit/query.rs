@@ -19,8 +19,8 @@ use crate::{
 /// A time in the journal; a digit for each `0`.
 const FORM: &str = "0000-00-00T00:00:00.000000Z";
 
-/// Shows calls and sessions, each with what came of it, and what was done about tokens. Whether the journal is as it was written is
-/// for `audit verify` to say.
+/// Shows calls and sessions, each with what came of it, what was done about tokens, and what was not
+/// attached. Whether the journal is as it was written is for `audit verify` to say.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A moment is the beginning of a time as it stands in the journal (UTC): 2026-11-22, 2026-11-22T13,
@@ -47,7 +47,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     token: Option<String>,
     /// With this outcome: `done`, `tool_error`, `running`, `outcome_unknown`, a reason's code; of
-    /// sessions `exit`, `signal`, `wall_timeout`, …; of tokens `issued`, `rotated`, `revoked`.
+    /// sessions `exit`, `signal`, `wall_timeout`, …; of tokens `issued`, `rotated`, `revoked`; of what was
+    /// not attached the word of the refusal, such as `holes`.
     #[arg(long, value_name = "CODE")]
     outcome: Option<String>,
     /// That began at this moment or later.
@@ -122,11 +123,12 @@ fn line(found: &Found) -> String {
             format!("uid {uid}:")
         },
     );
-    // What was done about tokens names whose, instead of a verb.
-    let whose: &[&str] = match found.outcome.as_str() {
-        "issued" => &["/token/id"],
-        "rotated" => &["/key"],
-        "revoked" => &[
+    // What was done about tokens names whose, what was not attached where, instead of a verb.
+    let whose: &[&str] = match found.begun.get("record").and_then(Value::as_str) {
+        Some("attach_refused") => &["/target"],
+        Some("token_issued") => &["/token/id"],
+        Some("token_key_rotated") => &["/key"],
+        Some("tokens_revoked") => &[
             "/token/id",
             "/principal/subject",
             "/principal/client",
@@ -140,6 +142,7 @@ fn line(found: &Found) -> String {
     words.push(format!("-> {}", harmless(&found.outcome)));
     words.extend(ended("/seconds").map(|seconds| format!("after {seconds} s")));
     let why = ended("/detail").or_else(|| begun("/detail"));
+    let why = why.or_else(|| begun("/why"));
     let why = why.filter(|why| !why.is_empty());
     words.extend(why.map(|why| format!("({why})")));
     words.join(" ")
@@ -240,6 +243,21 @@ mod tests {
             outcome: "done".to_owned(),
         };
         expect![r"2026-11-22T13:05:30.000000Z 7 call ann by desk: invoice create\u{1b}[2J -> done after 0.25 s"]
+            .assert_eq(&line(&found));
+    }
+
+    #[test]
+    fn a_line_tells_what_was_not_attached_and_why() {
+        let found = Found {
+            begun: json!({
+                "sequence": 8, "time": "2026-11-22T13:05:30.000000Z", "record": "attach_refused",
+                "tool": "mail", "target": "unit mail.service", "reason": "holes",
+                "why": "process 7 keeps CAP_NET_RAW", "caller": {"uid": 0, "gid": 0, "pid": 1},
+            }),
+            ended: None,
+            outcome: "holes".to_owned(),
+        };
+        expect!["2026-11-22T13:05:30.000000Z 8 attach_refused uid 0: mail unit mail.service -> holes (process 7 keeps CAP_NET_RAW)"]
             .assert_eq(&line(&found));
     }
 }

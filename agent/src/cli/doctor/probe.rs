@@ -27,7 +27,7 @@ use crate::{
         run::{run_alone, this_process},
         terminal::table,
     },
-    daemon::{CommandLine, Order},
+    daemon::{CommandLine, Counter, Order},
     exit::Code,
     policy,
 };
@@ -149,6 +149,7 @@ fn in_fence() -> Result<Vec<Attempt>, Failure> {
         stdio: [std::fs::File::open("/dev/null")?.into(), input, errors_in],
         caller: this_process(),
         under: None,
+        counter: Counter::Nobody,
     };
     let finished = run_alone(Arc::new(policy), None, order)?;
     let attempts = reader.join().unwrap_or_default();

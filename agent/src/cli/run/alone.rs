@@ -12,7 +12,7 @@ use common::decide::Mode;
 use nix::unistd::{Gid, Uid};
 use tokio::sync::mpsc;
 
-use super::streams::{self, Flowing, Outlets};
+use super::streams::{self, Flowing, Outlets, Told};
 use crate::{
     audit::Caller,
     cli::{
@@ -92,6 +92,7 @@ pub(super) fn run(
         stdio,
         caller: this_process(),
         under: None,
+        counter: outlets.counter(),
     };
     let learned = |engine: &Engine| suggest.then(|| engine.suggest(&tool, None, None));
     let (finished, proposal) = in_own_engine(policy, journal, dns, order, outlets, learned)?;
@@ -152,8 +153,8 @@ fn in_own_engine<T>(
             prepared: None,
             resolver: Vec::new(),
         })?;
-        let flowing = outlets.flow(output)?;
-        let finished = in_engine(&engine, order, signals, &flowing).await;
+        let mut flowing = outlets.flow(output)?;
+        let finished = in_engine(&engine, order, signals, &mut flowing).await;
         let seen = look(&engine);
         engine.close().await;
         let finished = finished?;
@@ -175,13 +176,16 @@ async fn in_engine(
     engine: &Arc<Engine>,
     order: Order,
     mut signals: mpsc::Receiver<i32>,
-    flowing: &Flowing,
+    flowing: &mut Flowing,
 ) -> Result<Finished, Failure> {
     let mut session = engine.launch(order).await?;
     loop {
         tokio::select! {
             Some(signal) = signals.recv() => session.signal(signal).await,
-            () = flowing.spent() => session.output_spent().await,
+            told = flowing.told() => match told? {
+                Told::Spent => session.output_spent().await,
+                Told::Written(bytes) => session.written(bytes).await,
+            },
             finished = session.finished() => return Ok(finished),
         }
     }

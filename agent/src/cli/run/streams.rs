@@ -16,10 +16,14 @@ use std::{
 };
 
 use nix::{fcntl::OFlag, unistd::pipe2};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinSet};
 
-use super::plain::Plain;
-use crate::{cli::Failure, daemon::Stdio, exit::Code};
+use super::{plain::Plain, source::Source};
+use crate::{
+    cli::Failure,
+    daemon::{Counter, Stdio},
+    exit::Code,
+};
 
 /// Bytes at a time: what a pipe holds.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -39,6 +43,19 @@ struct Outlet {
 pub(super) struct Flowing {
     threads: Vec<JoinHandle<io::Result<()>>>,
     spent: Arc<Notify>,
+    /// One for each stream: the bytes that were written to it, when nobody writes any more.
+    counts: JoinSet<io::Result<u64>>,
+    /// Bytes of the streams whose count is known; nothing when all were told, or there is none.
+    written: Option<u64>,
+}
+
+/// What there is to tell of what a worker writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It is more than is allowed.
+    Spent,
+    /// Nobody writes any more; so many bytes were written, handed on or not.
+    Written(u64),
 }
 
 /// Standard input, output and error of the worker, and where the last two go.
@@ -59,24 +76,57 @@ pub(super) fn open(raw: bool) -> Result<(Stdio, Outlets), Failure> {
 }
 
 impl Outlets {
-    /// Begins to hand on what the worker writes, up to so many bytes. It ends when nobody holds the
-    /// worker's ends any more.
-    pub(super) fn flow(self, max: u64) -> io::Result<Flowing> {
-        let (left, spent) = (Arc::new(AtomicU64::new(max)), Arc::new(Notify::new()));
-        let mut threads = Vec::new();
-        for outlet in self.0 {
-            let (left, spent) = (Arc::clone(&left), Arc::clone(&spent));
-            let thread = thread::Builder::new().name("output".to_owned());
-            threads.push(thread.spawn(move || outlet.hand_on(&left, &spent))?);
+    /// Who counts what the worker writes.
+    pub(super) fn counter(&self) -> Counter {
+        if self.0.is_empty() {
+            Counter::Nobody
+        } else {
+            Counter::Caller
         }
-        Ok(Flowing { threads, spent })
+    }
+
+    /// Begins to hand on what the worker writes, up to so many bytes. It ends when nobody holds the
+    /// worker's ends any more. Wants a runtime.
+    pub(super) fn flow(self, max: u64) -> io::Result<Flowing> {
+        let written = (self.counter() == Counter::Caller).then_some(0);
+        let (left, spent) = (Arc::new(AtomicU64::new(max)), Arc::new(Notify::new()));
+        let (mut threads, mut counts) = (Vec::new(), JoinSet::new());
+        for Outlet { from, to, terminal } in self.0 {
+            let (left, spent) = (Arc::clone(&left), Arc::clone(&spent));
+            let (from, count) = Source::new(from)?;
+            counts.spawn(count.written());
+            let thread = thread::Builder::new().name("output".to_owned());
+            threads.push(thread.spawn(move || hand_on(&from, to, terminal, &left, &spent))?);
+        }
+        Ok(Flowing {
+            threads,
+            spent,
+            counts,
+            written,
+        })
     }
 }
 
 impl Flowing {
-    /// Becomes ready when more was written than is allowed.
-    pub(super) async fn spent(&self) {
-        self.spent.notified().await;
+    /// Becomes ready when there is something to tell. May be cancelled and called again without loss.
+    pub(super) async fn told(&mut self) -> Result<Told, Failure> {
+        let Some(written) = &mut self.written else {
+            self.spent.notified().await;
+            return Ok(Told::Spent);
+        };
+        loop {
+            let count = tokio::select! {
+                () = self.spent.notified() => return Ok(Told::Spent),
+                count = self.counts.join_next() => count,
+            };
+            let Some(count) = count else {
+                let all = *written;
+                self.written = None;
+                return Ok(Told::Written(all));
+            };
+            let count = count.map_err(|_panic| Failure::said(Code::Software, "output: lost"))??;
+            *written = written.saturating_add(count);
+        }
     }
 
     /// Waits until all that was written is handed on. The session is over: nobody writes any more.
@@ -103,34 +153,40 @@ impl Outlet {
         };
         Ok((outlet, worker))
     }
+}
 
-    /// To the end of the stream, or of those who read it; then closes the pipe, so that a worker that goes
-    /// on writing is told. What is more than allowed is thrown away.
-    fn hand_on(mut self, left: &AtomicU64, spent: &Notify) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut plain = Plain::default();
-        loop {
-            let length = match self.from.read(&mut chunk) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            let allowed = take(left, length);
-            let bytes = chunk.get(..allowed).unwrap_or_default();
-            if self.terminal {
-                self.to.write_all(&plain.push(bytes))?;
-            } else {
-                self.to.write_all(bytes)?;
-            }
-            if length == 0 {
-                return self.to.write_all(&plain.end());
-            }
-            if allowed < length {
-                spent.notify_one();
-                self.to.write_all(&plain.end())?;
-                // It is ended for that, not by a pipe that broke before anybody could say why.
-                return io::copy(&mut self.from, &mut io::sink()).map(drop);
-            }
+/// To the end of the stream, or of those who read it; then closes the pipe, so that a worker that goes
+/// on writing is told. What is more than allowed is thrown away.
+fn hand_on(
+    mut from: &Source,
+    mut to: File,
+    terminal: bool,
+    left: &AtomicU64,
+    spent: &Notify,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut plain = Plain::default();
+    loop {
+        let length = match from.read(&mut chunk) {
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let allowed = take(left, length);
+        let bytes = chunk.get(..allowed).unwrap_or_default();
+        if terminal {
+            to.write_all(&plain.push(bytes))?;
+        } else {
+            to.write_all(bytes)?;
+        }
+        if length == 0 {
+            return to.write_all(&plain.end());
+        }
+        if allowed < length {
+            spent.notify_one();
+            to.write_all(&plain.end())?;
+            // It is ended for that, not by a pipe that broke before anybody could say why.
+            return io::copy(&mut from, &mut io::sink()).map(drop);
         }
     }
 }

@@ -10,13 +10,16 @@ use super::{
         report::{Explain, report},
         runtime,
     },
-    streams::{self, Flowing},
+    streams::{self, Flowing, Told},
 };
 use crate::{
     cli::signals,
-    daemon::control::{
-        channel::Channel,
-        protocol::{Ended, Meanwhile, Reply, Request},
+    daemon::{
+        Counter,
+        control::{
+            channel::Channel,
+            protocol::{Ended, Meanwhile, Reply, Request},
+        },
     },
 };
 
@@ -31,7 +34,11 @@ pub(super) fn run(
     let ended = runtime()?.block_on(async {
         let signals = signals::forwarded().map_err(|error| Failure::runtime(&error))?;
         let mut channel = Channel::connect(&target.instance.control_socket()).await?;
-        let request = Request::Run { tool, arguments };
+        let request = Request::Run {
+            tool,
+            arguments,
+            counted: outlets.counter() == Counter::Caller,
+        };
         channel
             .send_with(&request, &worker.each_ref().map(AsFd::as_fd))
             .await?;
@@ -39,8 +46,8 @@ pub(super) fn run(
         drop(worker);
         match channel.receive::<Reply>().await? {
             Some(Reply::Started(started)) => {
-                let flowing = outlets.flow(started.output)?;
-                let ended = until_end(&mut channel, signals, &flowing).await?;
+                let mut flowing = outlets.flow(started.output)?;
+                let ended = until_end(&mut channel, signals, &mut flowing).await?;
                 flowing.end()?;
                 Ok(ended)
             }
@@ -56,7 +63,7 @@ pub(super) fn run(
 async fn until_end(
     channel: &mut Channel,
     mut signals: mpsc::Receiver<i32>,
-    flowing: &Flowing,
+    flowing: &mut Flowing,
 ) -> Result<Ended, Failure> {
     loop {
         tokio::select! {
@@ -64,8 +71,12 @@ async fn until_end(
             Some(signal) = signals.recv() => {
                 channel.send(&Meanwhile::Signal { signal }).await.ok();
             }
-            () = flowing.spent() => {
-                channel.send(&Meanwhile::OutputSpent {}).await.ok();
+            told = flowing.told() => {
+                let said = match told? {
+                    Told::Spent => Meanwhile::OutputSpent {},
+                    Told::Written(bytes) => Meanwhile::Written { bytes },
+                };
+                channel.send(&said).await.ok();
             }
             reply = channel.receive::<Reply>() => match reply? {
                 Some(Reply::Ended(ended)) => return Ok(ended),

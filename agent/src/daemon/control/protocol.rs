@@ -29,6 +29,8 @@ pub enum Request {
         tool: String,
         /// Arguments after those of the policy.
         arguments: Vec<String>,
+        /// Whether the caller counts what the worker writes, and tells.
+        counted: bool,
     },
     /// How the agent is.
     Status {},
@@ -93,6 +95,11 @@ pub enum Meanwhile {
     },
     /// It has written more than it may: end it.
     OutputSpent {},
+    /// Nobody writes to its standard output and error any more.
+    Written {
+        /// Bytes that were written to them.
+        bytes: u64,
+    },
 }
 
 /// What the agent says.

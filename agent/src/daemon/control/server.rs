@@ -33,7 +33,7 @@ use crate::{
         Engine, doors,
         error::{LaunchError, StartError, chain, told},
         explained::explained,
-        session::{CommandLine, Finished, Order, Session, Stdio},
+        session::{CommandLine, Counter, Finished, Order, Session, Stdio},
     },
     exit::{Code, SIGNAL_BASE},
     observe::dispatch::Received,
@@ -155,7 +155,14 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
         return Ok(());
     };
     match request {
-        Request::Run { tool, arguments } => run(engine, channel, caller, tool, arguments).await,
+        Request::Run {
+            tool,
+            arguments,
+            counted,
+        } => {
+            let order = order(channel, caller, (tool, arguments), counted)?;
+            run(engine, channel, order).await
+        }
         Request::Status {} => channel.send(&status(engine)).await,
         Request::Sessions {} => {
             let sessions = engine.session_infos();
@@ -192,12 +199,7 @@ async fn serve_one(engine: &Arc<Engine>, channel: &mut Channel) -> Result<(), Er
             seconds,
         } => {
             let within = seconds.map(Duration::from_secs);
-            // What is in the ring was done before somebody asked.
-            engine.drain_events().await;
-            let reply = match engine.suggest(&tool, session, within) {
-                Ok(proposal) => Reply::Suggested(proposal.into()),
-                Err(error) => refused(error.code() as u8, &error),
-            };
+            let reply = suggest(engine, &tool, session, within).await;
             channel.send(&reply).await
         }
     }
@@ -207,6 +209,20 @@ fn status(engine: &Engine) -> Reply {
     match engine.status() {
         Ok(status) => Reply::Status(Box::new(status)),
         Err(error) => refused(Code::Software as u8, &error),
+    }
+}
+
+async fn suggest(
+    engine: &Engine,
+    tool: &str,
+    session: Option<u64>,
+    within: Option<Duration>,
+) -> Reply {
+    // What is in the ring was done before somebody asked.
+    engine.drain_events().await;
+    match engine.suggest(tool, session, within) {
+        Ok(proposal) => Reply::Suggested(proposal.into()),
+        Err(error) => refused(error.code() as u8, &error),
     }
 }
 
@@ -226,22 +242,30 @@ fn switch(engine: &Engine, caller: Caller, tool: &str, on: bool) -> Reply {
     }
 }
 
-async fn run(
-    engine: &Arc<Engine>,
+fn order(
     channel: &mut Channel,
     caller: Caller,
-    tool: String,
-    arguments: Vec<String>,
-) -> Result<(), Error> {
+    (tool, arguments): (String, Vec<String>),
+    told: bool,
+) -> Result<Order, Error> {
     let fds = channel.take_fds();
     let stdio: Stdio = fds.try_into().map_err(|_other_number| Error::Descriptors)?;
-    let order = Order {
+    let who = if told {
+        Counter::Caller
+    } else {
+        Counter::Nobody
+    };
+    Ok(Order {
         tool,
         command: CommandLine::OfPolicy(arguments),
         stdio,
         caller,
         under: None,
-    };
+        counter: who,
+    })
+}
+
+async fn run(engine: &Arc<Engine>, channel: &mut Channel, order: Order) -> Result<(), Error> {
     let mut session = match engine.launch(order).await {
         Ok(session) => session,
         Err(error) => return channel.send(&not_started(&error)).await,
@@ -272,7 +296,11 @@ async fn follow(session: &mut Session, channel: &mut Channel) -> Result<Finished
             frame = channel.receive::<Meanwhile>() => match frame? {
                 Some(Meanwhile::Signal { signal }) => session.signal(signal).await,
                 Some(Meanwhile::OutputSpent {}) => session.output_spent().await,
-                None => session.abandon().await,
+                Some(Meanwhile::Written { bytes }) => session.written(bytes).await,
+                None => {
+                    session.abandon().await;
+                    return Ok(session.finished().await);
+                }
             },
         }
     }
@@ -332,29 +360,15 @@ pub fn ended(finished: Finished) -> Ended {
     } = finished;
     let signalled = |number: i32| SIGNAL_BASE.saturating_add(u8::try_from(number).unwrap_or(0));
     let killed = signalled(nix::libc::SIGKILL);
+    let of_policy = |limit| (killed, Some(format!("ended: `{limit}` of its policy")));
     let (code, note) = match end {
         End::Exit(code) => (code, None),
         End::Signal(number) => (signalled(number), None),
-        End::WallTimeout => (
-            killed,
-            Some("ended: `wall_timeout` of its policy".to_owned()),
-        ),
-        End::IdleTimeout => (
-            killed,
-            Some("ended: `idle_timeout` of its policy".to_owned()),
-        ),
-        End::CpuTime => (
-            killed,
-            Some("ended: `limits.cpu_time` of its policy".to_owned()),
-        ),
-        End::Memory => (
-            killed,
-            Some("ended: `limits.memory` of its policy".to_owned()),
-        ),
-        End::Output => (
-            killed,
-            Some("ended: `limits.output` of its policy".to_owned()),
-        ),
+        End::WallTimeout => of_policy("wall_timeout"),
+        End::IdleTimeout => of_policy("idle_timeout"),
+        End::CpuTime => of_policy("limits.cpu_time"),
+        End::Memory => of_policy("limits.memory"),
+        End::Output => of_policy("limits.output"),
         End::CallerGone => (killed, Some("ended: its caller went away".to_owned())),
         End::AgentStopped => (killed, Some("ended: the agent stopped".to_owned())),
         End::PolicyRemoved => (killed, Some("ended: its policy was removed".to_owned())),

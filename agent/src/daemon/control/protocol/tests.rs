@@ -21,12 +21,16 @@ fn requests_are_closed() {
         &expect!["error: unknown field `x`, there are no fields"],
     );
     check(
-        r#"{"request":"run","tool":"web","arguments":["-v"]}"#,
-        &expect![[r#"Run { tool: "web", arguments: ["-v"] }"#]],
+        r#"{"request":"run","tool":"web","arguments":["-v"],"counted":true}"#,
+        &expect![[r#"Run { tool: "web", arguments: ["-v"], counted: true }"#]],
     );
     check(
         r#"{"request":"run","tool":"web","arguments":[],"uid":0}"#,
-        &expect!["error: unknown field `uid`, expected `tool` or `arguments`"],
+        &expect!["error: unknown field `uid`, expected one of `tool`, `arguments`, `counted`"],
+    );
+    check(
+        r#"{"request":"run","tool":"web","arguments":[]}"#,
+        &expect!["error: missing field `counted`"],
     );
     check(
         r#"{"request":"run","tool":"web"}"#,
@@ -54,6 +58,7 @@ fn requests_survive_their_json_form() {
         Request::Run {
             tool: "web".to_owned(),
             arguments: vec!["a\nb".to_owned()],
+            counted: true,
         },
         Request::Status {},
         Request::Sessions {},
