@@ -10,10 +10,16 @@ use std::{collections::BTreeSet, fs, thread, time::Duration};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libc::{
     SYS_accept4, SYS_bpf, SYS_clone, SYS_clone3, SYS_execveat, SYS_exit_group,
-    SYS_landlock_restrict_self, SYS_openat2, SYS_recvmsg, SYS_rmdir, SYS_seccomp, SYS_sendmsg,
-    SYS_sendto, SYS_setgroups, SYS_write, c_long,
+    SYS_landlock_restrict_self, SYS_openat2, SYS_recvmsg, SYS_seccomp, SYS_sendmsg, SYS_sendto,
+    SYS_setgroups, SYS_write, c_long,
 };
 use nix::time::{ClockId, clock_gettime};
+
+#[cfg(target_arch = "x86_64")]
+use libc::SYS_rmdir;
+/// What rmdir(3) calls where there is no such system call.
+#[cfg(target_arch = "aarch64")]
+use libc::SYS_unlinkat as SYS_rmdir;
 
 use crate::{
     launch::{Started, through_the_agent},

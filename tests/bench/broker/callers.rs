@@ -45,12 +45,12 @@ struct Caller {
 }
 
 impl Callers {
-    /// So many, each with a key and a session of its own.
-    pub(super) fn new(instance: &str, count: usize) -> Result<Self> {
+    /// So many, each with a key for this algorithm and a session of its own.
+    pub(super) fn new(instance: &str, count: usize, proofs: Algorithm) -> Result<Self> {
         let caller = |number| {
             Ok(Caller {
                 subject: format!("caller-{number}"),
-                signer: Signer::generate(Algorithm::Es256)?,
+                signer: Signer::generate(proofs)?,
                 token: String::new(),
                 resource: String::new(),
             })

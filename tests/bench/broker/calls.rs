@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent::broker::jose::Algorithm;
 use anyhow::{Context as _, Result};
 
 use super::{
@@ -31,7 +32,7 @@ const ONCE_QUESTIONS: usize = 2_000;
 
 /// Who is asked.
 enum Subject {
-    Ours(Door),
+    Ours(Door, Algorithm),
     Direct,
     Proxy(Box<Proxy>),
     Missing(String),
@@ -54,11 +55,12 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let folder = scene.agent.scratch().path().to_owned();
     let proxies = peers::start(scene.lab.host(), &folder, &scene.worker)?;
     let ours = [
-        ("stockade", Door::Http),
-        ("stockade-v1", Door::Plain),
-        ("stockade-lines", Door::Lines),
+        ("stockade", Door::Http, Algorithm::Es256),
+        ("stockade-v1", Door::Plain, Algorithm::Es256),
+        ("stockade-v1-eddsa", Door::Plain, Algorithm::EdDsa),
+        ("stockade-lines", Door::Lines, Algorithm::Es256),
     ];
-    let ours = ours.map(|(name, door)| (name, Subject::Ours(door)));
+    let ours = ours.map(|(name, door, proofs)| (name, Subject::Ours(door, proofs)));
     let others = proxies.into_iter().map(|(name, proxy)| match proxy {
         Ok(proxy) => (name, Subject::Proxy(Box::new(proxy))),
         Err(why) => (name, Subject::Missing(why)),
@@ -114,7 +116,7 @@ impl Seen {
         let paced = self.turn(scene, Pace::PerSecond(PACE))?;
         let after = stages::read(scene.lab.host())?;
         if counted {
-            if matches!(self.subject, Subject::Ours(_)) {
+            if matches!(self.subject, Subject::Ours(..)) {
                 stages::add(&mut self.stages, &before, &after);
             }
             eprintln!("bench: {} {:.0} calls/s", self.name, full.rate());
@@ -132,14 +134,16 @@ impl Seen {
             Pace::PerSecond(_) => 2 * PACE as usize * 2 / CONNECTIONS,
         };
         match &self.subject {
-            Subject::Ours(door) => {
-                scene.callers.renew()?;
+            Subject::Ours(door, proofs) => {
+                let callers = match proofs {
+                    Algorithm::EdDsa => &mut scene.callers_eddsa,
+                    Algorithm::Es256 | Algorithm::Rs256 | Algorithm::Ps256 => &mut scene.callers,
+                };
+                callers.renew()?;
                 let most = most.min(QUESTIONS_OURS);
+                let callers = &*callers;
                 block_on(async {
-                    ask(scene
-                        .callers
-                        .connections(*door, "echo", CONNECTIONS, most)?)
-                    .await
+                    ask(callers.connections(*door, "echo", CONNECTIONS, most)?).await
                 })
             }
             Subject::Direct => block_on(async {

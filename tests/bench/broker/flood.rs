@@ -2,7 +2,8 @@
 //!
 //! The flood is a process of another user with two threads. It shows what costs most to refuse of all
 //! that one without a key can make: a token with the head and the claims of a good one, and a
-//! signature that is none; each another one.
+//! signature that is none; each another one. Beside it one that connects to nobody: so much anybody
+//! takes who may run two threads on the machine.
 
 use std::{
     io::{Read as _, Write as _},
@@ -43,7 +44,16 @@ const SIGNATURE_BYTES: usize = 64;
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// How it comes.
-const KINDS: [(&str, [&str; 4]); 2] = [
+const KINDS: [(&str, [&str; 4]); 3] = [
+    (
+        "busy",
+        [
+            "flood_busy_calls",
+            "flood_busy_pace",
+            "flood_busy_refused",
+            "flood_busy_processor",
+        ],
+    ),
     (
         "kept",
         [
@@ -176,6 +186,10 @@ pub(crate) fn pour(mut words: impl Iterator<Item = String>) -> Result<()> {
     let (kind, token, socket) = (word()?, word()?, word()?);
     let (body, _signature) = token.rsplit_once('.').context("a token has a signature")?;
     let each = |thread: usize| match kind.as_str() {
+        "busy" => {
+            busy(body, thread);
+            Ok(())
+        }
         "kept" => kept(Path::new(&socket), body, thread),
         "fresh" => fresh(Path::new(&socket), body, thread),
         kind => bail!("no flood is `{kind}`"),
@@ -186,6 +200,13 @@ pub(crate) fn pour(mut words: impl Iterator<Item = String>) -> Result<()> {
         }
         each(0)
     })
+}
+
+/// Makes its requests and sends none.
+fn busy(token: &str, thread: usize) {
+    for number in (thread..).step_by(THREADS) {
+        drop(std::hint::black_box(request(token, number)));
+    }
 }
 
 /// Connections that are kept: on each the next request as soon as there is an answer.

@@ -14,6 +14,7 @@ mod stages;
 
 use std::{fs, future::Future, path::PathBuf};
 
+use agent::broker::jose::Algorithm;
 use anyhow::{Context as _, Result};
 use lab::{
     Lab,
@@ -83,6 +84,8 @@ const SCHEMA: &str = r#"{"$schema": "https://json-schema.org/draft/2020-12/schem
 /// An agent with the worker, and callers with tokens.
 struct Scene {
     callers: Callers,
+    /// The same users, whose proofs are by `EdDSA`.
+    callers_eddsa: Callers,
     /// Before the lab, which it lives in.
     agent: Agent,
     worker: PathBuf,
@@ -97,9 +100,10 @@ impl Scene {
         scratch.write("say.json", SCHEMA)?;
         scratch.write(CONFIGURATION, CALLERS_GROUP)?;
         let agent = Agent::start_in(lab.host(), scratch, &POLICIES)?;
-        let callers = Callers::new(agent.instance(), CONNECTIONS)?;
+        let callers = |proofs| Callers::new(agent.instance(), CONNECTIONS, proofs);
         Ok(Self {
-            callers,
+            callers: callers(Algorithm::Es256)?,
+            callers_eddsa: callers(Algorithm::EdDsa)?,
             agent,
             worker,
             lab,
