@@ -49,6 +49,7 @@ description = "One of many"
 [worker]
 command = ["{folder}/prober"]
 protocol = "exec"
+wall_timeout = "4h"
 
 [[egress.allow]]
 domain = "*.bench.example"
@@ -75,6 +76,12 @@ execute = ["{folder}"]
 /// Packets that have arrived for each set's own address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Arrived([u64; 2]);
+
+impl Arrived {
+    fn total(self) -> u64 {
+        self.0.iter().sum()
+    }
+}
 
 struct Scene {
     lab: Lab,

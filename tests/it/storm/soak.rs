@@ -47,10 +47,13 @@ fn what_is_held_stays_flat() {
         scope.spawn(|| load.push_on(Duration::from_millis(500)));
         let steady = scene.steady();
         let began = Instant::now();
+        let mut before = scene.arrived().total();
         for look in 1..=LOOKS {
             thread::sleep((began + counts::soak() * look / LOOKS) - Instant::now());
             looks.push(held(&scene));
-            scene.arrived();
+            let after = scene.arrived().total();
+            assert!(after > before, "the traffic has stopped at look {look}");
+            before = after;
             while events.try_recv().is_ok() {}
         }
         drop(steady);
