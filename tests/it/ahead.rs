@@ -11,6 +11,10 @@ use std::{
 };
 
 use lab::{Lab, agent::Agent, binary::Scratch, cgroup, patience::scaled, prober::Prober};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::rows;
 
@@ -224,5 +228,24 @@ fn nobody_waits_for_long() {
     }
     assert!(!folder.exists(), "it waits still");
     drop(scene.worker());
+    scene.ends();
+}
+
+#[test]
+fn a_template_that_nobody_waits_for_any_more_costs_no_later_session() {
+    let scene = scene();
+    drop(scene.worker());
+    scene.place();
+    let agent = scene.agent.id().expect("the agent runs");
+    let [_, _, template] = crate::many::tree(agent)[..] else {
+        panic!("agent, launcher and template");
+    };
+    let template = Pid::from_raw(i32::try_from(template).expect("a number of a process"));
+    kill(template, Signal::SIGSTOP).expect("it is stopped");
+    // Of the place that waits; the next one is asked of a template that says nothing.
+    drop(scene.worker());
+    drop(scene.worker());
+    // It goes on, or it could not end with the agent.
+    kill(template, Signal::SIGCONT).ok();
     scene.ends();
 }

@@ -34,6 +34,8 @@ use crate::{
 
 /// A fence that does not stand by then is given up.
 const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
+/// A template that has not answered by then is replaced, once for each launch.
+const TEMPLATE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// What a launch needs. Its last two members are proofs: without hooks that know the session, or
 /// without a record of it, there is no launch.
@@ -190,10 +192,15 @@ impl Launcher {
         place: Place<'_>,
     ) -> Result<Seat, LaunchError> {
         let reserve = async {
-            let template = self.template(policy).await?;
-            let uid = self.uids.take()?;
-            let reserved = Seat::reserve(template, uid, place).await;
-            self.forget_lost(policy.digest, reserved)
+            let first = self.reserve_now(policy, place);
+            match tokio::time::timeout(TEMPLATE_TIME_MAX, first).await {
+                Ok(Err(LaunchError::Lost(_))) | Err(_) => {
+                    let tool = policy.tool.as_str();
+                    tracing::warn!(policy.tool = tool, "a template does not answer: replaced");
+                    self.reserve_now(policy, place).await
+                }
+                Ok(reserved) => reserved,
+            }
         };
         in_time(reserve).await
     }
@@ -207,7 +214,7 @@ impl Launcher {
             .get(&seat.template.digest)
             .and_then(|cell| cell.get());
         let same = current.is_some_and(|current| {
-            Arc::ptr_eq(current, &seat.template) && sockets::are_same(&current.plan.sockets)
+            Arc::ptr_eq(current, &seat.template) && is_of_use(current)
         });
         match (same, seat.waits()) {
             (true, true) => Fit::Yes,
@@ -246,25 +253,42 @@ impl Launcher {
         if admitted.session() != session || admitted.cgroup() != seat.cgroup {
             return Err(LaunchError::ForeignProof { session });
         }
-        let (template, digest) = (Arc::clone(&seat.template), seat.template.digest);
+        let template = Arc::clone(&seat.template);
         let memory_counted = enforced::memory_counted(&seat.measures);
         let limits = seat.measures.clone();
         let taken = seat.take(work, memory_counted, stdio).await;
-        let taken = self.forget_lost(digest, taken)?;
+        let taken = self.forget_lost(&template, taken)?;
         let enforced = template.enforced(memory_counted, &limits, admitted.unix_hooks())?;
         Ok(Running::started(session, taken, |uid| {
             Enforced::new(enforced, uid)
         }))
     }
 
-    /// A template that can not be spoken to is not asked again.
+    async fn reserve_now(
+        &self,
+        policy: &CompiledPolicy,
+        place: Place<'_>,
+    ) -> Result<Seat, LaunchError> {
+        let template = self.template(policy).await?;
+        let uid = self.uids.take()?;
+        let reserved = Seat::reserve(Arc::clone(&template), uid, place).await;
+        self.forget_lost(&template, reserved)
+    }
+
+    /// A template that can not be spoken to is not asked again; another that took its place meanwhile is.
     fn forget_lost<T>(
         &self,
-        digest: Digest,
+        template: &Arc<Template>,
         answer: Result<T, LaunchError>,
     ) -> Result<T, LaunchError> {
         if matches!(answer, Err(LaunchError::Lost(_))) {
-            self.templates().remove(&digest);
+            let mut templates = self.templates();
+            let current = templates
+                .get(&template.digest)
+                .and_then(|cell| cell.get());
+            if current.is_some_and(|current| Arc::ptr_eq(current, template)) {
+                templates.remove(&template.digest);
+            }
         }
         answer
     }
@@ -277,12 +301,11 @@ impl Launcher {
         Ok(Arc::clone(template))
     }
 
-    /// The place of a policy's template; an empty one where its root holds a socket of a server that
-    /// has started again since.
+    /// The place of a policy's template; an empty one where it is of no use any more.
     fn cell(&self, digest: Digest) -> Arc<OnceCell<Arc<Template>>> {
         let mut templates = self.templates();
         let template = templates.get(&digest).and_then(|cell| cell.get());
-        if template.is_some_and(|template| !sockets::are_same(&template.plan.sockets)) {
+        if template.is_some_and(|template| !is_of_use(template)) {
             templates.remove(&digest);
         }
         Arc::clone(templates.entry(digest).or_default())
@@ -295,6 +318,12 @@ impl Launcher {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Not where its root holds a socket of a server that has started again since, nor where somebody gave up
+/// waiting for an answer of it.
+fn is_of_use(template: &Template) -> bool {
+    !template.owes() && sockets::are_same(&template.plan.sockets)
 }
 
 /// Gives up what is not done in time.

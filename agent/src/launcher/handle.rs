@@ -144,6 +144,11 @@ impl Template {
         self.again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether an answer is on its way that nobody waits for: who asked has given up.
+    pub(super) fn owes(&self) -> bool {
+        self.asking.try_lock().is_ok_and(|asking| asking.owed)
+    }
+
     /// Asks the template process; its answer, which is that it was done, and the descriptors with it.
     pub(super) async fn ask(
         &self,
