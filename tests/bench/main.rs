@@ -71,19 +71,31 @@ fn main() -> Result<ExitCode> {
         }
     }
     let mut rows = Vec::new();
+    let mut failed = Vec::new();
     for part in PARTS.iter().filter(|part| wanted.has(part)) {
         eprintln!("bench: {} {} …", part.bench, part.name);
         let measured = (part.run)();
         // A bench that broke off has killed its stand-alone run, which then leaves an instance.
         sweep_abandoned();
-        rows.extend(measured?);
+        match measured {
+            Ok(measured) => rows.extend(measured),
+            // What else was asked for took its time as well.
+            Err(error) => failed.push(error.context(format!("{} {}", part.bench, part.name))),
+        }
     }
     row::print(&rows);
     if let Some(path) = json {
         std::fs::write(&path, serde_json::to_string_pretty(&rows)?)
             .with_context(|| path.display().to_string())?;
     }
-    Ok(ExitCode::SUCCESS)
+    for error in &failed {
+        eprintln!("bench: {error:?}");
+    }
+    Ok(if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What was asked for: benches, and parts after their bench. Nothing stands for all.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use libc::c_long;
+use nix::mount::{MsFlags, mount, umount};
 
 /// Where the kernel's trace is mounted on every systemd host, and `perf` mounts it elsewhere.
 const TRACING: &str = "/sys/kernel/tracing";
@@ -33,20 +34,29 @@ pub(crate) struct Event {
 }
 
 /// A buffer of our own.
-pub(crate) struct Trace(PathBuf);
+pub(crate) struct Trace {
+    folder: PathBuf,
+    _mounted: Option<Mounted>,
+}
+
+/// The trace was not mounted: it is as long as this.
+struct Mounted;
 
 impl Trace {
     /// Begins to trace these threads, and the processes that they make from now on.
     pub(crate) fn new(threads: &[u32]) -> Result<Self> {
-        let name = format!("stockade-bench-{}", std::process::id());
-        let folder = Path::new(TRACING).join("instances").join(name);
-        fs::create_dir(&folder).with_context(|| {
-            format!(
-                "{}; hint: mount -t tracefs none {TRACING}",
-                folder.display()
-            )
-        })?;
-        let trace = Self(folder);
+        let instances = Path::new(TRACING).join("instances");
+        let mounted = if instances.exists() {
+            None
+        } else {
+            Some(Mounted::new()?)
+        };
+        let folder = instances.join(format!("stockade-bench-{}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        let trace = Self {
+            folder,
+            _mounted: mounted,
+        };
         trace.set("trace_clock", "mono")?;
         trace.set("buffer_size_kb", BUFFER_KIB)?;
         trace.set("options/event-fork", "1")?;
@@ -63,12 +73,12 @@ impl Trace {
 
     /// What was traced, in the order of time.
     pub(crate) fn events(&self) -> Result<Vec<Event>> {
-        let text = fs::read_to_string(self.0.join("trace"))?;
+        let text = fs::read_to_string(self.folder.join("trace"))?;
         Ok(text.lines().filter_map(event).collect())
     }
 
     fn set(&self, file: &str, value: &str) -> Result<()> {
-        fs::write(self.0.join(file), value).with_context(|| file.to_owned())
+        fs::write(self.folder.join(file), value).with_context(|| file.to_owned())
     }
 }
 
@@ -76,7 +86,24 @@ impl Drop for Trace {
     fn drop(&mut self) {
         // Nothing is left to do where it can not be switched off.
         drop(self.set(CALLS, "0"));
-        drop(fs::remove_dir(&self.0));
+        drop(fs::remove_dir(&self.folder));
+    }
+}
+
+impl Mounted {
+    fn new() -> Result<Self> {
+        let none: Option<&str> = None;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(none, TRACING, Some("tracefs"), flags, none)
+            .with_context(|| format!("mount -t tracefs none {TRACING}"))?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Somebody else may use it by now.
+        drop(umount(TRACING));
     }
 }
 
