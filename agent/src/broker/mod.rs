@@ -5,6 +5,7 @@
 //! start a session. All doors lead into [`Broker::call`]; no other way leads to a worker.
 
 pub mod call;
+mod caught;
 pub mod door;
 mod flood;
 pub mod idempotency;
@@ -34,6 +35,7 @@ use call::{
     trail::Trail,
     validated::{covers_tool, find},
 };
+use caught::caught;
 use flood::Floods;
 use reason::{Reason, Refused};
 use refusals::AWAY_MAX;
@@ -187,23 +189,22 @@ impl Broker {
         Self(inner)
     }
 
-    /// Carries out one call, or says why not. What came of it is recorded before this returns. The
-    /// call goes on to its end where this is dropped; `Received::cancelled` ends it.
-    pub async fn call(&self, received: Received) -> Reply {
+    /// Carries out one call, or says why not. What came of it is recorded before this returns, so it is
+    /// not dropped before its end; `Received::cancelled` ends it.
+    pub fn call(&self, received: Received) -> impl Future<Output = Reply> + Send + use<> {
         let inner = Arc::clone(&self.0);
-        let lost = Trail::of_call(&received);
-        let _runs = inner.calls.runs();
-        let carried = tokio::spawn(async move { carry_out(&inner, received).await }).await;
-        match carried {
-            Ok(reply) => reply,
-            // Our bug, or the end of the runtime: the record says so as far as it still can.
-            Err(error) => {
-                let refused = Refused::because(Reason::Internal, error);
-                tracing::error!(error = %refused.detail, "call ended early");
-                lost.over(&self.0.calls, Reason::Internal.code());
-                let record = self.0.refused(lost.record(), &refused).await.ok();
-                self.0.reply(refused, Vec::new(), record)
+        async move {
+            let lost = Trail::of_call(&received);
+            let _runs = inner.calls.runs();
+            if let Some(reply) = caught(carry_out(&inner, received)).await {
+                return reply;
             }
+            // Our bug: the record says so as far as it still can.
+            let refused = Refused::because(Reason::Internal, "the call panicked");
+            tracing::error!(error = %refused.detail, "call ended early");
+            lost.over(&inner.calls, Reason::Internal.code());
+            let record = inner.refused(lost.record(), &refused).await.ok();
+            inner.reply(refused, Vec::new(), record)
         }
     }
 

@@ -1,11 +1,13 @@
 //! The calls that run, so that each can be ended: by the caller's word or by its going away.
 //!
-//! A call that began runs to its recorded end in a task of its own: a caller that hangs up cancels it,
-//! and never takes the record with it.
+//! A call that began runs to its recorded end: in the task of the one who waits for it, which saves two
+//! ways between threads, and in a task of its own as soon as that one has something else to do. A caller
+//! that hangs up cancels it, and never takes the record with it.
 
 use std::{
     collections::HashMap,
     hash::Hash,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +16,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
@@ -76,27 +79,33 @@ impl<K: Eq + Hash + Clone> Running<K> {
         let entry = calls.entry(key.clone()).or_default();
         entry.push((number, cancel));
         drop(calls);
-        let received = received(cancelled, sender);
-        let broker = Arc::clone(broker);
-        let task = tokio::spawn(async move { broker.call(received).await });
         Call {
             running: Arc::clone(self),
             key,
             number,
-            task,
+            way: Way::Here(Box::pin(broker.call(received(cancelled, sender)))),
             progress,
         }
     }
 }
 
+/// Where a call is carried out.
+enum Way {
+    /// By who waits for it.
+    Here(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// In a task of its own.
+    Away(JoinHandle<Reply>),
+    /// It has ended.
+    Over,
+}
+
 /// One call that runs; dropped, it is cancelled.
 #[must_use]
-#[derive(Debug)]
 pub(super) struct Call<K: Eq + Hash> {
     running: Arc<Running<K>>,
     key: K,
     number: u64,
-    task: JoinHandle<Reply>,
+    way: Way,
     progress: mpsc::Receiver<Value>,
 }
 
@@ -115,17 +124,45 @@ impl<K: Eq + Hash> Call<K> {
     pub(super) async fn next(&mut self) -> Said {
         tokio::select! {
             biased;
-            Some(progress) = self.progress.recv() => Said::Progress(progress),
-            reply = &mut self.task => Said::Reply(reply.unwrap_or_else(|error| {
-                tracing::error!(%error, "call of the broker did not end");
-                Reply::Refused {
-                    refused: Reason::Internal.into(),
-                    places: Vec::new(),
-                    nonce: None,
-                    record: None,
-                }
-            })),
+            Some(progress) = self.progress.recv() => {
+                // Who passes it on may have to wait for the caller: the call does not.
+                self.way.leave();
+                Said::Progress(progress)
+            }
+            reply = self.way.end() => Said::Reply(reply),
         }
+    }
+}
+
+impl Way {
+    async fn end(&mut self) -> Reply {
+        let reply = match self {
+            Self::Here(call) => Ok(call.await),
+            Self::Away(task) => task.await.map_err(|error| error.to_string()),
+            Self::Over => Err("it has ended before".to_owned()),
+        };
+        *self = Self::Over;
+        reply.unwrap_or_else(|error| {
+            tracing::error!(error, "call of the broker did not end");
+            Reply::Refused {
+                refused: Reason::Internal.into(),
+                places: Vec::new(),
+                nonce: None,
+                record: None,
+            }
+        })
+    }
+
+    /// From now on it is carried out whoever waits.
+    fn leave(&mut self) {
+        *self = match std::mem::replace(self, Self::Over) {
+            // Without a runtime the agent has ended: its next start records what was left.
+            Self::Here(call) => match Handle::try_current() {
+                Ok(runtime) => Self::Away(runtime.spawn(call)),
+                Err(_none) => Self::Over,
+            },
+            same => same,
+        };
     }
 }
 
@@ -136,13 +173,14 @@ impl<K: Eq + Hash> Drop for Call<K> {
             .calls
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = calls.get_mut(&self.key) else {
-            return;
-        };
-        // The sender goes: that cancels the call, if it still runs.
-        entry.retain(|(number, _)| *number != self.number);
-        if entry.is_empty() {
-            calls.remove(&self.key);
+        if let Some(entry) = calls.get_mut(&self.key) {
+            // The sender goes: that cancels the call, if it still runs.
+            entry.retain(|(number, _)| *number != self.number);
+            if entry.is_empty() {
+                calls.remove(&self.key);
+            }
         }
+        drop(calls);
+        self.way.leave();
     }
 }
