@@ -213,9 +213,8 @@ impl Launcher {
         let current = templates
             .get(&seat.template.digest)
             .and_then(|cell| cell.get());
-        let same = current.is_some_and(|current| {
-            Arc::ptr_eq(current, &seat.template) && is_of_use(current)
-        });
+        let same = current
+            .is_some_and(|current| Arc::ptr_eq(current, &seat.template) && is_of_use(current));
         match (same, seat.waits()) {
             (true, true) => Fit::Yes,
             (false, true) => Fit::OldRoot,
@@ -283,9 +282,7 @@ impl Launcher {
     ) -> Result<T, LaunchError> {
         if matches!(answer, Err(LaunchError::Lost(_))) {
             let mut templates = self.templates();
-            let current = templates
-                .get(&template.digest)
-                .and_then(|cell| cell.get());
+            let current = templates.get(&template.digest).and_then(|cell| cell.get());
             if current.is_some_and(|current| Arc::ptr_eq(current, template)) {
                 templates.remove(&template.digest);
             }
