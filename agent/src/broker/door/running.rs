@@ -161,7 +161,7 @@ impl Way {
                 Ok(runtime) => Self::Away(runtime.spawn(call)),
                 Err(_none) => Self::Over,
             },
-            same => same,
+            same @ (Self::Away(_) | Self::Over) => same,
         };
     }
 }
