@@ -34,8 +34,6 @@ use crate::{
 
 /// A fence that does not stand by then is given up.
 const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
-/// A template that has not answered by then is replaced, once for each launch.
-const TEMPLATE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// What a launch needs. Its last two members are proofs: without hooks that know the session, or
 /// without a record of it, there is no launch.
@@ -192,14 +190,13 @@ impl Launcher {
         place: Place<'_>,
     ) -> Result<Seat, LaunchError> {
         let reserve = async {
-            let first = self.reserve_now(policy, place);
-            match tokio::time::timeout(TEMPLATE_TIME_MAX, first).await {
-                Ok(Err(LaunchError::Lost(_))) | Err(_) => {
+            match self.reserve_now(policy, place).await {
+                Err(LaunchError::Lost(error)) => {
                     let tool = policy.tool.as_str();
-                    tracing::warn!(policy.tool = tool, "a template does not answer: replaced");
+                    tracing::warn!(policy.tool = tool, %error, "template of a policy replaced");
                     self.reserve_now(policy, place).await
                 }
-                Ok(reserved) => reserved,
+                reserved => reserved,
             }
         };
         in_time(reserve).await

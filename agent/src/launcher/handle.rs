@@ -4,9 +4,10 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
     again::Again,
@@ -24,6 +25,10 @@ use crate::{
     },
     sys::seqpacket,
 };
+
+/// A template that has not answered by then is of no use any more. Less than a launch may take: there is
+/// time to make another.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// A policy's template process. It, and the sessions it cloned, end when the last handle is dropped.
 #[derive(Debug)]
@@ -162,7 +167,9 @@ impl Template {
         asking.owed = true;
         let sent = asking.channel.send(ask, fds).await;
         sent.map_err(LaunchError::Lost)?;
-        let (reply, fds) = answer(&mut asking.channel).await?;
+        let answered = timeout(ANSWER_TIME_MAX, answer(&mut asking.channel)).await;
+        let late = |_| LaunchError::Lost(io::ErrorKind::TimedOut.into());
+        let (reply, fds) = answered.map_err(late)??;
         asking.owed = false;
         drop(asking);
         match reply {
