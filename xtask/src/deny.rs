@@ -17,7 +17,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// The check, for a machine that is set up.
+///
+/// It reads the manifest of every crate in the lock file, also of those that are for other systems and
+/// that no build has fetched.
 pub(crate) fn check() -> anyhow::Result<()> {
+    process::run(process::cargo().args(["fetch", "--locked"]))?;
     let binary = tree::tools()?.join("bin").join(CARGO_DENY.name);
     let mut command = std::process::Command::new(binary);
     command
