@@ -95,8 +95,8 @@ enum Way {
     Here(Pin<Box<dyn Future<Output = Reply> + Send>>),
     /// In a task of its own.
     Away(JoinHandle<Reply>),
-    /// It has ended.
-    Over,
+    /// It has ended; its reply, until somebody takes it.
+    Over(Option<Box<Reply>>),
 }
 
 /// One call that runs; dropped, it is cancelled.
@@ -122,14 +122,22 @@ impl<K: Eq + Hash> Call<K> {
     /// Waits for what comes next. After the reply there is nothing more to ask for. May be cancelled
     /// and called again without loss.
     pub(super) async fn next(&mut self) -> Said {
-        tokio::select! {
+        let reply = tokio::select! {
             biased;
             Some(progress) = self.progress.recv() => {
                 // Who passes it on may have to wait for the caller: the call does not.
                 self.way.leave();
+                return Said::Progress(progress);
+            }
+            reply = self.way.end() => reply,
+        };
+        // What it said before its end comes before that, also where it did both at one go.
+        match self.progress.try_recv() {
+            Ok(progress) => {
+                self.way = Way::Over(Some(Box::new(reply)));
                 Said::Progress(progress)
             }
-            reply = self.way.end() => Said::Reply(reply),
+            Err(_none) => Said::Reply(reply),
         }
     }
 }
@@ -139,9 +147,12 @@ impl Way {
         let reply = match self {
             Self::Here(call) => Ok(call.await),
             Self::Away(task) => task.await.map_err(|error| error.to_string()),
-            Self::Over => Err("it has ended before".to_owned()),
+            Self::Over(reply) => {
+                let reply = reply.take().map(|reply| *reply);
+                reply.ok_or_else(|| "it has ended before".to_owned())
+            }
         };
-        *self = Self::Over;
+        *self = Self::Over(None);
         reply.unwrap_or_else(|error| {
             tracing::error!(error, "call of the broker did not end");
             Reply::Refused {
@@ -155,13 +166,13 @@ impl Way {
 
     /// From now on it is carried out whoever waits.
     fn leave(&mut self) {
-        *self = match std::mem::replace(self, Self::Over) {
+        *self = match std::mem::replace(self, Self::Over(None)) {
             // Without a runtime the agent has ended: its next start records what was left.
             Self::Here(call) => match Handle::try_current() {
                 Ok(runtime) => Self::Away(runtime.spawn(call)),
-                Err(_none) => Self::Over,
+                Err(_none) => Self::Over(None),
             },
-            same @ (Self::Away(_) | Self::Over) => same,
+            same @ (Self::Away(_) | Self::Over(_)) => same,
         };
     }
 }
@@ -182,5 +193,75 @@ impl<K: Eq + Hash> Drop for Call<K> {
         }
         drop(calls);
         self.way.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn call(way: impl FnOnce(mpsc::Sender<Value>) -> Way) -> Call<u8> {
+        let (sender, progress) = mpsc::channel(PROGRESS_MAX);
+        Call {
+            running: Arc::default(),
+            key: 1,
+            number: 0,
+            way: way(sender),
+            progress,
+        }
+    }
+
+    fn ended() -> Reply {
+        Reply::Refused {
+            refused: Reason::Cancelled.into(),
+            places: Vec::new(),
+            nonce: None,
+            record: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn all_progress_comes_before_the_reply() {
+        let mut call = call(|sender| {
+            Way::Here(Box::pin(async move {
+                for step in 0..3 {
+                    sender.try_send(json!(step)).unwrap();
+                }
+                ended()
+            }))
+        });
+        for step in 0..3 {
+            let said = call.next().await;
+            assert!(
+                matches!(&said, Said::Progress(said) if *said == step),
+                "{said:?}"
+            );
+        }
+        assert!(matches!(call.next().await, Said::Reply(_)));
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_on_when_nobody_waits() {
+        let (tell, mut told) = mpsc::channel(1);
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let mut call = call(|_sender| {
+            Way::Here(Box::pin(async move {
+                gone.await.ok();
+                tell.send(()).await.unwrap();
+                ended()
+            }))
+        });
+        assert!(soon(call.next()).await.is_none(), "it runs");
+        drop(call);
+        go.send(()).unwrap();
+        assert_eq!(told.recv().await, Some(()));
+    }
+
+    async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(std::time::Duration::from_millis(20), future)
+            .await
+            .ok()
     }
 }
