@@ -26,9 +26,9 @@ use crate::{
     sys::seqpacket,
 };
 
-/// A template that has not answered by then is of no use any more. Less than a launch may take: there is
-/// time to make another.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
+/// A template that has not made a place by then is of no use any more. Less than a launch may take: there
+/// is time to make another. To look at a program may take as long as a launch: it may be pinned, and large.
+const RESERVE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// A policy's template process. It, and the sessions it cloned, end when the last handle is dropped.
 #[derive(Debug)]
@@ -167,9 +167,15 @@ impl Template {
         asking.owed = true;
         let sent = asking.channel.send(ask, fds).await;
         sent.map_err(LaunchError::Lost)?;
-        let answered = timeout(ANSWER_TIME_MAX, answer(&mut asking.channel)).await;
-        let late = |_| LaunchError::Lost(io::ErrorKind::TimedOut.into());
-        let (reply, fds) = answered.map_err(late)??;
+        let answer = answer(&mut asking.channel);
+        let (reply, fds) = match ask {
+            Ask::Reserve { .. } => {
+                let late = |_| LaunchError::Lost(io::ErrorKind::TimedOut.into());
+                let answered = timeout(RESERVE_TIME_MAX, answer).await;
+                answered.map_err(late)??
+            }
+            Ask::Launch { .. } => answer.await?,
+        };
         asking.owed = false;
         drop(asking);
         match reply {
