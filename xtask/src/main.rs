@@ -11,6 +11,7 @@ mod cross;
 mod demo;
 mod deny;
 mod doctor;
+mod failures;
 mod generate;
 mod hook_table;
 mod hooks;

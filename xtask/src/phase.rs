@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     build,
+    failures::Failures,
     process::{self, Ended},
 };
 
@@ -69,6 +70,8 @@ pub(crate) struct Report {
     pub(crate) name: &'static str,
     pub(crate) tally: Tally,
     pub(crate) seconds: f64,
+    /// What its failed tests printed; empty when none did.
+    pub(crate) told: String,
 }
 
 impl Phase {
@@ -76,6 +79,7 @@ impl Phase {
     pub(crate) fn run(&self, long: bool) -> Report {
         eprintln!("\n== {}", self.name);
         let start = Instant::now();
+        let mut failures = Failures::default();
         let tally = match &self.work {
             Work::Check(check) => match check() {
                 Ok(()) => Tally::PASSED,
@@ -88,7 +92,7 @@ impl Phase {
                 eprintln!("error: {error:#}");
                 Tally::FAILED
             }),
-            Work::Tests { arguments, limit } => tests(arguments, *limit, long),
+            Work::Tests { arguments, limit } => tests(arguments, *limit, long, &mut failures),
         };
         let seconds = start.elapsed().as_secs_f64();
         let Tally { passed, failed } = tally;
@@ -100,11 +104,12 @@ impl Phase {
             name: self.name,
             tally,
             seconds,
+            told: failures.told(),
         }
     }
 }
 
-fn tests(arguments: &[&str], limit: Limit, long: bool) -> Tally {
+fn tests(arguments: &[&str], limit: Limit, long: bool, failures: &mut Failures) -> Tally {
     let mut command: Command = process::cargo();
     command
         .arg("test")
@@ -120,6 +125,7 @@ fn tests(arguments: &[&str], limit: Limit, long: bool) -> Tally {
     let mut tally = Tally::default();
     let mut results = 0;
     let ended = process::watch(&mut command, limit, |line| {
+        failures.line(line);
         if let Some(result) = count(line) {
             tally = tally.add(result);
             results += 1;

@@ -58,7 +58,7 @@ const FUZZ: Limit = Limit {
 /// A long run has a soak of two hours where an ordinary one has five minutes, and of all else that is
 /// counted up to thirty times as much.
 const INTEGRATION: Limit = Limit {
-    ordinary: minutes(25),
+    ordinary: minutes(40),
     long: Duration::from_hours(12),
 };
 
@@ -114,6 +114,9 @@ pub(crate) fn run(long: bool) -> ExitCode {
         .iter()
         .partition(|phase| is_built || !phase.wants_build);
     reports.extend(runnable.into_iter().map(|phase| phase.run(long)));
+    for report in reports.iter().filter(|report| !report.told.is_empty()) {
+        eprintln!("\n== what failed in {}\n{}", report.name, report.told);
+    }
     eprintln!(
         "\n{:<32}{:>8}{:>8}{:>10}",
         "phase", "passed", "failed", "seconds"
@@ -122,6 +125,7 @@ pub(crate) fn run(long: bool) -> ExitCode {
         name,
         tally,
         seconds,
+        ..
     } in &reports
     {
         eprintln!(
