@@ -267,10 +267,13 @@ fn every_client_gets_the_same_through_every_door_in_both_eras() {
         stage.scene.agent.log()
     );
     assert_eq!(cells, 25);
+    let cancelled = stage.cancelled(cells);
     assert_eq!(
-        stage.cancelled(cells),
+        cancelled,
         cells,
-        "each cell cancelled one call"
+        "each cell cancelled one call\n{:#?}\n{}",
+        stage.scene.records(&["--verb", "long"]),
+        stage.scene.agent.log()
     );
     stage.scene.end();
 }
