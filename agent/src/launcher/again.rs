@@ -21,6 +21,10 @@ use nix::{
 use super::protocol::Work;
 use crate::sandbox::{program::Found, sum::Identity};
 
+/// `EAGAIN` is also what the kernel says when somebody mounts or renames in the moment of the look
+/// (`openat2(2)`, `RESOLVE_CACHED`): every session that starts mounts.
+const LOOKS: usize = 4;
+
 /// The program of a command.
 #[derive(Debug)]
 pub(super) struct Again {
@@ -79,7 +83,12 @@ fn look(root: &OwnedFd, path: &Path) -> Result<Identity, Errno> {
                 // `nix` has no name for it.
                 | ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED),
         );
-    let file = openat2(root, path, how)?;
+    let open = || openat2(root, path, how);
+    let is_settled = |found: &Result<_, _>| !matches!(found, Err(Errno::EAGAIN));
+    let file = std::iter::repeat_with(open)
+        .take(LOOKS)
+        .find(is_settled)
+        .unwrap_or(Err(Errno::EAGAIN))?;
     Identity::of(&file).map_err(|error| {
         let errno = error.raw_os_error();
         errno.map_or(Errno::UnknownErrno, Errno::from_raw)
