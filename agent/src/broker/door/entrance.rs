@@ -3,8 +3,9 @@
 //!
 //! Showing out costs no task, no line and no memory: what a user is refused in one go is counted and
 //! told of at once. After such a go the entrance rests, so that who comes again and again without a
-//! seat has a bounded share of the host and none of the runtime that carries out calls. It does not
-//! rest for long: whoever waits in the socket's queue waits with it.
+//! seat has a tenth of a processor and none of the runtime that carries out calls: the kernel has it wait
+//! in `connect` until there is room in the socket's queue. Whoever else is in that queue waits with it, so
+//! the queue is short.
 
 use std::{
     io::{self, ErrorKind, PipeReader, PipeWriter},
@@ -19,7 +20,7 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    sys::socket::{Backlog, getsockopt, listen, sockopt::PeerCredentials},
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
@@ -32,11 +33,14 @@ use crate::{
     broker::reason::{Reason, Refused},
 };
 
-/// Connections that are taken in one go.
-const GO: usize = 256;
+/// Connections that are taken in one go. Some 30 µs each where the host is busy: less than a tenth of
+/// the longest rest.
+const GO: usize = 32;
 /// A rest is so many times as long as what was done for nobody.
-const REST_SHARE: u32 = 3;
-const REST_MAX: Duration = Duration::from_millis(4);
+const REST_SHARE: u32 = 9;
+const REST_MAX: Duration = Duration::from_millis(10);
+/// Connections that wait to be taken (`listen(2)`).
+const QUEUE: i32 = 512;
 /// After an error that might come again at once.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -68,6 +72,8 @@ pub(super) fn open(
     seats: Arc<Seats>,
 ) -> io::Result<Open> {
     listener.set_nonblocking(true)?;
+    // Also where the service manager made it, with a queue of its own choice.
+    listen(&listener, Backlog::new(QUEUE)?)?;
     let (closed, closing) = io::pipe()?;
     // Never more than there are seats.
     let (sender, guests) = mpsc::unbounded_channel();
