@@ -1,8 +1,8 @@
 //! What Debian wants to know of a package: control file, scripts, copyright, changelog.
 
-use std::{fs, path::Path, process::Command};
+use std::{env, fs, path::Path, process::Command};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::{
     NAME, Parts,
@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{process, tree};
 
-const MAINTAINER: &str = "The Stockade contributors <stockade@localhost>";
+/// Who publishes the package says who it is (`debchange(1)`); what is built without is for this host.
+const NAME_VARIABLE: &str = "DEBFULLNAME";
+const ADDRESS_VARIABLE: &str = "DEBEMAIL";
+const MAINTAINER: [&str; 2] = ["The Stockade contributors", "stockade@localhost"];
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// Debian 12's.
 const GLIBC_DEFAULT: u32 = 36;
@@ -29,11 +32,12 @@ pub(super) fn write_all(
     let sums = sums(root)?;
     let folder = root.join("DEBIAN");
     let glibc = glibc(&fs::read(&parts.binary)?);
+    let maintainer = maintainer()?;
     let control = format!(
         "Package: {NAME}\n\
          Version: {version}\n\
          Architecture: {architecture}\n\
-         Maintainer: {MAINTAINER}\n\
+         Maintainer: {maintainer}\n\
          Installed-Size: {size}\n\
          Depends: libc6 (>= {glibc}), libgcc-s1, systemd (>= 252)\n\
          Recommends: ca-certificates\n\
@@ -56,6 +60,18 @@ pub(super) fn write_all(
         write(&folder.join(script), &text, EXECUTABLE)?;
     }
     Ok(())
+}
+
+/// Name and address, as `deb-control(5)` wants them: on one line.
+fn maintainer() -> anyhow::Result<String> {
+    let [name, address] = MAINTAINER;
+    let name = env::var(NAME_VARIABLE).unwrap_or_else(|_| name.to_owned());
+    let address = env::var(ADDRESS_VARIABLE).unwrap_or_else(|_| address.to_owned());
+    let odd = |text: &str| text.is_empty() || text.contains(['<', '>', '\n', '\r']);
+    if odd(&name) || odd(&address) || !address.contains('@') {
+        bail!("{NAME_VARIABLE} is no name or {ADDRESS_VARIABLE} no address: {name:?}, {address:?}");
+    }
+    Ok(format!("{name} <{address}>"))
 }
 
 /// Copyright, changelog, and the licences of what is linked in.
@@ -89,7 +105,8 @@ pub(super) fn documents(parts: &Parts, root: &Path, version: &str) -> anyhow::Re
     let changelog = format!(
         "{NAME} ({version}) unstable; urgency=medium\n\n  \
          * What has changed: NEWS.md in this folder.\n\n \
-         -- {MAINTAINER}  {}\n",
+         -- {}  {}\n",
+        maintainer()?,
         date.trim()
     );
     let file = folder.join("changelog");
