@@ -1,6 +1,7 @@
 //! A caller of the broker: the command line's own client of the HTTP door. It holds the proof key, gets
 //! the token, and adds a fresh proof to each request. What may be called is none of its business.
 
+mod line;
 mod token;
 
 use std::{
@@ -19,7 +20,6 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 
 use super::{Failure, Target};
 use crate::{broker::proof::Signer, exit::Code, json, secret::Secret};
@@ -124,7 +124,7 @@ impl Caller {
         let token = self.source.token().await?;
         let request = self.request(post, &token)?;
         drop(token);
-        let stream = UnixStream::connect(&self.socket)
+        let stream = line::connected(&self.socket)
             .await
             .map_err(|error| unreachable(&self.socket, &error))?;
         let failed = |error: hyper::Error| {
@@ -225,6 +225,12 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         let message =
             format!("broker socket `{socket}`: not permitted\nhint: be a member of its group");
         return Failure::said(Code::NoPermission, message);
+    }
+    if error.kind() == io::ErrorKind::WouldBlock {
+        let message = format!(
+            "broker socket `{socket}`: its queue is full\nhint: somebody floods it: the audit log says who, with the code `connection_limit`"
+        );
+        return Failure::said(Code::TryAgain, message);
     }
     let message = format!(
         "broker socket `{socket}`: nobody listens: {error}\nhint: `stockade status` tells whether the agent takes calls"
