@@ -30,4 +30,5 @@ pub mod signals;
 pub mod sock_diag;
 #[cfg(test)]
 pub(crate) mod trial;
+pub mod wire;
 pub mod xattr;
