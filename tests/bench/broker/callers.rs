@@ -9,7 +9,10 @@ use std::{
     time::SystemTime,
 };
 
-use agent::broker::{jose::Algorithm, proof::Signer};
+use agent::{
+    broker::{jose::Algorithm, proof::Signer},
+    sys::wire,
+};
 use anyhow::{Context as _, Result, ensure};
 use lab::binary;
 use serde_json::{Value, json};
@@ -92,7 +95,8 @@ impl Callers {
         let connection = |caller: &Caller| {
             let stream = UnixStream::connect(&self.socket)?;
             stream.set_nonblocking(true)?;
-            let (reader, writer) = tokio::net::UnixStream::from_std(stream)?.into_split();
+            // The runtime's own stream would be woken in the middle of the call, as its question is read.
+            let (reader, writer) = wire::ends(stream)?;
             let question = |number| caller.question(door, tool, number, &nonce);
             Ok(Connection {
                 reader: Box::new(reader),

@@ -8,7 +8,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::frame::{Framing, Reader};
+use super::{
+    frame::{Framing, Reader},
+    pace::Clock,
+};
 
 /// A question as it goes over the wire.
 #[derive(Debug)]
@@ -95,11 +98,12 @@ async fn ask(
     } = connection;
     let mut reader = Reader::new(reader, framing);
     let (mut answers, mut due) = (Vec::with_capacity(questions.len()), first);
+    let clock = Clock::new()?;
     for question in &questions {
         let mut asked = Instant::now();
         if let Some(interval) = interval {
             if due > asked {
-                tokio::time::sleep_until(due.into()).await;
+                clock.wait_until(due).await?;
                 asked = Instant::now();
             } else {
                 asked = due;

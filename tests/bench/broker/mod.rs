@@ -9,6 +9,7 @@ pub(crate) mod calls;
 pub(crate) mod flood;
 mod frame;
 mod load;
+mod pace;
 mod peers;
 mod stages;
 
