@@ -4,6 +4,7 @@
 
 use std::{
     borrow::Cow,
+    cmp::Ordering,
     io::{self, Write},
     ops::Range,
 };
@@ -32,6 +33,10 @@ pub fn raw(value: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
     let form = String::from_utf8(form).map_err(serde::ser::Error::custom)?;
     RawValue::from_string(form)
 }
+
+/// What most records of a call fit into, bytes and members.
+const HELD_BYTES: usize = 1_024;
+const MEMBERS: usize = 16;
 
 /// Holds back what is within an object until its end.
 #[derive(Debug, Default)]
@@ -80,19 +85,17 @@ impl Canonical {
         };
         let held = &self.held;
         let key = |member: &Member| held.get(member.key.clone()).unwrap_or_default();
-        if members.is_sorted_by(|one, next| before(key(one), key(next))) {
+        let compare = if members.iter().all(|member| is_plain(key(member))) {
+            as_bytes
+        } else {
+            by_units
+        };
+        let ordered = |one: &Member, next: &Member| compare(key(one), key(next)).is_lt();
+        if members.is_sorted_by(ordered) {
             return Ok(());
         }
-        members.sort_by(|one, other| {
-            if before(key(one), key(other)) {
-                std::cmp::Ordering::Less
-            } else if before(key(other), key(one)) {
-                std::cmp::Ordering::Greater
-            } else {
-                std::cmp::Ordering::Equal
-            }
-        });
-        if !members.is_sorted_by(|one, next| before(key(one), key(next))) {
+        members.sort_by(|one, other| compare(key(one), key(other)));
+        if !members.is_sorted_by(ordered) {
             return Err(odd("a key twice in one object"));
         }
         let mut ordered = Vec::with_capacity(held.len().saturating_sub(*begin));
@@ -109,23 +112,25 @@ impl Canonical {
     }
 }
 
-/// Whether a key, in its quotes, comes before another one: by their UTF-16 units.
-fn before(one: &[u8], other: &[u8]) -> bool {
-    let plain = |key: &[u8]| key.iter().all(|byte| byte.is_ascii() && *byte != b'\\');
-    if let (true, true, Some((_, one)), Some((_, other))) = (
-        plain(one),
-        plain(other),
-        one.split_last(),
-        other.split_last(),
-    ) {
-        // Without the quote at the end, which is none of the key.
-        return one < other;
-    }
+/// Whether the bytes of a key, which has its quotes, are in the order of its UTF-16 units.
+fn is_plain(key: &[u8]) -> bool {
+    key.iter().all(|byte| byte.is_ascii() && *byte != b'\\')
+}
+
+/// The order of two plain keys.
+fn as_bytes(one: &[u8], other: &[u8]) -> Ordering {
+    // Without the quote at the end, which is none of the key.
+    let key = |quoted: &[u8]| quoted.strip_suffix(b"\"").map_or(quoted.len(), <[u8]>::len);
+    one.get(..key(one)).cmp(&other.get(..key(other)))
+}
+
+/// The order of any two keys: that of their UTF-16 units.
+fn by_units(one: &[u8], other: &[u8]) -> Ordering {
     let units = |key: &[u8]| -> Vec<u16> {
         let text: Cow<'_, str> = serde_json::from_slice(key).unwrap_or_default();
         text.encode_utf16().collect()
     };
-    units(one) < units(other)
+    units(one).cmp(&units(other))
 }
 
 fn odd(what: &'static str) -> io::Error {
@@ -214,10 +219,11 @@ impl Formatter for Canonical {
     }
 
     fn begin_object<W: ?Sized + Write>(&mut self, _to: &mut W) -> io::Result<()> {
+        self.held.reserve(HELD_BYTES);
         self.held.push(b'{');
         self.objects.push(Object {
             begin: self.held.len(),
-            members: Vec::new(),
+            members: Vec::with_capacity(MEMBERS),
         });
         Ok(())
     }
