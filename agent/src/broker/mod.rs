@@ -26,7 +26,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use call::{
     Credentials, Door, Listed, Received, Reply,
@@ -124,6 +124,8 @@ pub struct Broker(Arc<Inner>);
 /// What every stage may use.
 pub(in crate::broker) struct Inner {
     host: Arc<dyn Host>,
+    /// Where workers live: the threads that carry out calls end before it.
+    runtime: Handle,
     journal: Arc<Journal>,
     issuers: Arc<issuer::Issuers>,
     revoked: Arc<issuer::Revoked>,
@@ -167,6 +169,7 @@ impl Broker {
         } = parts;
         let inner = Arc::new(Inner {
             host,
+            runtime: Handle::current(),
             journal,
             issuers,
             revoked,

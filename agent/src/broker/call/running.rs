@@ -111,7 +111,7 @@ impl Worker {
         let policy = call.policy();
         let caller = call.authenticated().received().peer;
         let bounds = Bounds::from(inner.limits);
-        let start = || Process::start(&*inner.host, policy, caller, bounds);
+        let start = || Process::start((&*inner.host, &inner.runtime), policy, caller, bounds);
         match policy.worker.protocol {
             WorkerProtocol::Json => Ok(Self::Json(start().await?)),
             WorkerProtocol::Mcp => {

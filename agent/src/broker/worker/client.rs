@@ -83,6 +83,11 @@ impl Client {
         self.process.age()
     }
 
+    /// To be asked from this runtime. Where that fails it is of no use any more.
+    pub(in crate::broker) fn come_here(&mut self) -> std::io::Result<()> {
+        self.process.come_here()
+    }
+
     /// Whether it may be asked again.
     pub(in crate::broker) fn is_fit(&mut self) -> bool {
         self.fit && self.process.is_alive()

@@ -1,5 +1,7 @@
 //! What a worker writes, a line at a time, bounded.
 
+use std::io;
+
 use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 
 use super::Failure;
@@ -12,7 +14,8 @@ const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
 /// A pipe, read line by line.
 pub(super) struct Lines {
-    pipe: pipe::Receiver,
+    /// None where it could not be taken to another runtime.
+    pipe: Option<pipe::Receiver>,
     held: Vec<u8>,
     /// Bytes of `held` in which there is no end of line.
     looked: usize,
@@ -22,11 +25,19 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(pipe: pipe::Receiver, max: usize) -> Self {
         Self {
-            pipe,
+            pipe: Some(pipe),
             held: Vec::new(),
             looked: 0,
             max,
         }
+    }
+
+    /// Has it watched by the runtime of the caller.
+    pub(super) fn come_here(&mut self) -> io::Result<()> {
+        if let Some(pipe) = self.pipe.take() {
+            self.pipe = Some(pipe::Receiver::from_owned_fd(pipe.into_nonblocking_fd()?)?);
+        }
+        Ok(())
     }
 
     /// The next line without its end; nothing where no further line is finished. May be cancelled.
@@ -63,7 +74,10 @@ impl Lines {
         }
         let chunk = self.held.len().clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         self.held.reserve(chunk);
-        let read = self.pipe.read_buf(&mut self.held).await;
+        let read = match &mut self.pipe {
+            Some(pipe) => pipe.read_buf(&mut self.held).await,
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
         read.map_err(|error| Failure::after(Reason::WorkerFailed, error))
     }
 }

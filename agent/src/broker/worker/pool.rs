@@ -59,7 +59,8 @@ impl Pool {
                 let at = idle.iter().rposition(|idle| idle.key == *key)?;
                 idle.remove(at)
             };
-            if found.until > Instant::now() && found.client.is_fit() {
+            let client = &mut found.client;
+            if found.until > Instant::now() && client.is_fit() && client.come_here().is_ok() {
                 return Some(found.client);
             }
             found.client.leave();

@@ -1,12 +1,20 @@
 //! A worker's process and its three streams.
 
 use std::{
+    future::poll_fn,
     os::fd::OwnedFd,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{io::AsyncWriteExt as _, net::unix::pipe, sync::oneshot, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::unix::pipe,
+    runtime::{self, Handle},
+    sync::oneshot,
+    time::timeout,
+};
 
 use super::{Bounds, Ended, Failure, Fenced, Order, errors, lines::Lines};
 use crate::{
@@ -22,6 +30,8 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 pub(in crate::broker) struct Process {
     session: u64,
     started: Instant,
+    /// The runtime that watches its streams.
+    home: runtime::Id,
     input: Option<pipe::Sender>,
     output: Lines,
     stop: oneshot::Sender<()>,
@@ -29,9 +39,10 @@ pub(in crate::broker) struct Process {
 }
 
 impl Process {
-    /// Starts a worker.
+    /// Starts a worker. It lives in `runtime`, which outlives every call; its streams are watched by the
+    /// one of the caller.
     pub(in crate::broker) async fn start(
-        host: &dyn Host,
+        (host, runtime): (&dyn Host, &Handle),
         policy: &Arc<CompiledPolicy>,
         caller: Caller,
         bounds: Bounds,
@@ -42,7 +53,10 @@ impl Process {
         let (errors, worker_err) = std::io::pipe().map_err(failed)?;
         let input = pipe::Sender::from_owned_fd(OwnedFd::from(input)).map_err(failed)?;
         let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output)).map_err(failed)?;
-        let errors = pipe::Receiver::from_owned_fd(OwnedFd::from(errors)).map_err(failed)?;
+        let errors = {
+            let _there = runtime.enter();
+            pipe::Receiver::from_owned_fd(OwnedFd::from(errors)).map_err(failed)?
+        };
         let order = Order {
             policy: Arc::clone(policy),
             caller,
@@ -52,16 +66,31 @@ impl Process {
             session,
             stop,
             ended,
-        } = host.launch(order).await?;
-        tokio::spawn(errors::to_log(session, policy.tool.to_string(), errors));
+        } = within(runtime, host.launch(order)).await?;
+        runtime.spawn(errors::to_log(session, policy.tool.to_string(), errors));
         Ok(Self {
             session,
             started: Instant::now(),
+            home: Handle::current().id(),
             input: Some(input),
             output: Lines::new(output, bounds.bytes),
             stop,
             ended,
         })
+    }
+
+    /// Has its streams watched by the runtime of who asks it next: another one would have to be woken
+    /// for each answer, and wake this one.
+    pub(in crate::broker) fn come_here(&mut self) -> std::io::Result<()> {
+        let here = Handle::current().id();
+        if self.home != here {
+            if let Some(input) = self.input.take() {
+                self.input = Some(pipe::Sender::from_owned_fd(input.into_nonblocking_fd()?)?);
+            }
+            self.output.come_here()?;
+            self.home = here;
+        }
+        Ok(())
     }
 
     /// Its session.
@@ -129,4 +158,14 @@ impl Process {
             drop(self.stop);
         });
     }
+}
+
+/// Waits for what belongs to another runtime: what it begins there outlives the one of the caller.
+async fn within<F: Future>(runtime: &Handle, work: F) -> F::Output {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let _there = runtime.enter();
+        work.as_mut().poll(context)
+    })
+    .await
 }

@@ -2,6 +2,7 @@
 
 mod json;
 mod mcp;
+mod runtimes;
 
 use std::{
     process::{Command, Stdio},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     Answer, Asked, Bounds, Client, Ended, Failure, Fenced, NotStarted, Order, Process, Starting,
@@ -107,7 +108,7 @@ fn policy() -> Arc<CompiledPolicy> {
 }
 
 async fn process(host: &Children) -> Process {
-    Process::start(host, &policy(), CALLER, BOUNDS)
+    Process::start((host, &Handle::current()), &policy(), CALLER, BOUNDS)
         .await
         .unwrap()
 }

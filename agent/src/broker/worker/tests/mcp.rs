@@ -33,7 +33,7 @@ for line in sys.stdin:
     else: error(i, -32601, "Method not found")
 "#;
 
-fn server(methods: &str) -> String {
+pub(super) fn server(methods: &str) -> String {
     if methods.is_empty() {
         return SERVER.replace("{methods}\n", "");
     }
@@ -41,7 +41,7 @@ fn server(methods: &str) -> String {
     SERVER.replace("{methods}", &format!("    {methods}"))
 }
 
-async fn open(script: &str) -> Result<Client, Failure> {
+pub(super) async fn open(script: &str) -> Result<Client, Failure> {
     let host = children(script);
     let process = process(&host).await;
     soon(Client::open(process, BOUNDS)).await
