@@ -22,10 +22,11 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{Backlog, getsockopt, listen, sockopt::PeerCredentials},
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     House,
+    desks::Desks,
     seats::{Seat, Seats},
 };
 use crate::{
@@ -54,14 +55,15 @@ pub(super) struct Guest {
 /// The entrance is closed when this is dropped.
 #[must_use]
 pub(super) struct Open {
-    guests: mpsc::UnboundedReceiver<Guest>,
+    attended: oneshot::Receiver<()>,
     _closing: PipeWriter,
 }
 
 impl Open {
-    /// The next guest; nobody any more where the entrance had to close.
-    pub(super) async fn next(&mut self) -> Option<Guest> {
-        self.guests.recv().await
+    /// Returns where the entrance had to close.
+    pub(super) async fn closed(&mut self) {
+        // Nothing is ever sent: the other end goes with the thread.
+        drop((&mut self.attended).await);
     }
 }
 
@@ -70,19 +72,19 @@ pub(super) fn open(
     listener: UnixListener,
     house: Arc<House>,
     seats: Arc<Seats>,
+    desks: Desks,
 ) -> io::Result<Open> {
     listener.set_nonblocking(true)?;
     // Also where the service manager made it, with a queue of its own choice.
     listen(&listener, Backlog::new(QUEUE)?)?;
     let (closed, closing) = io::pipe()?;
-    // Never more than there are seats.
-    let (sender, guests) = mpsc::unbounded_channel();
+    let (attending, attended) = oneshot::channel();
     let entrance = Entrance {
         listener,
         closed,
         house,
         seats,
-        sender,
+        desks,
         away: Vec::new(),
     };
     let runtime = Handle::current();
@@ -90,9 +92,10 @@ pub(super) fn open(
     thread.spawn(move || {
         let _entered = runtime.enter();
         entrance.attend();
+        drop(attending);
     })?;
     Ok(Open {
-        guests,
+        attended,
         _closing: closing,
     })
 }
@@ -102,7 +105,7 @@ struct Entrance {
     closed: PipeReader,
     house: Arc<House>,
     seats: Arc<Seats>,
-    sender: mpsc::UnboundedSender<Guest>,
+    desks: Desks,
     /// Who was shown out in this go, for what and how often.
     away: Vec<(Caller, Reason, u64)>,
 }
@@ -173,8 +176,7 @@ impl Entrance {
         if let Err(error) = stream.set_nonblocking(true) {
             return tracing::warn!(%error, "broker connection not set up");
         }
-        // Where nobody takes it the doors are closed.
-        drop(self.sender.send(Guest { stream, peer, seat }));
+        self.desks.lead(Guest { stream, peer, seat });
     }
 
     fn shown_out(&mut self, peer: Caller, reason: Reason) {

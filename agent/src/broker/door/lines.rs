@@ -3,7 +3,7 @@
 //! Credentials ride in `params._meta`. A caller that closes its end cancels what runs for it.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -47,6 +47,8 @@ struct Line {
     answers: mpsc::Sender<Vec<u8>>,
     /// A request of this connection was not refused for its credentials.
     known: AtomicBool,
+    /// When a request ended last.
+    ended: Mutex<Instant>,
 }
 
 /// Serves one connection to its end.
@@ -62,6 +64,7 @@ where
         running: Arc::default(),
         answers,
         known: AtomicBool::new(false),
+        ended: Mutex::new(Instant::now()),
     });
     let mut tasks = JoinSet::new();
     let mut writing = tokio::spawn(write(writer, to_write));
@@ -118,16 +121,11 @@ async fn read<R: AsyncRead + Unpin>(
                 if !frame.is_empty() {
                     return Some(Reason::FrameTooSlow.into());
                 }
-                if tasks.is_empty() {
-                    return None;
-                }
-                until = Instant::now().checked_add(times.idle)?;
-                continue;
-            }
-            Some(_) = tasks.join_next() => {
-                if frame.is_empty() {
-                    until = Instant::now().checked_add(times.idle)?;
-                }
+                let now = Instant::now();
+                until = match line.ended(tasks) {
+                    Some(ended) => ended.checked_add(times.idle).filter(|until| *until > now)?,
+                    None => now.checked_add(times.idle)?,
+                };
                 continue;
             }
         };
@@ -158,6 +156,14 @@ async fn read<R: AsyncRead + Unpin>(
 }
 
 impl Line {
+    /// When the last request ended, if none is carried out. Nobody is woken at each end: that would be
+    /// before its answer is written.
+    fn ended(&self, tasks: &mut JoinSet<()>) -> Option<Instant> {
+        while tasks.try_join_next().is_some() {}
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.is_empty().then_some(*ended)
+    }
+
     async fn answer(&self, value: &Value) {
         let mut bytes = value.to_string().into_bytes();
         bytes.push(b'\n');
@@ -244,11 +250,8 @@ impl Line {
                 self.answer(&told).await;
             }
             Asked::List { after } => {
-                let task = async move {
-                    line.list(&id, era, credentials, digest, after).await;
-                    drop(slot);
-                };
-                self.run(task, tasks).await;
+                let task = async move { line.list(&id, era, credentials, digest, after).await };
+                self.run(task, slot, tasks).await;
             }
             Asked::Call(_) if self.running.holds(&id) => {
                 let refused = Refused::because(Reason::RequestMalformed, "an id that is in use");
@@ -256,18 +259,26 @@ impl Line {
             }
             Asked::Call(call) => {
                 let task = self.call(id, era, credentials, digest, call);
-                let task = async move {
-                    task.await;
-                    drop(slot);
-                };
-                self.run(task, tasks).await;
+                self.run(task, slot, tasks).await;
             }
         }
     }
 
     /// Carries on beside what comes next; for a user who floods, and on a connection that showed no
     /// good credentials yet, before it.
-    async fn run(&self, task: impl Future<Output = ()> + Send + 'static, tasks: &mut JoinSet<()>) {
+    async fn run(
+        self: &Arc<Self>,
+        task: impl Future<Output = ()> + Send + 'static,
+        slot: OwnedSemaphorePermit,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let line = Arc::clone(self);
+        let task = async move {
+            task.await;
+            *line.ended.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            drop(slot);
+        };
+        while tasks.try_join_next().is_some() {}
         let known = self.known.load(Ordering::Relaxed);
         if known || self.house.broker.penalty(self.peer).is_none() {
             tasks.spawn(task);

@@ -7,6 +7,7 @@
 mod answer;
 mod bind;
 mod challenge;
+mod desks;
 mod entrance;
 mod http;
 mod lines;
@@ -24,15 +25,19 @@ use std::{io, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, join},
-    net::{UnixListener, UnixStream},
-    time::{Instant, sleep, timeout},
+    net::UnixListener,
+    task::spawn_blocking,
+    time::{sleep, timeout},
 };
 
 pub use bind::{BindError, bind, inherited};
 
 use super::{Broker, reason::Reason};
-use crate::{audit::Caller, shutdown::Stopping};
-use entrance::Guest;
+use crate::{
+    audit::Caller,
+    shutdown::Stopping,
+    sys::wire::{Reader, Writer},
+};
 use patient::Patient;
 use running::Running;
 use seats::Seats;
@@ -133,7 +138,8 @@ impl House {
     }
 }
 
-/// Serves the socket until it is time to stop. Calls that run then end with the broker.
+/// Serves the socket until it is time to stop and all connections have ended. Calls that run then are
+/// ended by the broker.
 pub async fn serve(
     listener: UnixListener,
     broker: Arc<Broker>,
@@ -150,48 +156,33 @@ pub async fn serve(
         running: Arc::default(),
         stopping: stopping.clone(),
     });
-    let opened = listener
-        .into_std()
-        .and_then(|listener| entrance::open(listener, Arc::clone(&house), seats));
-    let mut entrance = match opened {
-        Ok(entrance) => entrance,
+    let opened = listener.into_std().and_then(|listener| {
+        let (desks, threads) = desks::open(&house)?;
+        let entrance = entrance::open(listener, house, seats, desks)?;
+        Ok((entrance, threads))
+    });
+    let (mut entrance, threads) = match opened {
+        Ok(opened) => opened,
         Err(error) => return tracing::error!(%error, "broker socket not served"),
     };
-    loop {
-        let guest = tokio::select! {
-            () = stopping.wait() => return,
-            guest = entrance.next() => guest,
-        };
-        let Some(Guest { stream, peer, seat }) = guest else {
-            return tracing::error!("broker socket not served any more");
-        };
-        let stream = match UnixStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "broker connection not set up");
-                continue;
-            }
-        };
-        let house = Arc::clone(&house);
-        tokio::spawn(async move {
-            let began = Instant::now();
-            connection(&house, peer, stream).await;
-            // Who floods does not come faster by hanging up before it was answered.
-            if let Some(penalty) = house.broker.penalty(peer) {
-                house.pause(penalty.saturating_sub(began.elapsed())).await;
-            }
-            drop(seat);
-        });
+    tokio::select! {
+        () = stopping.wait() => {}
+        () = entrance.closed() => tracing::error!("broker socket not served any more"),
+    }
+    drop(entrance);
+    // The runtime does not end before it.
+    if let Err(error) = spawn_blocking(|| threads.join()).await {
+        tracing::debug!(%error, "broker connections not waited for");
     }
 }
 
 /// Learns the protocol from the first byte and serves it.
-async fn connection(house: &Arc<House>, peer: Caller, mut stream: UnixStream) {
+async fn connection(house: &Arc<House>, peer: Caller, (mut reader, writer): (Reader, Writer)) {
     let mut first = vec![0; FIRST_BYTES];
     let mut stopping = house.stopping.clone();
     let read = tokio::select! {
         () = stopping.wait() => return,
-        read = timeout(house.settings.times.first_byte, stream.read(&mut first)) => read,
+        read = timeout(house.settings.times.first_byte, reader.read(&mut first)) => read,
     };
     match read {
         Ok(Ok(0)) => return,
@@ -200,7 +191,6 @@ async fn connection(house: &Arc<House>, peer: Caller, mut stream: UnixStream) {
         Err(_) => return house.broker.turned_away(peer, &Reason::FrameTooSlow.into()),
     }
     let is_lines = first.first() == Some(&b'{');
-    let (reader, writer) = stream.into_split();
     let writer = Patient::new(writer, house.settings.times.send);
     let reader = io::Cursor::new(first).chain(reader);
     if is_lines {

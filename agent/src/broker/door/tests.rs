@@ -33,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Door {
     folder: TempDir,
     pub(crate) behind: Behind,
-    _runtime: tokio::runtime::Runtime,
-    _stop: shutdown::Stop,
+    runtime: tokio::runtime::Runtime,
+    stop: shutdown::Stop,
+    served: tokio::task::JoinHandle<()>,
 }
 
 fn nobody() -> Range<u32> {
@@ -64,7 +65,7 @@ impl Door {
             .expect("a runtime");
         let (stop, stopping) = shutdown::pair();
         let path = folder.path().join("broker.sock");
-        let behind = runtime.block_on(async {
+        let (behind, served) = runtime.block_on(async {
             let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
             let limits = FrameLimits {
                 bytes_in: BYTES_IN,
@@ -73,15 +74,25 @@ impl Door {
             };
             let behind = Behind::new(folder.path(), limits, stopping.clone());
             let broker = Arc::clone(&behind.broker);
-            tokio::spawn(serve(listener, broker, settings, stopping));
-            behind
+            let served = tokio::spawn(serve(listener, broker, settings, stopping));
+            (behind, served)
         });
         Self {
             folder,
             behind,
-            _runtime: runtime,
-            _stop: stop,
+            runtime,
+            stop,
+            served,
         }
+    }
+
+    /// Ends as the agent does; what says that all connections have ended.
+    fn close(self) -> Result<(), tokio::time::error::Elapsed> {
+        self.stop.now();
+        let ended = async { tokio::time::timeout(PATIENCE, self.served).await };
+        self.runtime
+            .block_on(ended)
+            .map(|served| served.expect("no panic"))
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    time::{Duration, Instant},
 };
 
 use super::{Door, nobody, rest};
@@ -40,6 +41,31 @@ fn a_uid_has_so_many_connections_and_gets_them_back() {
         }
     });
     assert!(again, "a seat is not given back");
+}
+
+#[test]
+fn when_it_is_time_to_stop_every_connection_ends() {
+    let door = Door::open();
+    // One that has said nothing yet, one in the middle of its words, one between two messages.
+    let mut held: Vec<_> = [&b""[..], b"{\"jsonrpc\":", PING, b"POST /mcp HTTP/1.1\r\n"]
+        .into_iter()
+        .map(|said| {
+            let mut stream = door.connect();
+            std::io::Write::write_all(&mut stream, said).expect("somebody listens");
+            stream
+        })
+        .collect();
+    assert!(door.line("{}").get("error").is_some(), "they are served");
+    let began = Instant::now();
+    assert_eq!(door.close(), Ok(()));
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "nothing had to be waited for"
+    );
+    for stream in &mut held {
+        // To the end, which is there.
+        rest(stream);
+    }
 }
 
 #[test]
