@@ -300,6 +300,12 @@ impl Broker {
         self.0.pool.len()
     }
 
+    /// Calls that run.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        self.0.calls.running()
+    }
+
     /// Lets all warm workers go.
     pub fn close(&self) {
         self.0.pool.clear();

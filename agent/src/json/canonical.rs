@@ -57,6 +57,7 @@ struct Object {
 #[derive(Clone, Debug)]
 struct Member {
     key: Range<usize>,
+    plain: bool,
     end: usize,
 }
 
@@ -85,17 +86,18 @@ impl Canonical {
         };
         let held = &self.held;
         let key = |member: &Member| held.get(member.key.clone()).unwrap_or_default();
-        let compare = if members.iter().all(|member| is_plain(key(member))) {
-            as_bytes
-        } else {
-            by_units
+        let compare = |one: &Member, other: &Member| {
+            if one.plain && other.plain {
+                by_bytes(key(one), key(other))
+            } else {
+                by_units(key(one), key(other))
+            }
         };
-        let ordered = |one: &Member, next: &Member| compare(key(one), key(next)).is_lt();
-        if members.is_sorted_by(ordered) {
+        if members.is_sorted_by(|one, next| compare(one, next).is_lt()) {
             return Ok(());
         }
-        members.sort_by(|one, other| compare(key(one), key(other)));
-        if !members.is_sorted_by(ordered) {
+        members.sort_by(compare);
+        if !members.is_sorted_by(|one, next| compare(one, next).is_lt()) {
             return Err(odd("a key twice in one object"));
         }
         let mut ordered = Vec::with_capacity(held.len().saturating_sub(*begin));
@@ -117,8 +119,8 @@ fn is_plain(key: &[u8]) -> bool {
     key.iter().all(|byte| byte.is_ascii() && *byte != b'\\')
 }
 
-/// The order of two plain keys.
-fn as_bytes(one: &[u8], other: &[u8]) -> Ordering {
+/// The same order for two plain keys.
+fn by_bytes(one: &[u8], other: &[u8]) -> Ordering {
     // Without the quote at the end, which is none of the key.
     let key = |quoted: &[u8]| quoted.strip_suffix(b"\"").map_or(quoted.len(), <[u8]>::len);
     one.get(..key(one)).cmp(&other.get(..key(other)))
@@ -247,6 +249,7 @@ impl Formatter for Canonical {
         if let Some(object) = self.objects.last_mut() {
             object.members.push(Member {
                 key: begin..begin,
+                plain: false,
                 end: begin,
             });
         }
@@ -258,6 +261,7 @@ impl Formatter for Canonical {
         let object = self.objects.last_mut();
         if let Some(member) = object.and_then(|object| object.members.last_mut()) {
             member.key.end = end;
+            member.plain = is_plain(self.held.get(member.key.clone()).unwrap_or_default());
         }
         Ok(())
     }

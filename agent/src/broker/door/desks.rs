@@ -5,8 +5,9 @@
 //! host that is not busy that took longer than to check a signature.
 
 use std::{
+    collections::HashMap,
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -21,23 +22,36 @@ use super::{House, connection, entrance::Guest};
 
 /// Desks that there are at most.
 const DESKS_MAX: usize = 8;
-/// What is left of the calls of callers who went away has so long to be recorded when the agent ends.
+/// When the agent ends, calls that it cuts have so long to be recorded, on whatever disk,
+const CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// and callers to take what they were told last.
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 const END_POLL: Duration = Duration::from_millis(2);
 
-/// Leads guests to the desks. When all of these are gone, the desks end with their last guests.
-#[derive(Clone)]
-pub(super) struct Desks(Vec<Desk>);
-
-#[derive(Clone)]
-struct Desk {
-    guests: mpsc::UnboundedSender<(Guest, Place)>,
-    /// As many as there are guests, and two more.
-    taken: Place,
+/// Leads guests to the desks, which are closed when this is dropped.
+pub(super) struct Desks {
+    all: Vec<Desk>,
+    /// Where looking for one begins.
+    next: usize,
 }
 
-/// A guest's place at a desk, as long as it is there.
-type Place = Arc<()>;
+struct Desk {
+    guests: mpsc::UnboundedSender<(Guest, Place)>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// The guests of a desk, by user.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_uid: HashMap<u32, usize>,
+}
+
+/// A guest's place at a desk; given back when dropped.
+struct Place {
+    taken: Arc<Mutex<Taken>>,
+    uid: u32,
+}
 
 /// The threads behind the desks.
 #[must_use]
@@ -54,23 +68,68 @@ pub(super) fn open(house: &Arc<House>) -> io::Result<(Desks, Threads)> {
         let house = Arc::clone(house);
         let thread = thread::Builder::new().name("broker-desk".to_owned());
         threads.push(thread.spawn(move || runtime.block_on(attend(house, arriving)))?);
-        let taken = Place::default();
+        let taken = Arc::default();
         desks.push(Desk { guests, taken });
     }
-    Ok((Desks(desks), Threads(threads)))
+    let desks = Desks {
+        all: desks,
+        next: 0,
+    };
+    Ok((desks, Threads(threads)))
 }
 
 impl Desks {
-    /// Leads a guest to the desk that has fewest. Where there is none any more the doors are closed.
-    pub(super) fn lead(&self, guest: Guest) {
-        let desk = self
-            .0
-            .iter()
-            .min_by_key(|desk| Arc::strong_count(&desk.taken));
-        if let Some(desk) = desk {
-            drop(desk.guests.send((guest, Arc::clone(&desk.taken))));
+    /// Leads a guest to the desk with the fewest of its user, of such to the one with the fewest of all:
+    /// connections of others do not decide where one's own are served.
+    pub(super) fn lead(&mut self, guest: Guest) {
+        let uid = guest.peer.uid;
+        self.next = self.next.wrapping_add(1);
+        let (before, after) = self.all.split_at(self.next % self.all.len().max(1));
+        // One that has ended takes nobody.
+        let desks = after.iter().chain(before);
+        let desks = desks.filter(|desk| !desk.guests.is_closed());
+        let Some(desk) = desks.min_by_key(|desk| lock(&desk.taken).of(uid)) else {
+            return tracing::error!("broker connection that nobody serves");
+        };
+        let place = Place::take(&desk.taken, uid);
+        drop(desk.guests.send((guest, place)));
+    }
+}
+
+impl Taken {
+    /// How many of a user, and of all.
+    fn of(&self, uid: u32) -> (usize, usize) {
+        (self.by_uid.get(&uid).copied().unwrap_or(0), self.all)
+    }
+}
+
+impl Place {
+    fn take(taken: &Arc<Mutex<Taken>>, uid: u32) -> Self {
+        let mut counts = lock(taken);
+        counts.all = counts.all.saturating_add(1);
+        let own = counts.by_uid.entry(uid).or_default();
+        *own = own.saturating_add(1);
+        drop(counts);
+        let taken = Arc::clone(taken);
+        Self { taken, uid }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.taken);
+        let (own, all) = counts.of(self.uid);
+        counts.all = all.saturating_sub(1);
+        if own > 1 {
+            counts.by_uid.insert(self.uid, own.saturating_sub(1));
+        } else {
+            counts.by_uid.remove(&self.uid);
         }
     }
+}
+
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Threads {
@@ -92,10 +151,16 @@ async fn attend(house: Arc<House>, mut arriving: mpsc::UnboundedReceiver<(Guest,
             drop(place);
         });
     }
-    // Connections end by themselves when it is time to stop; calls go on to their record.
+    // Where the entrance alone had to close, who is there stays.
+    house.stopping.clone().wait().await;
     let metrics = Handle::current().metrics();
-    let until = Instant::now() + END_TIME_MAX;
-    while metrics.num_alive_tasks() > 0 && Instant::now() < until {
+    let began = Instant::now();
+    while metrics.num_alive_tasks() > 0 {
+        let calls = house.broker.running() > 0;
+        let time = if calls { CALL_TIME_MAX } else { END_TIME_MAX };
+        if began.elapsed() > time {
+            return tracing::warn!(calls, "broker connections did not end in time");
+        }
         sleep(END_POLL).await;
     }
 }
@@ -112,4 +177,91 @@ async fn serve(house: Arc<House>, guest: Guest) {
         house.pause(penalty.saturating_sub(began.elapsed())).await;
     }
     drop(seat);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::{audit::Caller, broker::door::seats::Seats};
+
+    const SEATS: usize = 100;
+
+    struct Scene {
+        desks: Desks,
+        arriving: Vec<mpsc::UnboundedReceiver<(Guest, Place)>>,
+        seats: Arc<Seats>,
+    }
+
+    impl Scene {
+        fn new(count: usize) -> Self {
+            let (mut all, mut arriving) = (Vec::new(), Vec::new());
+            for _ in 0..count {
+                let (guests, arrives) = mpsc::unbounded_channel();
+                arriving.push(arrives);
+                let taken = Arc::default();
+                all.push(Desk { guests, taken });
+            }
+            Self {
+                desks: Desks { all, next: 0 },
+                arriving,
+                seats: Arc::new(Seats::new(SEATS, SEATS)),
+            }
+        }
+
+        fn lead(&mut self, uid: u32) {
+            let (stream, _other) = UnixStream::pair().expect("a pair");
+            let (gid, pid) = (uid, 1);
+            let peer = Caller { uid, gid, pid };
+            let seat = self.seats.take(uid).expect("a seat");
+            self.desks.lead(Guest { stream, peer, seat });
+        }
+
+        /// How many of a user are at each desk.
+        fn of(&self, uid: u32) -> Vec<usize> {
+            let desks = self.desks.all.iter();
+            desks.map(|desk| lock(&desk.taken).of(uid).0).collect()
+        }
+    }
+
+    #[test]
+    fn a_users_guests_are_spread_whatever_others_do() {
+        let mut scene = Scene::new(3);
+        for _ in 0..6 {
+            scene.lead(1);
+        }
+        assert_eq!(scene.of(1), [2, 2, 2]);
+        // The other one makes one desk look free.
+        let first = scene.arriving.first_mut().expect("three");
+        while first.try_recv().is_ok() {}
+        assert_eq!(scene.of(1), [0, 2, 2]);
+        for _ in 0..3 {
+            scene.lead(2);
+        }
+        assert_eq!(scene.of(2), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_desk_that_has_ended_gets_nobody() {
+        let mut scene = Scene::new(2);
+        drop(scene.arriving.remove(0));
+        for _ in 0..3 {
+            scene.lead(1);
+        }
+        assert_eq!(scene.of(1), [0, 3]);
+        scene.arriving.clear();
+        scene.lead(1);
+        assert_eq!(
+            scene.of(1),
+            [0, 0],
+            "nobody is left, and the place is given back"
+        );
+        let taken = scene
+            .desks
+            .all
+            .iter()
+            .map(|desk| lock(&desk.taken).by_uid.len());
+        assert_eq!(taken.sum::<usize>(), 0);
+    }
 }

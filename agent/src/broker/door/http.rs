@@ -120,7 +120,9 @@ const REFUSALS: [StatusCode; 4] = [
 ];
 
 /// Statuses that cost little and are no caller's business either.
-const NOTHINGS: [StatusCode; 3] = [
+const NOTHINGS: [StatusCode; 4] = [
+    // A notification, which nobody has to show anything for.
+    StatusCode::ACCEPTED,
     StatusCode::NOT_FOUND,
     StatusCode::METHOD_NOT_ALLOWED,
     StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
+    task::{JoinSet, consume_budget},
     time::{Instant, sleep_until},
 };
 
@@ -142,6 +142,8 @@ async fn read<R: AsyncRead + Unpin>(
             }
             let whole = std::mem::take(&mut frame);
             line.take(&whole, tasks, &slots).await;
+            // Many short lines may have come at once: others have their turn between two of them.
+            consume_budget().await;
         }
         frame.extend_from_slice(arrived);
         if frame.len() > bytes_max {
@@ -198,12 +200,13 @@ impl Line {
         let (id, method, params) = match message {
             Message::Request { id, method, params } => (id, method, params),
             Message::Notification { method, params } => {
-                if let Some(id) = mcp::cancelled(&method, &params) {
-                    self.running.cancel(&id);
+                let cancelled = mcp::cancelled(&method, &params);
+                if let Some(id) = cancelled.filter(|id| self.running.holds(id)) {
+                    return self.running.cancel(&id);
                 }
-                return;
+                return self.house.give(self.peer).await;
             }
-            Message::Response => return,
+            Message::Response => return self.house.give(self.peer).await,
         };
         let credentials = match credentials {
             Ok(credentials) => credentials,

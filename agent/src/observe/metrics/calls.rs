@@ -81,6 +81,12 @@ impl Calls {
         self.running.inc();
         Runs(self.running.clone())
     }
+
+    /// How many run.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        self.running.get().try_into().unwrap_or(0)
+    }
 }
 
 /// A call that runs.

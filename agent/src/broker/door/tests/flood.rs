@@ -55,10 +55,16 @@ fn a_flood_waits_and_a_known_caller_does_not() {
     is_known(&door, &holder);
     assert!(began.elapsed() < PENALTY / 2, "{:?}", began.elapsed());
     // So does what asks for no credentials, and an address that is none.
-    for (path, status) in [("/nowhere", 404), ("/mcp", 200)] {
-        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let notification = r#"{"jsonrpc":"2.0","method":"x"}"#;
+    let free = [
+        ("/nowhere", ping, 404),
+        ("/mcp", ping, 200),
+        ("/mcp", notification, 202),
+    ];
+    for (path, body, status) in free {
         let began = Instant::now();
-        assert_eq!(door.post(path, "", ping).0, status);
+        assert_eq!(door.post(path, "", body).0, status);
         assert!(began.elapsed() >= PENALTY, "{path}: {:?}", began.elapsed());
     }
 }
@@ -137,6 +143,26 @@ fn lines_of_an_unknown_caller_come_one_by_one_in_a_flood() {
         "{answer}"
     );
     assert!(began.elapsed() < PENALTY / 2, "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_nobody_answers_counts_as_well() {
+    for line in [
+        r#"{"jsonrpc":"2.0","method":"x"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#,
+    ] {
+        let door = Door::open();
+        let mut stream = door.connect();
+        let timeout = Some(Duration::from_secs(2));
+        stream.set_write_timeout(timeout).expect("a socket");
+        // They are free up to here, ten for the price of a refusal; from then on one is read a second.
+        let many = format!("{line}\n").repeat(40 * BURST as usize);
+        drop(stream.write_all(many.as_bytes()));
+        let began = Instant::now();
+        assert_eq!(door.post("/nowhere", "", "").0, 404);
+        assert!(began.elapsed() >= PENALTY, "{line}: {:?}", began.elapsed());
+    }
 }
 
 #[test]
