@@ -33,7 +33,10 @@ for folder, folders, files in walks():
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode): continue
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb', 0) as file:
-                text = file.read(1 << 20) or b''
+                # A file of the kernel comes in pieces.
+                text = b''
+                while len(text) < 1 << 20 and (piece := file.read(1 << 20)):
+                    text += piece
         except OSError:
             continue
         count += 1
