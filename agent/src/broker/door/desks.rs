@@ -1,13 +1,11 @@
 //! The desks: threads that serve connections, each all of one connection's calls to their end.
 //!
 //! A call waits several times for very little: its body, its worker, its caller. Among threads that share
-//! their work each of these waits is a chance to wake the other one, which finds nothing left to do; on a
-//! host that is not busy that took longer than to check a signature.
+//! their work each of these waits is a chance to wake the other one, which finds nothing left to do.
 
 use std::{
-    collections::HashMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -18,7 +16,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{House, connection, entrance::Guest};
+use super::{
+    House, connection,
+    entrance::Guest,
+    seats::{Seat, Seats},
+};
 
 /// Desks that there are at most.
 const DESKS_MAX: usize = 8;
@@ -36,21 +38,9 @@ pub(super) struct Desks {
 }
 
 struct Desk {
-    guests: mpsc::UnboundedSender<(Guest, Place)>,
-    taken: Arc<Mutex<Taken>>,
-}
-
-/// The guests of a desk, by user.
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by_uid: HashMap<u32, usize>,
-}
-
-/// A guest's place at a desk; given back when dropped.
-struct Place {
-    taken: Arc<Mutex<Taken>>,
-    uid: u32,
+    guests: mpsc::UnboundedSender<(Guest, Seat)>,
+    /// Who is at this desk. How many may be there at all is said at the entrance.
+    seats: Arc<Seats>,
 }
 
 /// The threads behind the desks.
@@ -68,8 +58,8 @@ pub(super) fn open(house: &Arc<House>) -> io::Result<(Desks, Threads)> {
         let house = Arc::clone(house);
         let thread = thread::Builder::new().name("broker-desk".to_owned());
         threads.push(thread.spawn(move || runtime.block_on(attend(house, arriving)))?);
-        let taken = Arc::default();
-        desks.push(Desk { guests, taken });
+        let seats = unbounded();
+        desks.push(Desk { guests, seats });
     }
     let desks = Desks {
         all: desks,
@@ -88,48 +78,17 @@ impl Desks {
         // One that has ended takes nobody.
         let desks = after.iter().chain(before);
         let desks = desks.filter(|desk| !desk.guests.is_closed());
-        let Some(desk) = desks.min_by_key(|desk| lock(&desk.taken).of(uid)) else {
+        let Some(desk) = desks.min_by_key(|desk| desk.seats.taken(uid)) else {
             return tracing::error!("broker connection that nobody serves");
         };
-        let place = Place::take(&desk.taken, uid);
-        drop(desk.guests.send((guest, place)));
-    }
-}
-
-impl Taken {
-    /// How many of a user, and of all.
-    fn of(&self, uid: u32) -> (usize, usize) {
-        (self.by_uid.get(&uid).copied().unwrap_or(0), self.all)
-    }
-}
-
-impl Place {
-    fn take(taken: &Arc<Mutex<Taken>>, uid: u32) -> Self {
-        let mut counts = lock(taken);
-        counts.all = counts.all.saturating_add(1);
-        let own = counts.by_uid.entry(uid).or_default();
-        *own = own.saturating_add(1);
-        drop(counts);
-        let taken = Arc::clone(taken);
-        Self { taken, uid }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = lock(&self.taken);
-        let (own, all) = counts.of(self.uid);
-        counts.all = all.saturating_sub(1);
-        if own > 1 {
-            counts.by_uid.insert(self.uid, own.saturating_sub(1));
-        } else {
-            counts.by_uid.remove(&self.uid);
+        if let Some(place) = desk.seats.take(uid) {
+            drop(desk.guests.send((guest, place)));
         }
     }
 }
 
-fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
-    taken.lock().unwrap_or_else(PoisonError::into_inner)
+fn unbounded() -> Arc<Seats> {
+    Arc::new(Seats::new(usize::MAX, usize::MAX))
 }
 
 impl Threads {
@@ -143,7 +102,7 @@ impl Threads {
     }
 }
 
-async fn attend(house: Arc<House>, mut arriving: mpsc::UnboundedReceiver<(Guest, Place)>) {
+async fn attend(house: Arc<House>, mut arriving: mpsc::UnboundedReceiver<(Guest, Seat)>) {
     while let Some((guest, place)) = arriving.recv().await {
         let house = Arc::clone(&house);
         tokio::spawn(async move {
@@ -184,13 +143,13 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::{audit::Caller, broker::door::seats::Seats};
+    use crate::audit::Caller;
 
     const SEATS: usize = 100;
 
     struct Scene {
         desks: Desks,
-        arriving: Vec<mpsc::UnboundedReceiver<(Guest, Place)>>,
+        arriving: Vec<mpsc::UnboundedReceiver<(Guest, Seat)>>,
         seats: Arc<Seats>,
     }
 
@@ -200,8 +159,8 @@ mod tests {
             for _ in 0..count {
                 let (guests, arrives) = mpsc::unbounded_channel();
                 arriving.push(arrives);
-                let taken = Arc::default();
-                all.push(Desk { guests, taken });
+                let seats = unbounded();
+                all.push(Desk { guests, seats });
             }
             Self {
                 desks: Desks { all, next: 0 },
@@ -221,7 +180,7 @@ mod tests {
         /// How many of a user are at each desk.
         fn of(&self, uid: u32) -> Vec<usize> {
             let desks = self.desks.all.iter();
-            desks.map(|desk| lock(&desk.taken).of(uid).0).collect()
+            desks.map(|desk| desk.seats.taken(uid).0).collect()
         }
     }
 
@@ -257,11 +216,7 @@ mod tests {
             [0, 0],
             "nobody is left, and the place is given back"
         );
-        let taken = scene
-            .desks
-            .all
-            .iter()
-            .map(|desk| lock(&desk.taken).by_uid.len());
-        assert_eq!(taken.sum::<usize>(), 0);
+        let all = scene.desks.all.iter().map(|desk| desk.seats.taken(1).1);
+        assert_eq!(all.sum::<usize>(), 0);
     }
 }

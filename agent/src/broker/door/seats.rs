@@ -51,6 +51,13 @@ impl Seats {
             uid,
         })
     }
+
+    /// How many seats `uid` has, and how many are taken in all.
+    pub(super) fn taken(&self, uid: u32) -> (usize, usize) {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_uid = taken.by_uid.get(&uid).copied().unwrap_or(0);
+        (of_uid, taken.all)
+    }
 }
 
 impl Drop for Seat {
