@@ -60,7 +60,7 @@ use tokio::{
 
 use crate::{
     audit::{self, Journal},
-    broker::Broker,
+    broker::{Broker, door},
     config::Instance,
     kernel::{self, Kernel, cgroup},
     launcher::Launcher,
@@ -83,6 +83,8 @@ pub struct Engine {
     journal: Arc<Journal>,
     /// Set before the first call; nothing where no calls are taken.
     broker: OnceLock<Broker>,
+    /// Whether the broker's socket is served.
+    doors: door::Pulse,
     policies: policies::Policies,
     sessions: table::Table,
     self_tests: selftests::SelfTests,

@@ -276,7 +276,9 @@ impl Engine {
         let listener = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;
         let settings = door::Settings::new(uids::of_any_instance());
         let broker = Arc::new(broker.clone());
-        tokio::spawn(door::serve(listener, broker, settings, self.stopping()));
+        let pulse = self.doors.clone();
+        let served = door::serve(listener, broker, settings, self.stopping(), pulse);
+        tokio::spawn(served);
         if let Some(warning) = self.shared_doors() {
             tracing::warn!(warning, "callers have the control socket too");
         }

@@ -67,6 +67,11 @@ impl Engine {
         if !self.names.numbers().up {
             ailments.push("resolver: does not answer; names do not resolve".to_owned());
         }
+        if self.doors.has_ended() {
+            ailments.push(
+                "broker: its socket is not served; no calls come in, restart the agent".to_owned(),
+            );
+        }
         for (tool, loaded) in &self.policies.current().by_tool {
             let slipped = self.self_tests.outcome(&loaded.policy.digest);
             if let Some(slipped) = slipped.filter(|slipped| !slipped.is_none()) {

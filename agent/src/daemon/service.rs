@@ -85,6 +85,11 @@ impl Engine {
         if !self.drain_events().await {
             return Err("events are not handed out".to_owned());
         }
+        // They close first when the agent ends.
+        if !self.stopping.is_now() {
+            let answered = self.doors.answers().await;
+            answered.map_err(|why| format!("broker: {why}"))?;
+        }
         Ok(())
     }
 

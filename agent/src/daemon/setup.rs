@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     audit::Journal,
+    broker::door,
     config::{Broker, Calls, DEFAULT_INSTANCE, Dns, Instance, KernelLog},
     dns::Sockets,
     kernel::{self, Kernel, cgroup, closing::CLOSING_SECONDS_MAX, lines::Lines, outpost::Earlier},
@@ -163,6 +164,7 @@ impl Engine {
             launcher,
             journal,
             broker: OnceLock::new(),
+            doors: door::Pulse::default(),
             checkpoints: OnceLock::new(),
             policies,
             sessions: Table::default(),

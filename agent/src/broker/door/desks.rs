@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     runtime::{Builder, Handle},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep},
 };
 
@@ -37,8 +37,17 @@ pub(super) struct Desks {
     next: usize,
 }
 
+/// Who comes to a desk.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// Somebody to serve, with the place at the desk.
+    Guest(Guest, Seat),
+    /// Somebody who asks whether the desk is attended.
+    Asked(oneshot::Sender<()>),
+}
+
 struct Desk {
-    guests: mpsc::UnboundedSender<(Guest, Seat)>,
+    arrivals: mpsc::UnboundedSender<Arrival>,
     /// Who is at this desk. How many may be there at all is said at the entrance.
     seats: Arc<Seats>,
 }
@@ -53,13 +62,13 @@ pub(super) fn open(house: &Arc<House>) -> io::Result<(Desks, Threads)> {
     let (mut desks, mut threads) = (Vec::new(), Vec::new());
     for _ in 0..count {
         // Never more than there are seats.
-        let (guests, arriving) = mpsc::unbounded_channel();
+        let (arrivals, arriving) = mpsc::unbounded_channel();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let house = Arc::clone(house);
         let thread = thread::Builder::new().name("broker-desk".to_owned());
         threads.push(thread.spawn(move || runtime.block_on(attend(house, arriving)))?);
         let seats = unbounded();
-        desks.push(Desk { guests, seats });
+        desks.push(Desk { arrivals, seats });
     }
     let desks = Desks {
         all: desks,
@@ -69,6 +78,12 @@ pub(super) fn open(house: &Arc<House>) -> io::Result<(Desks, Threads)> {
 }
 
 impl Desks {
+    /// Ways to all of them, which keep none open.
+    pub(super) fn ways(&self) -> Vec<mpsc::WeakUnboundedSender<Arrival>> {
+        let all = self.all.iter();
+        all.map(|desk| desk.arrivals.downgrade()).collect()
+    }
+
     /// Leads a guest to the desk with the fewest of its user, of such to the one with the fewest of all:
     /// connections of others do not decide where one's own are served.
     pub(super) fn lead(&mut self, guest: Guest) {
@@ -77,12 +92,12 @@ impl Desks {
         let (before, after) = self.all.split_at(self.next % self.all.len().max(1));
         // One that has ended takes nobody.
         let desks = after.iter().chain(before);
-        let desks = desks.filter(|desk| !desk.guests.is_closed());
+        let desks = desks.filter(|desk| !desk.arrivals.is_closed());
         let Some(desk) = desks.min_by_key(|desk| desk.seats.taken(uid)) else {
             return tracing::error!("broker connection that nobody serves");
         };
         if let Some(place) = desk.seats.take(uid) {
-            drop(desk.guests.send((guest, place)));
+            drop(desk.arrivals.send(Arrival::Guest(guest, place)));
         }
     }
 }
@@ -102,8 +117,16 @@ impl Threads {
     }
 }
 
-async fn attend(house: Arc<House>, mut arriving: mpsc::UnboundedReceiver<(Guest, Seat)>) {
-    while let Some((guest, place)) = arriving.recv().await {
+async fn attend(house: Arc<House>, mut arriving: mpsc::UnboundedReceiver<Arrival>) {
+    while let Some(arrival) = arriving.recv().await {
+        let (guest, place) = match arrival {
+            Arrival::Guest(guest, place) => (guest, place),
+            Arrival::Asked(answer) => {
+                // Nobody waits any more where it took too long.
+                answer.send(()).ok();
+                continue;
+            }
+        };
         let house = Arc::clone(&house);
         tokio::spawn(async move {
             serve(house, guest).await;
@@ -149,7 +172,7 @@ mod tests {
 
     struct Scene {
         desks: Desks,
-        arriving: Vec<mpsc::UnboundedReceiver<(Guest, Seat)>>,
+        arriving: Vec<mpsc::UnboundedReceiver<Arrival>>,
         seats: Arc<Seats>,
     }
 
@@ -157,10 +180,10 @@ mod tests {
         fn new(count: usize) -> Self {
             let (mut all, mut arriving) = (Vec::new(), Vec::new());
             for _ in 0..count {
-                let (guests, arrives) = mpsc::unbounded_channel();
+                let (arrivals, arrives) = mpsc::unbounded_channel();
                 arriving.push(arrives);
                 let seats = unbounded();
-                all.push(Desk { guests, seats });
+                all.push(Desk { arrivals, seats });
             }
             Self {
                 desks: Desks { all, next: 0 },

@@ -46,6 +46,7 @@ const QUEUE: i32 = 512;
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that may stay.
+#[derive(Debug)]
 pub(super) struct Guest {
     pub(super) stream: UnixStream,
     pub(super) peer: Caller,

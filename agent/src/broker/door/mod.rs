@@ -16,6 +16,7 @@ pub mod openapi;
 mod page;
 mod patient;
 mod plain;
+mod pulse;
 pub mod rpc;
 mod running;
 mod seats;
@@ -31,6 +32,7 @@ use tokio::{
 };
 
 pub use bind::{BindError, bind, inherited};
+pub use pulse::Pulse;
 
 use super::{Broker, reason::Reason};
 use crate::{
@@ -139,12 +141,13 @@ impl House {
 }
 
 /// Serves the socket until it is time to stop and all connections have ended. Calls that run then are
-/// ended by the broker.
+/// ended by the broker. Whoever holds the `pulse` sees whether it is served.
 pub async fn serve(
     listener: UnixListener,
     broker: Arc<Broker>,
     settings: Settings,
     mut stopping: Stopping,
+    pulse: Pulse,
 ) {
     let seats = Arc::new(Seats::new(
         settings.connections,
@@ -158,16 +161,23 @@ pub async fn serve(
     });
     let opened = listener.into_std().and_then(|listener| {
         let (desks, threads) = desks::open(&house)?;
+        pulse.begins(desks.ways());
         let entrance = entrance::open(listener, house, seats, desks)?;
         Ok((entrance, threads))
     });
     let (mut entrance, threads) = match opened {
         Ok(opened) => opened,
-        Err(error) => return tracing::error!(%error, "broker socket not served"),
+        Err(error) => {
+            pulse.is_over();
+            return tracing::error!(%error, "broker socket not served");
+        }
     };
     tokio::select! {
         () = stopping.wait() => {}
-        () = entrance.closed() => tracing::error!("broker socket not served any more"),
+        () = entrance.closed() => {
+            pulse.is_over();
+            tracing::error!("broker socket not served any more");
+        }
     }
     drop(entrance);
     // The runtime does not end before it.

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::behind::Behind;
-use super::{Settings, Times, serve};
+use super::{Pulse, Settings, Times, serve};
 use crate::{broker::FrameLimits, shutdown};
 
 /// Longest message of the doors under test, bytes.
@@ -36,6 +36,7 @@ pub(crate) struct Door {
     runtime: tokio::runtime::Runtime,
     stop: shutdown::Stop,
     served: tokio::task::JoinHandle<()>,
+    pulse: Pulse,
 }
 
 fn nobody() -> Range<u32> {
@@ -65,6 +66,7 @@ impl Door {
             .expect("a runtime");
         let (stop, stopping) = shutdown::pair();
         let path = folder.path().join("broker.sock");
+        let pulse = Pulse::default();
         let (behind, served) = runtime.block_on(async {
             let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
             let limits = FrameLimits {
@@ -74,8 +76,8 @@ impl Door {
             };
             let behind = Behind::new(folder.path(), limits, stopping.clone());
             let broker = Arc::clone(&behind.broker);
-            let served = tokio::spawn(serve(listener, broker, settings, stopping));
-            (behind, served)
+            let served = serve(listener, broker, settings, stopping, pulse.clone());
+            (behind, tokio::spawn(served))
         });
         Self {
             folder,
@@ -83,6 +85,7 @@ impl Door {
             runtime,
             stop,
             served,
+            pulse,
         }
     }
 

@@ -103,3 +103,19 @@ fn a_folder_that_others_may_write_into_is_not_used() {
     let refused = bind(&run.join("link.sock"), None);
     assert!(matches!(refused, Err(BindError::Occupied(_))));
 }
+
+#[test]
+fn doors_say_whether_they_are_served() {
+    let door = Door::open();
+    let (pulse, runtime) = (door.pulse.clone(), door.runtime.handle().clone());
+    // Both desks and the entrance are there once somebody was served.
+    assert!(door.line("{}").get("error").is_some());
+    assert_eq!(runtime.block_on(pulse.answers()), Ok(()));
+    assert_eq!(
+        runtime.block_on(pulse.answers()),
+        Ok(()),
+        "as often as asked"
+    );
+    door.close().expect("all connections end");
+    assert!(!pulse.has_ended(), "it was asked to");
+}
