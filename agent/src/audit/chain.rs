@@ -159,7 +159,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     let halves = bytes
         .iter()
         .flat_map(|byte| [usize::from(byte >> 4), usize::from(byte & 15)]);
-    halves.filter_map(|half| DIGITS.get(half)).collect()
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    text.extend(halves.filter_map(|half| DIGITS.get(half)));
+    text
 }
 
 /// The hash that 64 lower-case digits write.

@@ -6,6 +6,7 @@ mod call;
 mod chain;
 mod checkpoint;
 mod commit;
+mod draft;
 mod error;
 mod journal;
 mod key;

@@ -7,18 +7,8 @@ use super::{
     chain::Step,
     token::{KeyRotated, TokenIssued, TokensRevoked},
 };
-use crate::timestamp::Timestamp;
 
-/// One line: its number, the hash of the line before, when it was written, and what it says.
-#[derive(Serialize)]
-pub(super) struct Record<'a, E: Serialize> {
-    pub(super) sequence: u64,
-    pub(super) previous: &'a str,
-    pub(super) time: Timestamp,
-    #[serde(flatten)]
-    pub(super) entry: &'a Entry<'a, E>,
-}
-
+/// What a line says besides its number, the hash of the line before, and when it was written.
 #[derive(Serialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub(super) enum Entry<'a, E: Serialize> {

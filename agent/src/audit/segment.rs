@@ -1,5 +1,4 @@
-//! What is written to a file: a record as a line, and the first line of a file that goes on from
-//! another.
+//! What is written to a file: lines, the first of which goes on from another file.
 
 use std::{
     collections::BTreeSet,
@@ -8,18 +7,15 @@ use std::{
     os::unix::fs::OpenOptionsExt,
 };
 
-use serde::Serialize;
-
 use super::{
-    chain::{Head, hex},
+    chain::Head,
     checkpoint,
+    draft::Draft,
     error::Error,
     key::Key,
     place::{FILE_MODE, Place},
-    record::{Entry, Plain, Record},
+    record::Plain,
 };
-use crate::{json::canonical, timestamp::Timestamp};
-
 /// Makes the file of the next segment under its passing name, with its first line, which it returns.
 pub(super) fn begin_segment(
     place: &Place,
@@ -32,7 +28,7 @@ pub(super) fn begin_segment(
         checkpoint: &checkpoint::sign(key, head),
         open: &open,
     };
-    let line = line(head, &entry)?;
+    let line = Draft::new(&entry)?.line(head);
     let path = place.coming();
     let make = || {
         let mut options = OpenOptions::new();
@@ -47,20 +43,6 @@ pub(super) fn begin_segment(
         source,
     })?;
     Ok((file, line))
-}
-
-/// The line of a record that follows `head`, with its end.
-pub(super) fn line<E: Serialize>(head: Head, entry: &Entry<'_, E>) -> Result<Vec<u8>, Error> {
-    let record = Record {
-        sequence: head.next(),
-        previous: &hex(&head.hash),
-        time: Timestamp::now(),
-        entry,
-    };
-    let mut line = Vec::with_capacity(512);
-    canonical::write(&record, &mut line).map_err(Error::Encode)?;
-    line.push(b'\n');
-    Ok(line)
 }
 
 /// Writes; how many bytes are in the file, and whether that is all.

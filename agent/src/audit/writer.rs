@@ -18,12 +18,13 @@ use tokio::sync::watch;
 use super::{
     chain::{Head, Step, hash, hex},
     checkpoint::Signed,
+    draft::Draft,
     error::Error,
     journal::RECORD_BYTES_MAX,
     key::Key,
     place::Place,
     record::{Entry, Plain},
-    segment::{begin_segment, line, write_all},
+    segment::{begin_segment, write_all},
     walk::{Line, Walk},
 };
 
@@ -204,6 +205,8 @@ impl Shared {
         entry: &Entry<'_, E>,
         urgency: Urgency,
     ) -> Result<u64, Error> {
+        // Others wait for the lock, and whoever waits for long sleeps.
+        let draft = Draft::new(entry)?;
         let mut end = self.lock();
         if end.disk == Disk::Lost {
             return Err(Error::Disk(self.place.active()));
@@ -212,7 +215,7 @@ impl Shared {
         if end.size >= self.segment_bytes_max {
             self.rotate(&mut end)?;
         }
-        let sequence = self.put(&mut end, entry)?;
+        let sequence = self.put(&mut end, &draft)?;
         self.hurry(&mut end, urgency);
         Ok(sequence)
     }
@@ -281,21 +284,22 @@ impl Shared {
             bytes: bytes.len() as u64,
             sha256: &hex(&hash(bytes)),
         };
-        let line = line(end.head, &entry)?;
+        let draft = Draft::new(&entry)?;
+        let line = draft.line(end.head);
         // On failure the tail that this leaves is known: `write` has noted it.
         self.write(end, &line)?;
         end.fragment = None;
-        advance(end, entry.step(), &line);
+        advance(end, draft.step(), &line);
         Ok(())
     }
 
-    fn put<E: Serialize>(&self, end: &mut End, entry: &Entry<'_, E>) -> Result<u64, Error> {
-        let line = line(end.head, entry)?;
+    fn put(&self, end: &mut End, draft: &Draft) -> Result<u64, Error> {
+        let line = draft.line(end.head);
         if line.len() > RECORD_BYTES_MAX {
             return Err(Error::Size { size: line.len() });
         }
         self.write(end, &line)?;
-        Ok(advance(end, entry.step(), &line))
+        Ok(advance(end, draft.step(), &line))
     }
 
     /// Writes all of it, or notes what part of it is in the file now.

@@ -26,6 +26,24 @@ pub fn write(value: &impl Serialize, to: &mut Vec<u8>) -> serde_json::Result<()>
     value.serialize(&mut written)
 }
 
+/// Appends the canonical form of an object and tells where its members lie in it, in order: each from the
+/// first quote of its key to the end of its value. Nothing where the value is no object.
+pub fn write_object(
+    value: &impl Serialize,
+    to: &mut Vec<u8>,
+) -> serde_json::Result<Vec<Range<usize>>> {
+    let (begin, mut members) = (to.len(), Vec::with_capacity(MEMBERS));
+    let canonical = Canonical {
+        outermost: Some(&mut members),
+        ..Canonical::default()
+    };
+    value.serialize(&mut Serializer::with_formatter(to, canonical))?;
+    for member in &mut members {
+        *member = begin + member.start..begin + member.end;
+    }
+    Ok(members)
+}
+
 /// A value in its canonical form, to be written into others.
 pub fn raw(value: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
     let mut form = Vec::new();
@@ -40,9 +58,11 @@ const MEMBERS: usize = 16;
 
 /// Holds back what is within an object until its end.
 #[derive(Debug, Default)]
-struct Canonical {
+struct Canonical<'a> {
     held: Vec<u8>,
     objects: Vec<Object>,
+    /// Where the members of the whole lie, for whoever wants to know.
+    outermost: Option<&'a mut Vec<Range<usize>>>,
 }
 
 /// An object that is being written.
@@ -61,7 +81,7 @@ struct Member {
     end: usize,
 }
 
-impl Canonical {
+impl Canonical<'_> {
     fn put(&mut self, to: &mut (impl Write + ?Sized), bytes: &[u8]) -> io::Result<()> {
         if self.objects.is_empty() {
             return to.write_all(bytes);
@@ -106,7 +126,10 @@ impl Canonical {
                 ordered.push(b',');
             }
             let whole = held.get(member.key.start..member.end);
+            let start = *begin + ordered.len();
             ordered.extend_from_slice(whole.unwrap_or_default());
+            // Its key is compared with no other any more.
+            (member.key.start, member.end) = (start, *begin + ordered.len());
         }
         self.held.truncate(*begin);
         self.held.extend(ordered);
@@ -150,7 +173,7 @@ macro_rules! numbers {
     };
 }
 
-impl Formatter for Canonical {
+impl Formatter for Canonical<'_> {
     numbers!(
         write_i8 i8, write_i16 i16, write_i32 i32, write_i64 i64, write_i128 i128,
         write_u8 u8, write_u16 u16, write_u32 u32, write_u64 u64, write_u128 u128
@@ -232,9 +255,13 @@ impl Formatter for Canonical {
 
     fn end_object<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
         self.order()?;
-        self.objects.pop();
+        let object = self.objects.pop();
         self.held.push(b'}');
         if self.objects.is_empty() {
+            if let (Some(lie), Some(object)) = (&mut self.outermost, object) {
+                let members = object.members.into_iter();
+                lie.extend(members.map(|member| member.key.start..member.end));
+            }
             to.write_all(&self.held)?;
             self.held.clear();
         }
