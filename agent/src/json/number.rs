@@ -22,10 +22,18 @@ pub(super) fn is_exact(text: &str) -> bool {
     if !double.is_finite() || (double.fract() == 0.0 && double.abs() > WHOLE_MAX) {
         return false;
     }
-    match (Decimal::read(text), Decimal::read(&format!("{double:e}"))) {
-        (Some(written), Some(shortest)) => written == shortest,
-        _ => false,
-    }
+    let Some(written) = Decimal::read(text) else {
+        return false;
+    };
+    // Where two texts are as short and as near, ECMAScript's readers and writers take the even one, and the
+    // standard library the other.
+    let shortest = [Some(format!("{double:e}")), even(double)];
+    let mut shortest = shortest.iter().flatten();
+    shortest.any(|text| Decimal::read(text).as_ref() == Some(&written))
+}
+
+fn even(double: f64) -> Option<String> {
+    Number::from_f64(double).map(|number| number.to_string())
 }
 
 /// The value of a number that [`is_exact`]: whole ones are integers, however they were written.

@@ -272,6 +272,15 @@ proptest! {
         }
     }
 
+    /// Every double as others write it (RFC 8785, ECMAScript) is exact, unless it is a huge whole number.
+    #[test]
+    fn canonical_forms_are_exact(high in 1_u32 << 29..1 << 31, quarters in 0_u32..1 << 22) {
+        // Half of these lie in the middle between two texts that are as short.
+        let double = f64::from(high) * 1_048_576.0 + f64::from(quarters) / 4.0;
+        let text = serde_json_canonicalizer::to_string(&double).expect("written");
+        prop_assert_eq!(read(&text).ok().and_then(|value| value.as_f64()), Some(double), "{}", text);
+    }
+
     /// Every double in its shortest form is exact, unless it is a huge whole number.
     #[test]
     fn shortest_forms_are_exact(double in any::<f64>()) {
