@@ -13,9 +13,10 @@ use std::{
 use super::{
     chain::Head,
     checkpoint::{self, Signed},
+    end::Disk,
     error::Error,
     place::{self, FILE_MODE},
-    writer::{Disk, Kept, Shared},
+    writer::{Kept, Shared},
 };
 
 /// Least time between two checkpoints: under load they would cost as much as the records.
@@ -25,16 +26,17 @@ const CHECKPOINT_RETRY: Duration = Duration::from_secs(1);
 
 /// What the thread knows of its own work.
 struct Work {
-    synced: u64,
+    /// The end of what the disk has.
+    synced: Head,
     signed: u64,
     signed_at: Option<Instant>,
 }
 
 /// Runs until the journal is closed; `signed` is the last record under the checkpoint.
-pub(super) fn run(shared: &Shared, signed: u64) {
+pub(super) fn run(shared: &Shared, signed: Head) {
     let mut work = Work {
         synced: signed,
-        signed,
+        signed: signed.sequence,
         signed_at: None,
     };
     loop {
@@ -101,46 +103,61 @@ fn wait(shared: &Shared) -> bool {
 
 /// Syncs, tells those who wait, and signs where it is time.
 fn round(shared: &Shared, work: &mut Work, last: bool) -> io::Result<()> {
-    let (file, closed, head) = {
+    sync(shared, work, last)?;
+    if work.signed < work.synced.sequence {
+        sign_when_due(shared, work, last);
+    }
+    Ok(())
+}
+
+fn sync(shared: &Shared, work: &mut Work, last: bool) -> io::Result<()> {
+    let (file, closed, head, hurried) = {
         let mut end = shared.lock();
+        if !last && end.has_time() {
+            return Ok(());
+        }
         end.syncing_since = end.waiting_since.take();
         (
             Arc::clone(&end.file),
             std::mem::take(&mut end.closed),
             end.head,
+            std::mem::take(&mut end.hurried),
         )
     };
-    if head.sequence > work.synced {
-        let rotated = !closed.is_empty();
-        let sync = || -> io::Result<()> {
-            for file in &closed {
-                file.sync_data()?;
-            }
+    if head.sequence == work.synced.sequence {
+        return Ok(());
+    }
+    let sync = || -> io::Result<()> {
+        for file in &closed {
             file.sync_data()?;
-            if rotated {
-                place::sync_folder(shared.place.folder())?;
-            }
-            Ok(())
-        };
-        if let Err(error) = sync() {
-            // The kernel may have dropped what it could not write: what the disk has is unknown now,
-            // whatever a second attempt says.
-            tracing::error!(%error, "journal not synced; nothing more is recorded");
-            shared.lock().disk = Disk::Lost;
-            shared.kept.send_replace(Kept::Unknown);
-            return Err(error);
         }
-        shared.lock().syncing_since = None;
-        work.synced = head.sequence;
-        shared.kept.send_replace(Kept::Upto(head.sequence));
+        file.sync_data()?;
+        if !closed.is_empty() {
+            place::sync_folder(shared.place.folder())?;
+        }
+        Ok(())
+    };
+    if let Err(error) = sync() {
+        // The kernel may have dropped what it could not write: what the disk has is unknown now,
+        // whatever a second attempt says.
+        tracing::error!(%error, "journal not synced; nothing more is recorded");
+        shared.lock().disk = Disk::Lost;
+        shared.kept.send_replace(Kept::Unknown);
+        return Err(error);
     }
-    if work.signed < head.sequence {
-        sign_when_due(shared, work, head, last);
+    let mut end = shared.lock();
+    end.syncing_since = None;
+    if hurried {
+        end.look_again();
     }
+    drop(end);
+    work.synced = head;
+    shared.kept.send_replace(Kept::Upto(head.sequence));
     Ok(())
 }
 
-fn sign_when_due(shared: &Shared, work: &mut Work, head: Head, last: bool) {
+fn sign_when_due(shared: &Shared, work: &mut Work, last: bool) {
+    let head = work.synced;
     let due = work
         .signed_at
         .and_then(|at| at.checked_add(CHECKPOINT_INTERVAL))

@@ -20,12 +20,13 @@ use super::{
     chain::hex,
     checkpoint::Signed,
     commit,
+    end::Urgency,
     error::Error,
     place::Place,
     record::{AttachRecord, AttachRefused, Entry, Intent, Outcome, Plain, PolicyChange, Tested},
     recover::{self, Recovered},
     token::TokenChange,
-    writer::{SEGMENT_BYTES_MAX, Shared, Urgency},
+    writer::{SEGMENT_BYTES_MAX, Shared},
 };
 
 /// Largest record, bytes, with its end of line.
@@ -109,7 +110,7 @@ impl Journal {
             shared.append(&Plain::OutcomeUnknown { begun }, Urgency::Session)?;
         }
         // From here on there is always a checkpoint: one that is missing was removed.
-        let signed = commit::first(&shared)?.sequence;
+        let signed = commit::first(&shared)?;
         let thread = {
             let shared = Arc::clone(&shared);
             let builder = std::thread::Builder::new().name("journal".to_owned());

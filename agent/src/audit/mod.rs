@@ -7,6 +7,7 @@ mod chain;
 mod checkpoint;
 mod commit;
 mod draft;
+mod end;
 mod error;
 mod journal;
 mod key;

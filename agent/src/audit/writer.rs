@@ -7,9 +7,9 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    hint::spin_loop,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
 use serde::Serialize;
@@ -19,6 +19,7 @@ use super::{
     chain::{Head, Step, hash, hex},
     checkpoint::Signed,
     draft::Draft,
+    end::{Disk, End, Tail, Urgency},
     error::Error,
     journal::RECORD_BYTES_MAX,
     key::Key,
@@ -31,22 +32,10 @@ use super::{
 /// Size from which on a file is closed, bytes. The agent reads the last file when it starts.
 pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 
-/// How soon a record of a session is on the disk and under a checkpoint. Launches are not waited for,
-/// and a power loss ends the sessions as well.
-const SESSION_DELAY: Duration = Duration::from_secs(1);
-/// How soon a record of a call is; with the time that a disk takes, within 10 ms.
-const CALL_DELAY: Duration = Duration::from_millis(5);
-
-/// When a record is to be on the disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Urgency {
-    /// Some time later.
-    Session,
-    /// Soon.
-    Call,
-    /// Somebody waits for it.
-    Durable,
-}
+/// How often a lock that is taken is tried before sleeping, and how long is waited between two tries: some
+/// 20 µs in all.
+const TRIES: u32 = 100;
+const PAUSES: u32 = 8;
 
 /// What is on the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,52 +61,6 @@ pub(super) struct Shared {
     /// Bytes that the disk still takes, for tests.
     #[cfg(test)]
     room: std::sync::atomic::AtomicUsize,
-}
-
-/// The end of the journal.
-#[derive(Debug)]
-pub(super) struct End {
-    pub(super) file: Arc<File>,
-    pub(super) head: Head,
-    /// Number of the first record of the file.
-    first: u64,
-    /// Bytes of the file.
-    size: u64,
-    /// What has begun and not ended.
-    pub(super) open: BTreeSet<u64>,
-    /// Bytes after the last record that belong to none; what is to be written before they are ended.
-    fragment: Option<Tail>,
-    /// Closed files that are not known to be on the disk.
-    pub(super) closed: Vec<Arc<File>>,
-    /// When the thread has something to do.
-    pub(super) due: Option<Instant>,
-    /// When the oldest record was written that the next sync will put onto the disk.
-    pub(super) waiting_since: Option<Instant>,
-    /// The same of the sync that runs.
-    pub(super) syncing_since: Option<Instant>,
-    pub(super) disk: Disk,
-    /// The checkpoint can not be written.
-    pub(super) unsigned: bool,
-    pub(super) stop: bool,
-}
-
-/// How the disk takes records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Disk {
-    /// It took the last one.
-    Well,
-    /// It did not take the last one; it may take the next.
-    Failing,
-    /// What it holds is not known: nothing more is written.
-    Lost,
-}
-
-/// Bytes that are no record.
-#[derive(Clone, Debug)]
-pub(super) struct Tail {
-    pub(super) bytes: Vec<u8>,
-    /// Whether an end of line follows.
-    pub(super) ended: bool,
 }
 
 /// What is known of a journal that was opened.
@@ -154,6 +97,7 @@ impl Shared {
                 due: None,
                 waiting_since: None,
                 syncing_since: None,
+                hurried: false,
                 disk: Disk::Well,
                 unsigned: false,
                 stop: false,
@@ -216,7 +160,11 @@ impl Shared {
             self.rotate(&mut end)?;
         }
         let sequence = self.put(&mut end, &draft)?;
-        self.hurry(&mut end, urgency);
+        let earlier = end.hurry(urgency);
+        drop(end);
+        if earlier {
+            self.wake.notify_one();
+        }
         Ok(sequence)
     }
 
@@ -245,7 +193,15 @@ impl Shared {
         end.disk == Disk::Well && !end.unsigned
     }
 
+    /// What is done under the lock takes some microseconds; to sleep and be woken takes many times that.
     pub(super) fn lock(&self) -> MutexGuard<'_, End> {
+        for _ in 0..TRIES {
+            match self.end.try_lock() {
+                Ok(end) => return end,
+                Err(TryLockError::Poisoned(end)) => return end.into_inner(),
+                Err(TryLockError::WouldBlock) => (0..PAUSES).for_each(|_| spin_loop()),
+            }
+        }
         // What is done under the lock leaves the state true at each step.
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -361,21 +317,6 @@ impl Shared {
         end.size = line.len() as u64;
         advance(end, Step::Tells, &line);
         Ok(())
-    }
-
-    /// Tells the thread when this record is to be on the disk.
-    pub(super) fn hurry(&self, end: &mut End, urgency: Urgency) {
-        let now = Instant::now();
-        end.waiting_since.get_or_insert(now);
-        let due = match urgency {
-            Urgency::Session => now.checked_add(SESSION_DELAY),
-            Urgency::Call => now.checked_add(CALL_DELAY),
-            Urgency::Durable => Some(now),
-        };
-        if end.due.is_none() || due < end.due {
-            end.due = due;
-            self.wake.notify_one();
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use common::id::SessionId;
 use serde_json::Value;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -182,6 +183,25 @@ async fn one_sync_serves_all_who_wait_and_all_are_soon_signed() {
     };
     assert_eq!((whole.last, whole.signed, whole.open), (1001, 1001, 0));
     assert_eq!(journal.numbers().records, 1001);
+}
+
+#[tokio::test]
+async fn a_session_after_a_call_does_not_keep_the_disk_busy() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open(&path).expect("journal");
+    let receipt = journal.call(&call("ann", "invoice"), true).await;
+    let receipt = receipt.expect("receipt");
+    let done = journal.called(receipt, &done(), true).await;
+    done.expect("record");
+    let began = Instant::now();
+    let ended = journal.leftover(SessionId(7), "session-7");
+    ended.expect("record");
+    while journal.numbers().lag > Duration::ZERO {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(500), "not at once");
 }
 
 #[tokio::test]
