@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use super::{
     CONNECTIONS, Scene, block_on,
     callers::Door,
+    control,
     load::{Connection, Pace, Turn, turn},
     peers::{self, Direct, Proxy},
     stages::{self, Stages},
@@ -89,6 +90,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         "MiB",
         &mut peak,
     ));
+    rows.extend(control::rows()?);
     let once = once(&mut scene);
     rows.extend(scene.told(once)?);
     Ok(rows)

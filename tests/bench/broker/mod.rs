@@ -6,6 +6,7 @@
 
 mod callers;
 pub(crate) mod calls;
+mod control;
 pub(crate) mod flood;
 mod frame;
 mod load;
