@@ -13,7 +13,7 @@ use super::chain::Head;
 /// and a power loss ends the sessions as well.
 const SESSION_DELAY: Duration = Duration::from_secs(1);
 /// How soon a record of a call is; with the time that a disk takes, within 10 ms.
-pub(super) const CALL_DELAY: Duration = Duration::from_millis(5);
+const CALL_DELAY: Duration = Duration::from_millis(5);
 
 /// When a record is to be on the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +74,45 @@ pub(super) struct Tail {
     pub(super) ended: bool,
 }
 
+/// What is known of a journal that was opened.
+pub(super) struct Start {
+    pub(super) file: File,
+    pub(super) head: Head,
+    pub(super) first: u64,
+    pub(super) size: u64,
+    pub(super) open: BTreeSet<u64>,
+    pub(super) fragment: Option<Tail>,
+}
+
+impl From<Start> for End {
+    fn from(start: Start) -> Self {
+        let Start {
+            file,
+            head,
+            first,
+            size,
+            open,
+            fragment,
+        } = start;
+        Self {
+            file: Arc::new(file),
+            head,
+            first,
+            size,
+            open,
+            fragment,
+            closed: Vec::new(),
+            due: None,
+            waiting_since: None,
+            syncing_since: None,
+            hurried: false,
+            disk: Disk::Well,
+            unsigned: false,
+            stop: false,
+        }
+    }
+}
+
 impl End {
     /// Notes when the last record is to be on the disk; whether the thread has to be told.
     pub(super) fn hurry(&mut self, urgency: Urgency) -> bool {
@@ -117,22 +156,14 @@ mod tests {
     use super::*;
 
     fn end() -> End {
-        End {
-            file: Arc::new(tempfile::tempfile().expect("a file")),
+        End::from(Start {
+            file: tempfile::tempfile().expect("a file"),
             head: Head::START,
             first: 1,
             size: 0,
             open: BTreeSet::new(),
             fragment: None,
-            closed: Vec::new(),
-            due: None,
-            waiting_since: None,
-            syncing_since: None,
-            hurried: false,
-            disk: Disk::Well,
-            unsigned: false,
-            stop: false,
-        }
+        })
     }
 
     #[test]

@@ -16,14 +16,13 @@ use zeroize::Zeroizing;
 use super::{
     chain::{Head, Link, NOTHING},
     checkpoint::{self, Checkpoint},
-    end::Tail,
+    end::{Start, Tail},
     error::Error,
     key::Key,
     place::{self, Closed, FILE_MODE, Place},
     plain::{self, Plain},
     segment::begin_segment,
     walk::{Lines, Walk},
-    writer::Start,
 };
 
 /// The key file may be read by others: it is what checks.

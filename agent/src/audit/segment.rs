@@ -16,6 +16,7 @@ use super::{
     place::{FILE_MODE, Place},
     record::Plain,
 };
+
 /// Makes the file of the next segment under its passing name, with its first line, which it returns.
 pub(super) fn begin_segment(
     place: &Place,

@@ -5,7 +5,6 @@
 //! number of its first record into its name, and the next one begins with a checkpoint of its end.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     hint::spin_loop,
     io,
@@ -19,7 +18,7 @@ use super::{
     chain::{Head, Step, hash, hex},
     checkpoint::Signed,
     draft::Draft,
-    end::{Disk, End, Tail, Urgency},
+    end::{Disk, End, Start, Tail, Urgency},
     error::Error,
     journal::RECORD_BYTES_MAX,
     key::Key,
@@ -63,45 +62,12 @@ pub(super) struct Shared {
     room: std::sync::atomic::AtomicUsize,
 }
 
-/// What is known of a journal that was opened.
-pub(super) struct Start {
-    pub(super) file: File,
-    pub(super) head: Head,
-    pub(super) first: u64,
-    pub(super) size: u64,
-    pub(super) open: BTreeSet<u64>,
-    pub(super) fragment: Option<Tail>,
-}
-
 impl Shared {
     pub(super) fn new(place: Place, key: Key, start: Start, segment_bytes_max: u64) -> Self {
-        let Start {
-            file,
-            head,
-            first,
-            size,
-            open,
-            fragment,
-        } = start;
         Self {
             place,
             key,
-            end: Mutex::new(End {
-                file: Arc::new(file),
-                head,
-                first,
-                size,
-                open,
-                fragment,
-                closed: Vec::new(),
-                due: None,
-                waiting_since: None,
-                syncing_since: None,
-                hurried: false,
-                disk: Disk::Well,
-                unsigned: false,
-                stop: false,
-            }),
+            end: Mutex::new(End::from(start)),
             wake: Condvar::new(),
             kept: watch::Sender::new(Kept::Upto(0)),
             signed: watch::Sender::new(None),
