@@ -5,7 +5,7 @@
 //! in the younger one, and when that is full it becomes the older one. Forgetting costs the reading of
 //! a key and nothing else.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::broker::jose::PublicKey;
 
@@ -16,29 +16,29 @@ const HEADER_BYTES_MAX: usize = 512;
 
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    young: HashMap<Box<str>, PublicKey>,
-    old: HashMap<Box<str>, PublicKey>,
+    young: HashMap<Box<str>, Arc<PublicKey>>,
+    old: HashMap<Box<str>, Arc<PublicKey>>,
 }
 
 impl Keys {
     /// The key of a header that was read before.
-    pub(super) fn get(&mut self, header: &str) -> Option<PublicKey> {
+    pub(super) fn get(&mut self, header: &str) -> Option<Arc<PublicKey>> {
         if let Some(key) = self.young.get(header) {
-            return Some(key.clone());
+            return Some(Arc::clone(key));
         }
         let (header, key) = self.old.remove_entry(header)?;
-        self.put_owned(header, key.clone());
+        self.put_owned(header, Arc::clone(&key));
         Some(key)
     }
 
     /// Remembers the key of a header, all of which was accepted.
-    pub(super) fn put(&mut self, header: &str, key: PublicKey) {
+    pub(super) fn put(&mut self, header: &str, key: Arc<PublicKey>) {
         if header.len() <= HEADER_BYTES_MAX {
             self.put_owned(header.into(), key);
         }
     }
 
-    fn put_owned(&mut self, header: Box<str>, key: PublicKey) {
+    fn put_owned(&mut self, header: Box<str>, key: Arc<PublicKey>) {
         if self.young.len() >= HALF {
             self.old = std::mem::take(&mut self.young);
         }

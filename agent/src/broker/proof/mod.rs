@@ -15,7 +15,7 @@ mod signer;
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -112,10 +112,10 @@ impl Proofs {
         let parts = Parts::split(proof, PROOF_BYTES_MAX).map_err(bad)?;
         let known = self.keys().get(parts.header);
         let (key, compact) = if let Some(key) = &known {
-            (key.clone(), parts.read_claims().map_err(bad)?)
+            (Arc::clone(key), parts.read_claims().map_err(bad)?)
         } else {
             let compact = parts.read().map_err(bad)?;
-            (key(&compact)?, compact)
+            (Arc::new(key(&compact)?), compact)
         };
         if key.thumbprint() != claims.jkt {
             return Err(Reason::ProofKey.into());
