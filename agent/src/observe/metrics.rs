@@ -17,7 +17,7 @@ use prometheus::{
     core::Collector, proto::MetricFamily,
 };
 
-pub use calls::{Calls, Runs};
+pub use calls::{Calls, Runs, Stage};
 pub use places::PlaceNumbers;
 pub use process::resident_bytes;
 pub use sample::{

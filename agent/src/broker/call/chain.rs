@@ -15,7 +15,10 @@ use super::{
     trail::Trail,
     validated::Validated,
 };
-use crate::broker::{Inner, reason::Reason};
+use crate::{
+    broker::{Inner, reason::Reason},
+    observe::metrics::Stage,
+};
 
 /// Carries out one call. Whatever comes of it is recorded before this returns.
 pub(in crate::broker) async fn carry_out(inner: &Arc<Inner>, received: Received) -> Reply {
@@ -51,25 +54,25 @@ async fn stages(
     // One snapshot for the whole call.
     let policy = inner.host.policy(&received.tool);
     let authenticated = Authenticated::check(inner, received, policy.as_deref(), trail).await?;
-    trail.passed(&inner.calls, "authenticate");
+    trail.passed(&inner.calls, Stage::Authenticate);
     let validated = Validated::check(inner, authenticated, policy, trail)?;
-    trail.passed(&inner.calls, "validate");
+    trail.passed(&inner.calls, Stage::Validate);
     let admitted = match Admitted::admit(inner, validated, trail).await? {
         Admission::New(admitted) => *admitted,
         Admission::Before { durable, reply } => {
             return Released::again(inner, reply, durable, trail).await;
         }
     };
-    trail.passed(&inner.calls, "admit");
+    trail.passed(&inner.calls, Stage::Admit);
     let approved = Approved::decide(Assessed::assess(admitted))?;
-    trail.passed(&inner.calls, "approve");
+    trail.passed(&inner.calls, Stage::Approve);
     let recorded = Recorded::record(inner, approved, trail).await?;
-    trail.passed(&inner.calls, "record");
+    trail.passed(&inner.calls, Stage::Record);
     let running = Running::start(inner, recorded).await?;
-    trail.passed(&inner.calls, "start");
+    trail.passed(&inner.calls, Stage::Start);
     let finished = running.finish(inner).await?;
-    trail.passed(&inner.calls, "run");
+    trail.passed(&inner.calls, Stage::Run);
     let released = Released::release(inner, finished).await?;
-    trail.passed(&inner.calls, "release");
+    trail.passed(&inner.calls, Stage::Release);
     Ok(released)
 }

@@ -10,7 +10,7 @@ use crate::{
         reason::{Fault, Refused},
         token::Claims,
     },
-    observe::metrics::Calls,
+    observe::metrics::{Calls, Stage},
     policy::compiled::{CompiledPolicy, Verb},
 };
 
@@ -95,7 +95,7 @@ impl Trail {
     }
 
     /// A stage has been passed.
-    pub(in crate::broker) fn passed(&mut self, calls: &Calls, stage: &'static str) {
+    pub(in crate::broker) fn passed(&mut self, calls: &Calls, stage: Stage) {
         let now = Instant::now();
         let took: Duration = now.saturating_duration_since(self.since);
         calls.stage(stage, took);

@@ -16,7 +16,7 @@ use expect_test::expect_file;
 
 use super::{
     Applied, AuditNumbers, BrokerNumbers, CheckpointNumbers, Fill, IssuerNumbers, Launch, Losses,
-    Metrics, NameNumbers, PlaceNumbers, PolicyInfo, Sample, TABLE, VerdictCount,
+    Metrics, NameNumbers, PlaceNumbers, PolicyInfo, Sample, Stage, TABLE, VerdictCount,
 };
 
 fn page() -> String {
@@ -31,7 +31,7 @@ fn page() -> String {
     let calls = metrics.calls();
     let _runs = calls.runs();
     calls.call("invoice", "create", "done");
-    calls.stage("run", Duration::from_millis(3));
+    calls.stage(Stage::Run, Duration::from_millis(3));
     calls.worker("invoice", true);
     let sample = Sample {
         verdicts: vec![VerdictCount {
