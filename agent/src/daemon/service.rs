@@ -85,12 +85,12 @@ impl Engine {
         if !self.drain_events().await {
             return Err("events are not handed out".to_owned());
         }
-        // They close first when the agent ends.
-        if !self.stopping.is_now() {
-            let answered = self.doors.answers().await;
-            answered.map_err(|why| format!("broker: {why}"))?;
+        // They close first when the agent ends, be it while they are asked.
+        let answered = self.doors.answers().await;
+        if self.stopping.is_now() {
+            return Ok(());
         }
-        Ok(())
+        answered.map_err(|why| format!("broker: {why}"))
     }
 
     /// One line on how the engine is.

@@ -26,6 +26,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     House,
+    bell::{Bell, Listening, bell},
     desks::Desks,
     seats::{Seat, Seats},
 };
@@ -56,11 +57,17 @@ pub(super) struct Guest {
 /// The entrance is closed when this is dropped.
 #[must_use]
 pub(super) struct Open {
+    bell: Bell,
     attended: oneshot::Receiver<()>,
     _closing: PipeWriter,
 }
 
 impl Open {
+    /// What its thread answers while it serves.
+    pub(super) fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
     /// Returns where the entrance had to close.
     pub(super) async fn closed(&mut self) {
         // Nothing is ever sent: the other end goes with the thread.
@@ -80,8 +87,10 @@ pub(super) fn open(
     listen(&listener, Backlog::new(QUEUE)?)?;
     let (closed, closing) = io::pipe()?;
     let (attending, attended) = oneshot::channel();
+    let (bell, rings) = bell()?;
     let entrance = Entrance {
         listener,
+        rings,
         closed,
         house,
         seats,
@@ -96,6 +105,7 @@ pub(super) fn open(
         drop(attending);
     })?;
     Ok(Open {
+        bell,
         attended,
         _closing: closing,
     })
@@ -103,6 +113,7 @@ pub(super) fn open(
 
 struct Entrance {
     listener: UnixListener,
+    rings: Listening,
     closed: PipeReader,
     house: Arc<House>,
     seats: Arc<Seats>,
@@ -114,10 +125,11 @@ struct Entrance {
 impl Entrance {
     fn attend(mut self) {
         loop {
-            let (listener, closed) = (self.listener.as_fd(), self.closed.as_fd());
-            if !wait(&[listener], closed, PollTimeout::NONE) {
+            let (listener, rings) = (self.listener.as_fd(), self.rings.as_fd());
+            if !wait(&[listener, rings], self.closed.as_fd(), PollTimeout::NONE) {
                 return;
             }
+            self.rings.answer();
             let began = Instant::now();
             let mut rest = match self.go() {
                 Ok(()) => Duration::ZERO,

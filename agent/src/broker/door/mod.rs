@@ -5,6 +5,7 @@
 //! the [`Broker`], and what it answers is only put into the words of the protocol.
 
 mod answer;
+mod bell;
 mod bind;
 mod challenge;
 mod desks;
@@ -161,8 +162,9 @@ pub async fn serve(
     });
     let opened = listener.into_std().and_then(|listener| {
         let (desks, threads) = desks::open(&house)?;
-        pulse.begins(desks.ways());
+        let ways = desks.ways();
         let entrance = entrance::open(listener, house, seats, desks)?;
+        pulse.begins(ways, entrance.bell());
         Ok((entrance, threads))
     });
     let (mut entrance, threads) = match opened {
