@@ -5,11 +5,12 @@ use std::{
     net::TcpStream,
     os::fd::OwnedFd,
     process::{Child, Stdio},
-    thread::sleep,
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread::{sleep, spawn},
     time::{Duration, Instant},
 };
 
-use lab::{netns::Netns, patience::scaled};
+use lab::{cgroup, netns::Netns, patience::scaled};
 
 use super::scene::{Cgroup, OTHER, PLAIN, POLICY, Scene, ask, assert_fenced, privileged};
 
@@ -101,5 +102,40 @@ fn a_socket_of_another_network_namespace_is_a_hole() {
         "{text}"
     );
     drop(inside);
+    scene.end();
+}
+
+#[test]
+fn cgroups_that_come_and_go_hide_no_hole() {
+    /// Oftener than the agent looks at a new fence.
+    const EVERY: Duration = Duration::from_millis(50);
+    let scene = Scene::new(&[("service", POLICY)]);
+    let cgroup = Cgroup::new("busy");
+    let mut program = scene.plain(&cgroup::mount().expect("a hierarchy"));
+    let open = "socket inet stream; connect 93.184.216.34:8443; send 5; recv; keep old";
+    assert!(ask(&mut program, open).ok);
+    // They come and go until the other end is gone, be it with a test that fails.
+    let (end, ended) = channel::<()>();
+    let others = spawn(move || {
+        let mut count = 0;
+        while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            drop(Cgroup::new("comes-and-goes"));
+            count += 1;
+        }
+        count
+    });
+    scene.attached("service", cgroup.words());
+    fs::write(cgroup.path().join("cgroup.procs"), program.id().to_string()).expect("moved");
+    let closed = scene.becomes("closed");
+    drop(end);
+    let count: u32 = others.join().expect("they came and went");
+    assert!(count >= 10, "in two seconds and more: {count}");
+    assert!(
+        closed["holes"].to_string().contains("made elsewhere"),
+        "{closed}"
+    );
+    let answer = ask(&mut program, "socket inet stream");
+    assert!(!answer.ok, "{answer:?}");
+    drop(program);
     scene.end();
 }

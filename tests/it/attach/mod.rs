@@ -96,6 +96,30 @@ fn a_fence_outlives_the_agent() {
 }
 
 #[test]
+fn how_weak_a_fence_is_outlives_the_agent() {
+    let mut scene = Scene::new(&[("service", POLICY)]);
+    let cgroup = Cgroup::new("weakness");
+    let mut program = scene.plain(cgroup.path());
+    assert_free(&mut program);
+    let (code, text) = scene.attach("service", cgroup.words(), &["--weak"]);
+    assert_eq!(code, 0, "{text}");
+    // An order for a fence that stands changes nothing but this.
+    for weak in [false, true] {
+        let more: &[&str] = if weak { &["--weak"] } else { &[] };
+        assert_eq!(scene.attachments()[0]["weak"], !weak);
+        let (code, text) = scene.attach("service", cgroup.words(), more);
+        assert!(code == 0 && text.contains("attached already"), "{text}");
+        assert_eq!(scene.attachments()[0]["weak"], weak);
+        scene.agent.kill().expect("it is killed");
+        scene.agent.launch().expect("it starts again");
+        assert_eq!(scene.attachments()[0]["weak"], weak);
+        assert_fenced(&mut program);
+    }
+    drop(program);
+    scene.end();
+}
+
+#[test]
 fn a_cgroup_that_is_made_again_is_fenced_again() {
     let mut scene = Scene::new(&[("service", POLICY)]);
     let cgroup = Cgroup::new("again");

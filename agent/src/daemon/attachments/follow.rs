@@ -10,7 +10,7 @@ use std::{
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{Target, target::slices};
@@ -38,21 +38,19 @@ pub(in crate::daemon) async fn follow(engine: Arc<Engine>) {
             None
         }
     };
+    let mut rounds = Rounds::default();
     loop {
         if let Some(watch) = &watch {
             watch.add(engine.attachments.watched(engine.wants_units()));
         }
-        let pause = if engine.attachments.is_fresh() {
-            SHORT
-        } else {
-            PAUSE
-        };
-        let closely = tokio::select! {
+        let due = rounds.due(Instant::now(), engine.attachments.is_fresh());
+        tokio::select! {
             () = stopping.wait() => return,
-            () = changed(watch.as_ref()) => false,
-            () = engine.attachments.stir.notified() => false,
-            () = sleep(pause) => true,
-        };
+            () = changed(watch.as_ref()) => {}
+            () = engine.attachments.stir.notified() => {}
+            () = sleep_until(due) => {}
+        }
+        let closely = rounds.take(Instant::now());
         if engine.attachments.is_idle() && !engine.wants_units() {
             continue;
         }
@@ -99,6 +97,28 @@ fn existing(path: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
+/// When the processes are looked at next. It stands whatever wakes us before: where cgroups come and go
+/// all the time, a pause that began anew with each of them would never end.
+#[derive(Debug, Default)]
+struct Rounds {
+    due: Option<Instant>,
+}
+
+impl Rounds {
+    /// When the next look is due. A new fence brings it forward, nothing puts it off.
+    fn due(&mut self, now: Instant, is_fresh: bool) -> Instant {
+        let latest = now + if is_fresh { SHORT } else { PAUSE };
+        let due = self.due.map_or(latest, |due| due.min(latest));
+        self.due = Some(due);
+        due
+    }
+
+    /// Whether the look is due; then it counts as done.
+    fn take(&mut self, now: Instant) -> bool {
+        self.due.take_if(|due| *due <= now).is_some()
+    }
+}
+
 struct Watch(AsyncFd<Source>);
 
 impl Watch {
@@ -127,5 +147,47 @@ async fn changed(watch: Option<&Watch>) {
     if let Err(error) = watch.0.async_io(Interest::READABLE, read).await {
         tracing::warn!(%error, "cgroups not watched for a moment");
         sleep(SHORT).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{PAUSE, Rounds, SHORT};
+
+    #[test]
+    fn what_happens_in_between_puts_no_look_off() {
+        const EVENT: Duration = Duration::from_millis(100);
+        const EVENTS: u32 = 200;
+        let begin = Instant::now();
+        let mut rounds = Rounds::default();
+        let mut looks = Vec::new();
+        for event in 0..=EVENTS {
+            let time = EVENT * event;
+            if rounds.take(begin + time) {
+                looks.push(time);
+            }
+            rounds.due(begin + time, false);
+        }
+        assert_eq!(looks, [PAUSE, PAUSE * 2, PAUSE * 3, PAUSE * 4]);
+    }
+
+    #[test]
+    fn a_new_fence_brings_the_look_forward() {
+        let begin = Instant::now();
+        let mut rounds = Rounds::default();
+        assert_eq!(rounds.due(begin, false), begin + PAUSE);
+        let due = begin + SHORT;
+        assert_eq!(rounds.due(begin, true), due);
+        // Neither its age nor another event puts it off again.
+        assert_eq!(rounds.due(begin + SHORT / 2, true), due);
+        assert_eq!(rounds.due(begin + SHORT / 2, false), due);
+        assert!(!rounds.take(begin + SHORT / 2));
+        assert!(rounds.take(due));
+        assert!(!rounds.take(due), "it is done");
+        assert_eq!(rounds.due(due, false), due + PAUSE);
     }
 }

@@ -81,6 +81,11 @@ impl Engine {
             && (*weak || live.holes.is_empty())
             && self.attached.missing(live.session, live.cgroup).is_empty()
         {
+            if was_weak != Some(*weak) {
+                // The next agent goes by what is kept.
+                let kept = self.save();
+                kept.inspect_err(|_| self.undo_order(target, was_weak))?;
+            }
             return Ok(report(live, Cleared::default(), true));
         }
         if let Some(live) = before {
@@ -107,16 +112,7 @@ impl Engine {
                 Ok(report)
             }
             Err(error) => {
-                let mut table = self.attachments.table();
-                match was_weak {
-                    None => drop(table.remove(target)),
-                    Some(weak) => {
-                        if let Some(known) = table.get_mut(target) {
-                            known.weak = weak;
-                        }
-                    }
-                }
-                drop(table);
+                self.undo_order(target, was_weak);
                 self.save()?;
                 Err(error)
             }
@@ -205,6 +201,19 @@ impl Engine {
         let attachment = Attachment::new(tool.to_owned(), weak, false);
         table.insert(target.clone(), attachment);
         Ok((None, None))
+    }
+
+    /// Has it as it was before an order that failed; not on the disk yet.
+    fn undo_order(&self, target: &Target, was_weak: Option<bool>) {
+        let mut table = self.attachments.table();
+        match was_weak {
+            None => drop(table.remove(target)),
+            Some(weak) => {
+                if let Some(known) = table.get_mut(target) {
+                    known.weak = weak;
+                }
+            }
+        }
     }
 
     fn fence_of(&self, target: &Target) -> Option<state::Fence> {
