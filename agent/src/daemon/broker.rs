@@ -99,35 +99,46 @@ impl Host for EngineHost {
         let engine = self.0.clone();
         Box::pin(async move {
             let engine = engine.upgrade().ok_or(NotStarted::Stopping)?;
-            let worker::Order {
-                policy,
-                caller,
-                stdio,
-            } = order;
-            let order = Order {
-                tool: policy.tool.to_string(),
-                command: CommandLine::OfPolicy(Vec::new()),
-                stdio,
-                caller,
-                under: Some(policy.digest),
-                // Each answer has a bound of its own.
-                counter: Counter::Nobody,
-            };
-            let session = engine
-                .launch(order)
-                .await
-                .map_err(|error| not_started(&error))?;
-            let (stop, stopped) = oneshot::channel();
-            let (tell, ended) = oneshot::channel();
-            let id = session.id().0;
-            tokio::spawn(follow(session, stopped, tell));
-            Ok(Fenced {
-                session: id,
-                stop,
-                ended,
+            let (give, given) = oneshot::channel();
+            // A call may end at any moment, a launch that has begun goes to its end: dropped in its middle
+            // it would leave cgroup, entries and a record without an outcome.
+            tokio::spawn(async move {
+                // Where nobody waits any more the session is let go of here, and ends.
+                drop(give.send(fenced(&engine, order).await));
+            });
+            given.await.unwrap_or_else(|_gone| {
+                Err(NotStarted::Failed("the launch ended early".to_owned()))
             })
         })
     }
+}
+
+async fn fenced(engine: &Arc<Engine>, order: worker::Order) -> Result<Fenced, NotStarted> {
+    let worker::Order {
+        policy,
+        caller,
+        stdio,
+    } = order;
+    let order = Order {
+        tool: policy.tool.to_string(),
+        command: CommandLine::OfPolicy(Vec::new()),
+        stdio,
+        caller,
+        under: Some(policy.digest),
+        // Each answer has a bound of its own.
+        counter: Counter::Nobody,
+    };
+    let session = engine.launch(order).await;
+    let session = session.map_err(|error| not_started(&error))?;
+    let (stop, stopped) = oneshot::channel();
+    let (tell, ended) = oneshot::channel();
+    let id = session.id().0;
+    tokio::spawn(follow(session, stopped, tell));
+    Ok(Fenced {
+        session: id,
+        stop,
+        ended,
+    })
 }
 
 fn not_started(error: &LaunchError) -> NotStarted {

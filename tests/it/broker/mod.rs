@@ -10,6 +10,7 @@ mod doors;
 mod examples;
 mod flood;
 mod flow;
+mod gone;
 mod handed_over;
 mod interop;
 mod kept;
