@@ -10,6 +10,7 @@ use std::{
 
 use lab::{
     Lab,
+    agent::Agent,
     binary::{self, Scratch},
 };
 use serde_json::Value;
@@ -106,6 +107,32 @@ impl Scene {
         );
         assert!(!stderr.contains('\u{1b}'), "{script}: {stderr:?}");
     }
+}
+
+/// The agent has confined itself and may write into none of the host's folders.
+#[test]
+fn a_session_of_the_agent_hands_out_as_well() {
+    let Scene { lab, scratch } = Scene::new();
+    let out = scratch.path().join("out");
+    let worker = "\n[worker]\ncommand = [\"/usr/bin/sh\", \"-c\"]\n";
+    let policy = format!("{POLICY}{worker}");
+    let agent = Agent::start_in(lab.host(), scratch, &[("maker", &policy)]).expect("an agent");
+    let made = agent.run("maker", &["mkdir output/b && echo text > output/b/a"]);
+    let made = made.expect("it runs");
+    assert!(made.status.success(), "{made:?}");
+    let entries = fs::read_dir(&out).expect("the folder");
+    let folders: Vec<_> = entries.map(|entry| entry.expect("one").path()).collect();
+    let [folder] = folders.as_slice() else {
+        panic!("{folders:?}: {made:?}");
+    };
+    let text = fs::read_to_string(folder.join("b/a")).expect("what it made");
+    assert_eq!(text, "text\n");
+    let refused = agent.run("maker", &["ln -s /etc/passwd output/a"]);
+    let refused = refused.expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("a symbolic link"), "{said}");
+    assert_eq!(fs::read_dir(&out).expect("the folder").count(), 1);
+    assert_eq!(agent.end().expect("the agent ends"), Vec::<String>::new());
 }
 
 #[test]

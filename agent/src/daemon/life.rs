@@ -10,7 +10,7 @@ use common::id::SessionId;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     task::spawn_blocking,
-    time::{sleep, sleep_until, timeout},
+    time::{Instant as TokioInstant, sleep_until, timeout},
 };
 
 use super::{
@@ -137,8 +137,10 @@ impl Life {
         cgroup: &SessionCgroup,
         mut inbox: mpsc::Receiver<Command>,
     ) -> End {
-        let deadline = tokio::time::Instant::now().checked_add(self.policy.worker.wall_timeout);
+        let deadline = TokioInstant::now().checked_add(self.policy.worker.wall_timeout);
         let mut meter = Meter::new(&self.policy, Instant::now());
+        // Stays when something else happens meanwhile, however often.
+        let mut look = after(meter.next());
         let mut why = None;
         loop {
             tokio::select! {
@@ -164,8 +166,9 @@ impl Life {
                     why = Some(End::WallTimeout);
                     self.kill(cgroup);
                 }
-                () = after(meter.next()), if why.is_none() => {
+                () = until(look), if why.is_none() => {
                     why = self.look(&mut meter, cgroup);
+                    look = after(meter.next());
                     if why.is_some() {
                         self.kill(cgroup);
                     }
@@ -250,11 +253,7 @@ impl Life {
             // Colons would need quotes in a shell.
             let time = Timestamp::now().to_string().replace(':', "");
             let name = format!("{time}-{session}");
-            let done = spawn_blocking(move || left.hand_out(&output, &name)).await;
-            match done {
-                Ok(handed) => handed.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            }
+            self.engine.launcher.hand_out(left, output, name).await
         } else {
             Err("output: processes of the session may still run".to_owned())
         };
@@ -379,16 +378,13 @@ fn end_of(why: Why) -> End {
     }
 }
 
-async fn until(deadline: Option<tokio::time::Instant>) {
+async fn until(deadline: Option<TokioInstant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
 
-async fn after(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => sleep(pause).await,
-        None => std::future::pending().await,
-    }
+fn after(pause: Option<Duration>) -> Option<TokioInstant> {
+    TokioInstant::now().checked_add(pause?)
 }

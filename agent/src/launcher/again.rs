@@ -13,17 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-};
+use nix::{errno::Errno, fcntl::ResolveFlag};
 
 use super::protocol::Work;
-use crate::sandbox::{program::Found, sum::Identity};
-
-/// `EAGAIN` is also what the kernel says when somebody mounts or renames in the moment of the look
-/// (`openat2(2)`, `RESOLVE_CACHED`): every session that starts mounts.
-const LOOKS: usize = 4;
+use crate::sandbox::{path::open_at_once, program::Found, sum::Identity};
 
 /// The program of a command.
 #[derive(Debug)]
@@ -75,20 +68,7 @@ fn is_same(root: &OwnedFd, (path, known): &(PathBuf, Identity)) -> bool {
 }
 
 fn look(root: &OwnedFd, path: &Path) -> Result<Identity, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(
-            ResolveFlag::RESOLVE_IN_ROOT
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS
-                // `nix` has no name for it.
-                | ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED),
-        );
-    let open = || openat2(root, path, how);
-    let is_settled = |found: &Result<_, _>| !matches!(found, Err(Errno::EAGAIN));
-    let file = std::iter::repeat_with(open)
-        .take(LOOKS)
-        .find(is_settled)
-        .unwrap_or(Err(Errno::EAGAIN))?;
+    let file = open_at_once(root, path, ResolveFlag::RESOLVE_IN_ROOT)?;
     Identity::of(&file).map_err(|error| {
         let errno = error.raw_os_error();
         errno.map_or(Errno::UnknownErrno, Errno::from_raw)

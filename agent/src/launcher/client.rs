@@ -56,7 +56,7 @@ pub struct LaunchRequest {
 pub struct Launcher {
     instance: Instance,
     uids: Arc<uids::Pool>,
-    channel: Channel,
+    pub(super) channel: Channel,
     templates: SyncMutex<HashMap<Digest, Arc<OnceCell<Arc<Template>>>>>,
     process: Process,
 }

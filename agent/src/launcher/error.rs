@@ -44,6 +44,24 @@ pub enum LaunchError {
         /// The limit.
         seconds: u64,
     },
+    /// A file system does not answer.
+    #[error(
+        "filesystem: the paths of the policy were not looked up within {seconds} s\n\
+         hint: one of them may lie on a file system that does not answer (NFS, FUSE): `stat` tells which"
+    )]
+    Unanswered {
+        /// The limit.
+        seconds: u64,
+    },
+    /// The pinned files are many or large, and are summed for the first time.
+    #[error(
+        "pinned files of the policy: still being summed, {bytes} bytes so far\n\
+         hint: start the session again in a while: sums are kept"
+    )]
+    Summing {
+        /// Bytes that were summed.
+        bytes: u64,
+    },
 }
 
 impl LaunchError {
@@ -58,7 +76,9 @@ impl LaunchError {
             | Self::Lost(_)
             | Self::ForeignProof { .. }
             | Self::Stream(_)
-            | Self::Late { .. } => None,
+            | Self::Late { .. }
+            | Self::Unanswered { .. }
+            | Self::Summing { .. } => None,
         }
     }
 }

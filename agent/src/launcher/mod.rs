@@ -24,6 +24,7 @@ mod again;
 mod channel;
 mod client;
 mod error;
+mod hand_out;
 mod handle;
 mod init;
 mod privileges;

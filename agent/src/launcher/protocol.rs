@@ -69,6 +69,11 @@ pub enum Reply {
     /// Process 1 was told what to do, and tells by the status pipe what became of it; with the program,
     /// where it can be told what led to it.
     Told(Option<Found>),
+    /// No answer yet: the pinned files are being summed still, and have been up to here.
+    Summing {
+        /// Bytes of them.
+        bytes: u64,
+    },
     /// A step failed; nothing runs.
     Failed(StepError),
 }

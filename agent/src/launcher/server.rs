@@ -13,16 +13,20 @@ use nix::{
 };
 
 use super::{
+    hand_out::{self, HandOut},
     init::ERRAND,
     program::ProcessOne,
     protocol::{self, PING, Prepare, Reply},
     template::Template,
-    visit::{self, Visit},
+    visit::{self, Visit, Visited},
 };
-use crate::sys::{
-    process::{Side, SingleThreaded, close_inherited, exit_now, fork},
-    seqpacket::{self, MESSAGE_BYTES_MAX},
-    signals,
+use crate::{
+    sandbox::error::{Step, StepError},
+    sys::{
+        process::{Side, SingleThreaded, close_inherited, exit_now, fork},
+        seqpacket::{self, MESSAGE_BYTES_MAX, Message},
+        signals,
+    },
 };
 
 /// Exit code of a launcher that could not go on.
@@ -63,38 +67,111 @@ fn serve() -> io::Result<()> {
     let program = ProcessOne::new()?;
     let socket = take_stdin()?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    while let Some(mut message) = seqpacket::receive(&socket, &mut buffer)? {
-        let Some(template_socket) = message.fds.pop() else {
-            return Err(io::Error::from(io::ErrorKind::InvalidData));
+    while let Some(message) = next(&socket, &mut buffer)? {
+        let Some((request, asker, fds)) = read(message) else {
+            complain("a request that can not be read");
+            continue;
         };
-        if protocol::decode::<String>(&message.bytes).is_ok_and(|word| word == PING) {
+        if matches!(request, Request::Ping) {
             // Who asked may not wait any more.
             drop(seqpacket::send(
-                &template_socket,
+                &asker,
                 &protocol::encode(&Reply::Ready)?,
                 &[],
             ));
             continue;
         }
-        if let Ok(visit) = protocol::decode::<Visit>(&message.bytes) {
-            if let Side::Child = fork(&one)? {
+        match fork(&one) {
+            Ok(Side::Parent(_)) => {}
+            Ok(Side::Child) => {
                 drop((socket, buffer));
-                // Who asked hears by the end of this socket that it failed.
-                let told = visit::carry_out(&visit, &template_socket, &one);
+                let told = match request {
+                    Request::Prepare(prepare) => {
+                        Template::run(prepare.plan, program, place, &asker, &one)
+                    }
+                    // Who asked hears by the end of this socket that it failed.
+                    Request::Visit(visit) => visit::carry_out(&visit, &asker, &one),
+                    Request::HandOut(ask) => match fds.into_iter().next() {
+                        Some(left) => hand_out::carry_out(&ask, left, &asker, &one),
+                        None => Err(io::ErrorKind::InvalidData.into()),
+                    },
+                    Request::Ping => Ok(()),
+                };
                 exit_now(i32::from(told.is_err()));
             }
-            continue;
-        }
-        let Prepare { plan } = protocol::decode(&message.bytes)?;
-        match fork(&one)? {
-            Side::Parent(_) => {}
-            Side::Child => {
-                drop((socket, buffer));
-                Template::run(plan, program, place, &template_socket, &one);
+            // The host has no room for another process. Those that run must not pay for it.
+            Err(error) => {
+                complain(&format!("no process made: {error}"));
+                drop(request.refuse(&asker, &error));
             }
         }
     }
     Ok(())
+}
+
+/// What the agent asks for.
+enum Request {
+    Ping,
+    Visit(Visit),
+    HandOut(HandOut),
+    Prepare(Box<Prepare>),
+}
+
+impl Request {
+    /// Tells who asked that it is not done.
+    fn refuse(&self, asker: &OwnedFd, error: &io::Error) -> io::Result<()> {
+        let why = format!("the launcher can make no process: {error}");
+        let answer = match self {
+            Self::Ping => return Ok(()),
+            Self::Visit(_) => protocol::encode(&Visited {
+                failed: Some(why),
+                ..Visited::default()
+            })?,
+            Self::HandOut(_) => return hand_out::tell(asker, &Err(why)),
+            Self::Prepare(_) => protocol::encode(&Reply::Failed(StepError {
+                step: Step::Fork,
+                detail: "the policy's template".to_owned(),
+                errno: error.raw_os_error().unwrap_or_default(),
+            }))?,
+        };
+        seqpacket::send(asker, &answer, &[])
+    }
+}
+
+/// The next message; none at the end. One whose descriptors this process has no room for is lost, and who
+/// sent it sees that nobody answers.
+fn next(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Message>> {
+    loop {
+        match seqpacket::receive(socket, buffer) {
+            Err(error)
+                if error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+                    || error.kind() == io::ErrorKind::InvalidData =>
+            {
+                complain(&format!("a request that did not arrive whole: {error}"));
+            }
+            received => return received,
+        }
+    }
+}
+
+/// What is asked, the socket for the answer, and what came with it.
+fn read(mut message: Message) -> Option<(Request, OwnedFd, Vec<OwnedFd>)> {
+    let asker = message.fds.pop()?;
+    let bytes = message.bytes.as_slice();
+    let request = if protocol::decode::<String>(bytes).is_ok_and(|word| word == PING) {
+        Request::Ping
+    } else if let Ok(visit) = protocol::decode::<Visit>(bytes) {
+        Request::Visit(visit)
+    } else if let Ok(ask) = protocol::decode::<HandOut>(bytes) {
+        Request::HandOut(ask)
+    } else {
+        Request::Prepare(protocol::decode(bytes).ok()?)
+    };
+    Some((request, asker, message.fds))
+}
+
+fn complain(why: &str) {
+    eprintln!("launcher: {why}");
 }
 
 /// Moves the socket away from descriptor 0, which children must not find.

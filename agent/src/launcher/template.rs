@@ -25,6 +25,7 @@ use crate::{
         pins::Pins,
         program::Program,
         root::{self, Ready},
+        sum::AtIt,
     },
     sys::{
         clone::{Became, Made, Place, Stack, make},
@@ -64,7 +65,7 @@ impl<'one> Template<'one> {
         socket: &OwnedFd,
         one: &'one SingleThreaded,
     ) -> ! {
-        let served = match Self::prepare(plan, program, place, one) {
+        let served = match Self::prepare(plan, program, place, socket, one) {
             Ok(template) => template.serve(socket),
             Err(error) => reply(socket, &Reply::Failed(error), &[]),
         };
@@ -82,6 +83,7 @@ impl<'one> Template<'one> {
         plan: Plan,
         program: ProcessOne,
         mut place: OwnedFd,
+        socket: &OwnedFd,
         one: &'one SingleThreaded,
     ) -> Result<Self, StepError> {
         let launcher = getppid();
@@ -96,9 +98,11 @@ impl<'one> Template<'one> {
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.at(Step::Supervise, "/dev/null")?;
         dup3(null, &mut place, OFlag::O_CLOEXEC).at(Step::Supervise, "/dev/null")?;
+        let told = socket.try_clone().at(Step::Supervise, "socket")?;
+        let at_it = AtIt::telling(move |bytes| reply(&told, &Reply::Summing { bytes }, &[]));
         let template = Self {
             rules: plan.landlock.open()?,
-            pins: Pins::new(plan.pins.clone()),
+            pins: Pins::new(plan.pins.clone(), at_it),
             program,
             ready: Vec::with_capacity(READY_MAX),
             stack: Stack::new().at(Step::Supervise, "stack")?,

@@ -23,6 +23,7 @@ use nix::{
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     error::PlanError,
@@ -52,7 +53,7 @@ const OTHERS_WRITE: u32 = 0o022;
 pub struct Left(OwnedFd);
 
 /// What was handed out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Handed {
     /// The host's folder of the session.
     pub path: PathBuf,

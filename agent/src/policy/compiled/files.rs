@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// `[[worker.pin]]`, or a line of the lock file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pin {
@@ -83,7 +85,7 @@ pub struct Filesystem {
 }
 
 /// `[filesystem.output]`
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Output {
     /// The host's folder that gets a folder a session.
     pub path: PathBuf,
