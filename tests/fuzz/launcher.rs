@@ -101,6 +101,7 @@ fn a_reply_of_any_bytes_is_taken_whole_or_refused() {
         Reply::Waiting,
         Reply::Told(None),
         Reply::Told(Some(found())),
+        Reply::Summing { bytes: u64::MAX },
         Reply::Failed(failure()),
     ];
     taken_whole_or_refused("reply", &all);

@@ -253,3 +253,34 @@ fn a_template_that_nobody_waits_for_any_more_costs_no_later_session() {
     kill(template, Signal::SIGCONT).ok();
     scene.ends();
 }
+
+#[test]
+fn a_place_in_a_root_of_before_an_update_is_not_used() {
+    let lab = Lab::new().expect("the lab can be made");
+    let scratch = Scratch::new().expect("a folder");
+    let program = scratch.install("prober").expect("the prober is built");
+    let data = program.with_file_name("data");
+    fs::write(&data, "old").expect("a file");
+    let policy = rows::POLICY
+        .replace("{program}", "{scratch}")
+        .replace("read = [\"/usr\"]", "read = [\"/usr\", \"{scratch}/data\"]");
+    let agent = Agent::start_in(lab.host(), scratch, &[("prober", &policy)]).expect("an agent");
+    let scene = Scene {
+        lab,
+        agent,
+        program,
+    };
+    drop(scene.worker());
+    let (folder, _) = scene.place();
+    let new = data.with_extension("new");
+    fs::write(&new, "new").expect("a file");
+    fs::rename(&new, &data).expect("it is replaced");
+    // A root is looked at no more often than once a second.
+    sleep(Duration::from_millis(1_200));
+    let worker = scene.worker();
+    assert!(!scene.sessions().contains(&folder), "the old root is used");
+    drop(worker);
+    assert!(is_gone(&folder), "the place stays");
+    scene.place();
+    scene.ends();
+}

@@ -1,9 +1,14 @@
 //! The agent is killed while something in a session's cgroup goes on sending: the fence holds
 //! without it, and through its restart.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use lab::{Lab, agent::Agent, binary::Scratch, cgroup, prober::Prober};
+use lab::{Lab, agent::Agent, binary::Scratch, cgroup, patience::scaled, prober::Prober};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::rows;
 
@@ -132,6 +137,69 @@ fn a_worker_dies_with_its_agent() {
     });
     assert!(ended, "a worker outlives its agent");
     assert!(worker.ask("sleep 1").is_err());
+}
+
+/// A mount point: as busy, for whoever would remove it, as a cgroup whose process can not be killed.
+struct Busy(PathBuf);
+
+impl Busy {
+    fn new(cgroup: &Path) -> Self {
+        let none = None::<&str>;
+        mount(Some(cgroup), cgroup, none, MsFlags::MS_BIND, none).expect("a mount point");
+        Self(cgroup.to_owned())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("it is a mount point");
+    }
+}
+
+#[test]
+fn an_agent_works_beside_what_it_can_not_remove() {
+    let mut scene = scene();
+    let mut worker = scene.worker();
+    assert!(worker.ask("sleep 1").expect("the worker answers").ok);
+    let cgroups = cgroup::sessions(scene.agent.instance()).expect("cgroup v2");
+    let [left] = cgroups.as_slice() else {
+        panic!("one session: {cgroups:?}");
+    };
+    let busy = Busy::new(left);
+    scene.agent.kill().expect("the agent is killed");
+    drop(worker);
+    scene.agent.launch().expect("the agent starts again");
+    let told = || {
+        let status = scene.agent.json("status").expect("the agent answers");
+        status["ailments"]
+            .to_string()
+            .contains("can not be removed")
+    };
+    assert!(told(), "status is silent about it");
+    let journal = fs::read_to_string(scene.agent.journal()).expect("its journal");
+    assert!(journal.contains("\"leftover\""), "{journal}");
+    let mut worker = scene.worker();
+    let works = worker
+        .ask(&format!(
+            "socket inet stream; connect {ALLOWED}:443; send 5; recv"
+        ))
+        .expect("the worker answers");
+    assert!(works.ok, "{works:?}");
+    // Nothing that is in it reaches anything.
+    let mut helper = Prober::in_cgroup(scene.lab.host(), &scene.program, left).expect("it starts");
+    let refused = helper.ask(&format!("socket inet stream; connect {ALLOWED}:443"));
+    assert_eq!(refused.expect("the helper answers").errno(), "EPERM");
+    drop((worker, helper, busy));
+    let removed = (0..100).any(|_| {
+        std::thread::sleep(scaled(Duration::from_millis(200)));
+        !left.exists()
+    });
+    assert!(removed, "it is not tried again");
+    assert!(!told(), "status tells of what is gone");
+    assert_eq!(
+        scene.agent.end().expect("the agent ends"),
+        Vec::<String>::new()
+    );
 }
 
 /// The cgroup in which process 1 of the next session waits.

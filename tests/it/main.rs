@@ -23,6 +23,8 @@ mod enforced;
 #[cfg(test)]
 mod fence;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod kill;

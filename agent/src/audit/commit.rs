@@ -13,7 +13,7 @@ use std::{
 use super::{
     chain::Head,
     checkpoint::{self, Signed},
-    end::Disk,
+    end::{Disk, End},
     error::Error,
     place::{self, FILE_MODE},
     writer::{Kept, Shared},
@@ -62,6 +62,11 @@ pub(super) fn first(shared: &Shared) -> Result<Head, Error> {
         source,
     })?;
     sign(shared, head)?;
+    // Who finds none later takes it for removed.
+    place::sync_folder(shared.place.folder()).map_err(|source| Error::Write {
+        path: shared.place.checkpoint(),
+        source,
+    })?;
     Ok(head)
 }
 
@@ -113,6 +118,7 @@ fn round(shared: &Shared, work: &mut Work, last: bool) -> io::Result<()> {
 fn sync(shared: &Shared, work: &mut Work, last: bool) -> io::Result<()> {
     let (file, closed, head, hurried) = {
         let mut end = shared.lock();
+        not_lost(&end)?;
         if !last && end.has_time() {
             return Ok(());
         }
@@ -146,13 +152,24 @@ fn sync(shared: &Shared, work: &mut Work, last: bool) -> io::Result<()> {
         return Err(error);
     }
     let mut end = shared.lock();
+    // Only one of two syncs at once hears of an error.
+    not_lost(&end)?;
     end.syncing_since = None;
     if hurried {
         end.look_again();
     }
-    drop(end);
     work.synced = head;
+    // Under the lock: it must not cover up that a sync failed.
     shared.kept.send_replace(Kept::Upto(head.sequence));
+    drop(end);
+    Ok(())
+}
+
+/// Where a sync has failed elsewhere, what a later one says is worth nothing.
+fn not_lost(end: &End) -> io::Result<()> {
+    if end.disk == Disk::Lost {
+        return Err(io::Error::other("the disk failed"));
+    }
     Ok(())
 }
 

@@ -39,7 +39,7 @@ pub(super) struct End {
     pub(super) open: BTreeSet<u64>,
     /// Bytes after the last record that belong to none; what is to be written before they are ended.
     pub(super) fragment: Option<Tail>,
-    /// Closed files that are not known to be on the disk.
+    /// Closed files; whether their names are on the disk is not known.
     pub(super) closed: Vec<Arc<File>>,
     /// When the thread has something to do.
     pub(super) due: Option<Instant>,

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{error::Error, place::Place, verify::open_files, walk::Lines};
+use super::{error::Error, place::Place, verify::files, walk::Lines};
 
 /// Kinds of records that stand for something that began and will end.
 const BEGINNINGS: [&str; 3] = ["call", "intent", "self_test"];
@@ -55,7 +55,8 @@ pub fn query(
 ) -> Result<io::Result<()>, Error> {
     let place = Place::new(path)?;
     let mut running = BTreeMap::new();
-    for (path, file, _) in open_files(&place)? {
+    for opened in files(&place)? {
+        let (path, file, _) = opened?;
         let mut lines = Lines::new(BufReader::new(file));
         let next = |lines: &mut Lines<_>| {
             lines.next().map_err(|source| Error::Read {

@@ -89,9 +89,15 @@ pub(super) fn recover(place: &Place, key: &Key, key_is_new: bool) -> Result<Reco
         source,
     };
     let checkpoint = last_checkpoint(place, key, key_is_new)?;
+    let closed = place.closed_all().map_err(read)?;
+    if let Some(last) = closed.last()
+        && !active.try_exists().map_err(read)?
+    {
+        // Nothing is made in a folder that may be evidence.
+        return after(place, key, last, checkpoint, key_is_new);
+    }
     let file = open_active(&active)?;
     let size = file.metadata().map_err(read)?.len();
-    let closed = place.closed_all().map_err(read)?;
     let first = first_line(&active).map_err(read)?;
     let chained = first.as_deref().and_then(Link::read);
     match (chained, size, closed.last()) {
@@ -314,6 +320,10 @@ fn after(
     }
     if key_is_new {
         return Err(Error::NoKey(place.key()));
+    }
+    if checkpoint.is_none() {
+        // A file is closed long after the first checkpoint was written.
+        return Err(Error::NoCheckpoint(place.active()));
     }
     let (mut walk, _, _) = walk_file(&last.path, key, checkpoint)?;
     if let Some(fragment) = walk.end() {

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::{
     Against, Caller, End, Error, Finding, Intent, Journal, Opened, Outcome, Spent, VerifyError,
-    verify,
+    place::Place, verify,
 };
 
 const CALLER: Caller = Caller {
@@ -289,4 +289,50 @@ fn a_full_disk_refuses_and_leaves_a_whole_journal() {
     assert!(fs::metadata(&path).expect("size").len() > size);
     let whole = verify(&path, &Against::default()).expect("whole");
     assert_eq!(whole.signed, whole.last);
+}
+
+#[test]
+fn a_file_that_can_not_be_synced_is_not_closed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("journal.jsonl");
+    let (journal, _) = Journal::open_sized(&path, 1).expect("journal");
+    drop(journal.intent(&intent(&[])).expect("receipt"));
+    let files = || fs::read_dir(folder.path()).expect("folder").count();
+    let before = files();
+    journal.shared().fail_sync();
+    let refused = journal.intent(&intent(&[]));
+    assert!(matches!(refused, Err(Error::Write { .. })), "{refused:?}");
+    let refused = journal.intent(&intent(&[]));
+    assert!(matches!(refused, Err(Error::Disk(_))), "{refused:?}");
+    assert!(!journal.is_whole());
+    drop(journal);
+    assert_eq!(files(), before);
+    verify(&path, &Against::default()).expect("whole");
+}
+
+#[test]
+fn of_many_files_few_are_open_at_once() {
+    let made = tempfile::tempdir().expect("folder");
+    let folder = made.path().canonicalize().expect("path");
+    let path = folder.join("journal.jsonl");
+    let (journal, _) = Journal::open_sized(&path, 1).expect("journal");
+    for _ in 0..40 {
+        drop(journal.intent(&intent(&[])).expect("receipt"));
+    }
+    drop(journal);
+    let whole = verify(&path, &Against::default()).expect("whole");
+    assert!(whole.files > 40, "{whole:?}");
+    // Other tests run in this process: only what lies in the folder counts.
+    let open = || {
+        let entries = fs::read_dir("/proc/self/fd").expect("descriptors");
+        let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|link| link.starts_with(&folder)).count()
+    };
+    let mut walked = 0;
+    for opened in verify::files(&Place::new(&path).expect("place")).expect("files") {
+        let (_, _file, _) = opened.expect("a file");
+        walked += 1;
+        assert!(open() <= 2, "{}", open());
+    }
+    assert_eq!(walked, whole.files);
 }

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    vec,
 };
 
 use super::{
@@ -153,14 +154,14 @@ pub fn verify(path: &Path, against: &Against) -> Result<Whole, VerifyError> {
             Err(why) => return Err(Finding::Checkpoint { which, why }.into()),
         }
     }
-    let files = open_files(&place)?;
     let mut course = Course::new(&key, &signed);
-    let count = files.len();
-    for (index, (path, file, closed)) in files.into_iter().enumerate() {
-        let is_last = index.saturating_add(1) == count;
-        course.file(&path, file, closed.filter(|_| !is_last), against.from)?;
+    let mut count = 0_u64;
+    for opened in files(&place)? {
+        let (path, file, closed) = opened?;
+        course.file(&path, file, closed, against.from)?;
+        count = count.saturating_add(1);
     }
-    course.finish(&place, count as u64)
+    course.finish(&place, count)
 }
 
 /// The whole of a note, as it lies beside the journal.
@@ -182,32 +183,62 @@ fn public_key(place: &Place) -> Result<VerifierKey, Error> {
     VerifierKey::read(&text).map_err(|why| Error::Key { path, why })
 }
 
-/// A file, open, and for a closed one the number in its name.
+/// A file, open; for one that can not grow any more also the number in its name.
 type Opened = (PathBuf, File, Option<u64>);
 
-/// Opens all files, the oldest first. What is open stays what it is when it gets another name.
-pub(super) fn open_files(place: &Place) -> Result<Vec<Opened>, Error> {
+/// The files of a journal at one moment, the oldest first. Only the last is held open: it may get
+/// another name, and closed ones, of which there are thousands, keep theirs.
+pub(super) struct Files {
+    closed: vec::IntoIter<Closed>,
+    last: Option<(PathBuf, File)>,
+}
+
+impl Iterator for Files {
+    type Item = Result<Opened, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(Closed { first, path }) = self.closed.next() else {
+            return self.last.take().map(|(path, file)| Ok((path, file, None)));
+        };
+        Some(match File::open(&path) {
+            Ok(file) => Ok((path, file, Some(first))),
+            Err(source) => Err(Error::Read { path, source }),
+        })
+    }
+}
+
+/// Lists all files and opens the last one.
+pub(super) fn files(place: &Place) -> Result<Files, Error> {
     let active = place.active();
     let read = |source| Error::Read {
         path: active.clone(),
         source,
     };
-    let mut closed = place.closed_all().map_err(read)?;
+    let mut listed = place.closed_all().map_err(read)?;
     for _ in 0..LISTINGS_MAX {
-        let mut files = Vec::new();
-        for Closed { first, path } in &closed {
-            files.push((path.clone(), File::open(path).map_err(read)?, Some(*first)));
-        }
-        match File::open(&active) {
-            Ok(file) => files.push((active.clone(), file, None)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !files.is_empty() => {}
+        let mut closed = listed.clone();
+        let last = match File::open(&active) {
+            Ok(file) => Some((active.clone(), file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The agent is about to begin the next file, or did not live to.
+                let Some(Closed { path, .. }) = closed.pop() else {
+                    return Err(read(error));
+                };
+                match File::open(&path) {
+                    Ok(file) => Some((path, file)),
+                    // The next file could not be begun, so this one has its old name again.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    Err(source) => return Err(Error::Read { path, source }),
+                }
+            }
             Err(source) => return Err(read(source)),
-        }
+        };
         let again = place.closed_all().map_err(read)?;
-        if again == closed {
-            return Ok(files);
+        if let Some(last) = last.filter(|_| again == listed) {
+            let (closed, last) = (closed.into_iter(), Some(last));
+            return Ok(Files { closed, last });
         }
-        closed = again;
+        listed = again;
     }
     Err(read(io::ErrorKind::ResourceBusy.into()))
 }

@@ -60,6 +60,9 @@ pub(super) struct Shared {
     /// Bytes that the disk still takes, for tests.
     #[cfg(test)]
     room: std::sync::atomic::AtomicUsize,
+    /// Whether the disk takes nothing that is synced before a file is closed, for tests.
+    #[cfg(test)]
+    unsynced: std::sync::atomic::AtomicBool,
 }
 
 impl Shared {
@@ -74,6 +77,8 @@ impl Shared {
             segment_bytes_max,
             #[cfg(test)]
             room: usize::MAX.into(),
+            #[cfg(test)]
+            unsynced: false.into(),
         }
     }
 
@@ -88,6 +93,27 @@ impl Shared {
     pub(super) fn lose(&self) {
         self.lock().disk = Disk::Lost;
         self.kept.send_replace(Kept::Unknown);
+    }
+
+    /// Makes the sync before a file is closed fail.
+    #[cfg(test)]
+    pub(super) fn fail_sync(&self) {
+        let unsynced = &self.unsynced;
+        unsynced.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    #[cfg(test)]
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.unsynced.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(io::Error::other("the tests' disk failed"));
+        }
+        file.sync_data()
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "the tests' disk can fail")]
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
     }
 
     #[cfg(test)]
@@ -263,6 +289,12 @@ impl Shared {
             path: active.clone(),
             source,
         };
+        // The next file signs the end of this one: as everywhere, only what the disk has is signed.
+        if let Err(source) = self.sync(&end.file) {
+            end.disk = Disk::Lost;
+            self.kept.send_replace(Kept::Unknown);
+            return Err(failed(source));
+        }
         let begun = begin_segment(&self.place, &self.key, end.head, &end.open);
         if begun.is_err() {
             end.disk = Disk::Failing;

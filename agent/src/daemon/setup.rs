@@ -204,7 +204,7 @@ impl Engine {
         self.spawn(ahead::sweep(Arc::clone(self)));
         self.spawn(follow(Arc::clone(self)));
         self.spawn(tasks::suppressed_lines());
-        self.spawn(tasks::hooks(self.attached.clone()));
+        self.spawn(tasks::looks(Arc::clone(self)));
     }
 
     /// Answers names and takes calls; where either fails, nothing goes on.
@@ -337,9 +337,11 @@ pub fn sweep_abandoned() {
     }
 }
 
-/// Kills what an agent that was killed left running, and records it.
+/// Kills what an agent that was killed left running, and records it before its end is waited for: what can
+/// not be killed is recorded as well, and does not keep this agent from its work.
 fn end_leftovers(parent: &cgroup::Parent, journal: &Journal) -> Result<(), StartError> {
-    for cgroup in cgroup::leftovers(parent)? {
+    let left = cgroup::leftovers(parent)?;
+    for cgroup in &left {
         let path = cgroup.path().display().to_string();
         let session = cgroup.session();
         tracing::warn!(
@@ -348,10 +350,9 @@ fn end_leftovers(parent: &cgroup::Parent, journal: &Journal) -> Result<(), Start
             "ending a session of an earlier agent"
         );
         cgroup.kill()?;
-        cgroup.remove()?;
         journal.leftover(session, &path)?;
     }
-    Ok(())
+    Ok(parent.end_leftovers(&left)?)
 }
 
 /// Removes cgroup, pins and run folder of an instance; what can not be removed is logged. The journal

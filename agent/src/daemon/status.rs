@@ -54,8 +54,19 @@ impl Engine {
             issuers: self.issuer_statuses(),
             tools_off: self.tools_off(),
             warnings: self.warnings(),
-            ailments: self.ailments(),
+            ailments: self.ailments().into_iter().chain(self.stuck()).collect(),
             resident_bytes: resident_bytes().unwrap_or(0),
+        })
+    }
+
+    /// What earlier agents left and nobody can remove yet. Not told by `/healthz`: nothing that this agent
+    /// does suffers from it, and a restart mends nothing.
+    fn stuck(&self) -> impl Iterator<Item = String> {
+        self.parent.stuck().into_iter().map(|path| {
+            format!(
+                "cgroup `{}`: can not be removed: a process in it can not be killed; it reaches nothing, and it is tried again",
+                path.display()
+            )
         })
     }
 

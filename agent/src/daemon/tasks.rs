@@ -15,7 +15,7 @@ use tokio::{
 use super::{Engine, error::chain};
 use crate::{
     kernel::{
-        Attached, LocalAddresses,
+        LocalAddresses,
         flows::Destroyer,
         lines::Lines,
         ring::{Events, Told},
@@ -26,8 +26,8 @@ use crate::{
 
 /// How long the end of a session waits for its last events.
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(500);
-/// How often the hooks are looked at.
-const HOOKS_PAUSE: Duration = Duration::from_secs(5);
+/// How often the hooks, and what an earlier agent left, are looked at.
+const LOOKS_PAUSE: Duration = Duration::from_secs(5);
 /// How often suppressed lines are told of.
 const SUPPRESSED_PAUSE: Duration = Duration::from_secs(10);
 /// Pause after an error that might come again at once.
@@ -242,11 +242,13 @@ pub(super) async fn lines(mut lines: Lines) {
     }
 }
 
-/// Looks from time to time whether the hooks stand.
-pub(super) async fn hooks(attached: Attached) {
+/// Looks from time to time whether the hooks stand, and whether what could not be removed at the start
+/// can be by now.
+pub(super) async fn looks(engine: Arc<Engine>) {
     loop {
-        sleep(HOOKS_PAUSE).await;
-        drop(attached.look());
+        sleep(LOOKS_PAUSE).await;
+        drop(engine.attached.look());
+        engine.parent.retry_stuck();
     }
 }
 

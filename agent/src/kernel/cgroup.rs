@@ -10,7 +10,10 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,7 +22,9 @@ use common::{
     limits::ANCESTORS_MAX,
 };
 
+pub use self::attributes::INIT_PROCESSES;
 use self::attributes::{Attribute, Attributes, attributes};
+pub use self::leftovers::leftovers;
 pub use self::place::HOLDER;
 use self::place::Place;
 use self::tree::{failed, make, remove_empty, set, set_where_present, words};
@@ -28,6 +33,7 @@ use super::error::Error;
 use crate::{config::Instance, policy::compiled::Limits};
 
 mod attributes;
+mod leftovers;
 mod place;
 mod tree;
 mod vacant;
@@ -75,6 +81,8 @@ pub struct Parent {
     controllers: Vec<String>,
     /// Of the next cgroup.
     next: AtomicU64,
+    /// What an earlier agent left and could not be removed yet.
+    stuck: Mutex<Vec<PathBuf>>,
 }
 
 impl Parent {
@@ -131,6 +139,7 @@ impl Parent {
             level,
             controllers,
             next: AtomicU64::new(first_number()),
+            stuck: Mutex::default(),
         })
     }
 
@@ -214,28 +223,6 @@ impl Parent {
 fn first_number() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_micros().try_into().unwrap_or_default())
-}
-
-/// Session cgroups that an earlier agent left behind. What it left without a session is removed.
-pub fn leftovers(parent: &Parent) -> Result<Vec<SessionCgroup>, Error> {
-    let mut found = Vec::new();
-    let entries = fs::read_dir(&parent.path).map_err(|e| failed(&parent.path, "reading", e))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| failed(&parent.path, "reading", e))?;
-        let name = entry.file_name();
-        if !name.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
-            continue;
-        }
-        let vacant = Vacant::open(entry.path(), Vec::new())?;
-        match vacant.given_to()? {
-            Some(session) => found.push(SessionCgroup {
-                session,
-                cgroup: vacant,
-            }),
-            None => vacant.end()?,
-        }
-    }
-    Ok(found)
 }
 
 /// The cgroup of one session.

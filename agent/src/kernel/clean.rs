@@ -1,6 +1,14 @@
 //! Takes old generations out of the maps, when no decision can still read them.
 
-use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
+    thread,
+    time::Duration,
+};
 
 use common::{
     id::{CgroupId, Generation, PolicyId, SessionId},
@@ -12,6 +20,28 @@ use crate::{policy::compiled::CompiledPolicy, sys::membarrier};
 
 /// How long an old generation stays where the kernel can not say that nobody reads it.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// A generation that is to go, with its slot and the policy that it is made of.
+pub(in crate::kernel) type Retired = (PolicyId, Generation, Arc<CompiledPolicy>);
+
+/// Old generations that are still in force, and the thread that will remove them: there before others are
+/// put in force, because nothing may fail after that. Dropped, it removes nothing.
+#[derive(Debug)]
+#[must_use]
+pub(in crate::kernel) struct Ready {
+    begin: Sender<()>,
+    cleaning: Cleaning,
+}
+
+impl Ready {
+    /// They are in force no longer.
+    pub(in crate::kernel) fn begin(self) -> Cleaning {
+        if self.begin.send(()).is_err() {
+            tracing::error!("old generations stay: the thread that removes them has ended");
+        }
+        self.cleaning
+    }
+}
 
 /// Old generations on their way out.
 #[derive(Debug)]
@@ -40,19 +70,25 @@ impl Cleaning {
     }
 }
 
-/// Removes generations that are no longer in force, on a thread of its own.
-pub(in crate::kernel) fn later(
+/// Gets everything ready to remove these generations, on a thread of its own, once they are no longer in
+/// force.
+pub(in crate::kernel) fn prepare(
     inner: &Arc<Inner>,
-    retired: Vec<(PolicyId, Generation, Arc<CompiledPolicy>)>,
-) -> Result<Cleaning, Error> {
+    retired: Vec<Retired>,
+) -> Result<Ready, Error> {
     let egress = || retired.iter().map(|(_, _, policy)| &policy.egress);
     let entries = egress().map(|egress| egress.table.len()).sum();
     let names = egress().map(|egress| egress.names.entries().len()).sum();
     let rules = egress().map(|egress| egress.rules.len()).sum();
     let inner = Arc::clone(inner);
+    let (begin, begun) = mpsc::channel();
     let thread = thread::Builder::new()
         .name("kernel-clean".to_owned())
         .spawn(move || {
+            if begun.recv().is_err() {
+                // Given up: they are in force still.
+                return;
+            }
             wait_for_readers();
             for (id, generation, policy) in retired {
                 let plan = MapPlan::new(id, generation, &policy.egress);
@@ -65,11 +101,14 @@ pub(in crate::kernel) fn later(
             name: "kernel-clean",
             source,
         })?;
-    Ok(Cleaning {
-        thread,
-        entries,
-        names,
-        rules,
+    Ok(Ready {
+        begin,
+        cleaning: Cleaning {
+            thread,
+            entries,
+            names,
+            rules,
+        },
     })
 }
 

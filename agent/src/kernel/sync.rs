@@ -16,7 +16,7 @@ use common::{
 
 use super::{
     Inner,
-    clean::{self, Cleaning},
+    clean::{self, Cleaning, Ready, Retired},
     error::Error,
     maps::Maps,
     plan::{MapPlan, Sizes},
@@ -83,8 +83,11 @@ impl Synced {
 pub(in crate::kernel) struct Published {
     policies: BTreeMap<PolicyId, (Generation, Sizes, Arc<CompiledPolicy>)>,
     cleaning: Vec<Cleaning>,
-    /// Whether what an earlier agent left in the maps has been dealt with.
-    inherited_is_gone: bool,
+    /// Whether the sessions of an earlier agent are forgotten. Once only: later they would be this
+    /// agent's.
+    sessions_are_own: bool,
+    /// Whether what an earlier agent left in the tables is removed.
+    tables_are_own: bool,
 }
 
 impl Published {
@@ -107,15 +110,34 @@ pub(in crate::kernel) fn sync(
     inner: &Arc<Inner>,
     policies: &[PolicyInForce],
 ) -> Result<Synced, Error> {
+    sync_with(inner, policies, clean::prepare)
+}
+
+/// The same; `prepare` gets ready what removes the old generations. Everything that can fail comes before
+/// the first store: whoever gets an error takes the old set to be in force.
+pub(in crate::kernel) fn sync_with(
+    inner: &Arc<Inner>,
+    policies: &[PolicyInForce],
+    prepare: impl FnOnce(&Arc<Inner>, Vec<Retired>) -> Result<Ready, Error>,
+) -> Result<Synced, Error> {
     let mut published = inner.published();
     let wanted = slots(policies)?;
-    let inherits = !published.inherited_is_gone;
-    if inherits {
+    if !published.sessions_are_own {
         clean::disown_sessions(&inner.maps, &inner.kept(&wanted)?)?;
     }
     let begin = Instant::now();
     let plans = plans(inner, &published, &wanted)?;
     make_room(&mut published, &plans);
+    let fresh: BTreeMap<PolicyId, (Generation, Sizes)> = plans
+        .iter()
+        .map(|plan| (plan.policy, (plan.generation, plan.sizes())))
+        .collect();
+    let retired = retired(&published, &wanted, &fresh);
+    let cleaning = if retired.is_empty() {
+        None
+    } else {
+        Some(prepare(inner, retired)?)
+    };
     write_all(&inner.maps, &plans)?;
     let publish = begin.elapsed();
 
@@ -124,42 +146,55 @@ pub(in crate::kernel) fn sync(
         .filter(|id| !wanted.contains_key(id))
         .collect();
     let begin = Instant::now();
-    for plan in &plans {
-        if let Some(policy) = wanted.get(&plan.policy) {
-            let word = PolicyWord::new(plan.generation, policy.mode, plan.sizes().limited)
-                .with_unix_names(policy.syscalls.profile.has_unix_names());
-            store(inner, plan.policy, word);
-        }
-    }
-    for id in &removed {
-        store(inner, *id, PolicyWord(0));
-    }
+    put_in_force(inner, &wanted, &plans, &removed);
     let flip = begin.elapsed();
 
-    let changed: BTreeSet<PolicyId> = plans.iter().map(|p| p.policy).chain(removed).collect();
-    let fresh: BTreeMap<PolicyId, (Generation, Sizes)> = plans
-        .iter()
-        .map(|plan| (plan.policy, (plan.generation, plan.sizes())))
-        .collect();
     drop(plans);
-    let retired = take_over(&mut published, wanted, &fresh);
-    if inherits {
-        clean::purge(inner)?;
-        published.inherited_is_gone = true;
-    }
-    if !retired.is_empty() {
-        published.cleaning.push(clean::later(inner, retired)?);
-    }
+    published.sessions_are_own = true;
+    take_over(&mut published, wanted, &fresh);
+    published.cleaning.extend(cleaning.map(Ready::begin));
+    purge(inner, &mut published);
     Ok(Synced {
         generations: published
             .policies
             .iter()
             .map(|(id, (generation, _, _))| (*id, *generation))
             .collect(),
-        changed,
+        changed: fresh.into_keys().chain(removed).collect(),
         publish,
         flip,
     })
+}
+
+/// One store a policy.
+fn put_in_force(
+    inner: &Inner,
+    wanted: &BTreeMap<PolicyId, Arc<CompiledPolicy>>,
+    plans: &[MapPlan<'_>],
+    removed: &[PolicyId],
+) {
+    for plan in plans {
+        if let Some(policy) = wanted.get(&plan.policy) {
+            let word = PolicyWord::new(plan.generation, policy.mode, plan.sizes().limited)
+                .with_unix_names(policy.syscalls.profile.has_unix_names());
+            store(inner, plan.policy, word);
+        }
+    }
+    for id in removed {
+        store(inner, *id, PolicyWord(0));
+    }
+}
+
+/// Removes what an earlier agent published. What can not be removed takes room and decides nothing: the
+/// next push tries again.
+fn purge(inner: &Inner, published: &mut Published) {
+    if published.tables_are_own {
+        return;
+    }
+    match clean::purge(inner) {
+        Ok(()) => published.tables_are_own = true,
+        Err(error) => tracing::error!(%error, "generations of an earlier agent stay"),
+    }
 }
 
 fn slots(policies: &[PolicyInForce]) -> Result<BTreeMap<PolicyId, Arc<CompiledPolicy>>, Error> {
@@ -274,12 +309,25 @@ fn store(inner: &Inner, policy: PolicyId, word: PolicyWord) {
     }
 }
 
-/// Remembers what is in force now; returns what no longer is.
+/// What is in force and will not be.
+fn retired(
+    published: &Published,
+    wanted: &BTreeMap<PolicyId, Arc<CompiledPolicy>>,
+    fresh: &BTreeMap<PolicyId, (Generation, Sizes)>,
+) -> Vec<Retired> {
+    let known = published.policies.iter();
+    known
+        .filter(|(id, _)| !wanted.contains_key(id) || fresh.contains_key(id))
+        .map(|(id, (generation, _, policy))| (*id, *generation, Arc::clone(policy)))
+        .collect()
+}
+
+/// Remembers what is in force now.
 fn take_over(
     published: &mut Published,
     wanted: BTreeMap<PolicyId, Arc<CompiledPolicy>>,
     fresh: &BTreeMap<PolicyId, (Generation, Sizes)>,
-) -> Vec<(PolicyId, Generation, Arc<CompiledPolicy>)> {
+) {
     let mut old = std::mem::take(&mut published.policies);
     for (id, policy) in wanted {
         let kept = || old.remove(&id).map(|(g, sizes, _)| (g, sizes));
@@ -287,7 +335,4 @@ fn take_over(
             published.policies.insert(id, (generation, sizes, policy));
         }
     }
-    old.into_iter()
-        .map(|(id, (generation, _, policy))| (id, generation, policy))
-        .collect()
 }

@@ -11,12 +11,11 @@ use std::{
 };
 
 use nix::sys::socket::SockFlag;
-use tokio::sync::OnceCell;
 
 use super::{
     channel::Channel,
     error::LaunchError,
-    handle::{Template, answer},
+    handle::{SILENCE_TIME_MAX, Template, TemplateCell, answer},
     protocol::{self, PING, Reply, SUBCOMMAND, Work},
     running::Running,
     seat::{Fit, Place, Seat},
@@ -28,12 +27,13 @@ use crate::{
     config::Instance,
     kernel::Admitted,
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, enforced, sockets, uids},
+    sandbox::{Enforced, enforced, uids},
     sys::seqpacket,
 };
 
 /// A fence that does not stand by then is given up.
 const LAUNCH_TIME_MAX: Duration = Duration::from_secs(10);
+const _: () = assert!(SILENCE_TIME_MAX.as_secs() < LAUNCH_TIME_MAX.as_secs());
 
 /// What a launch needs. Its last two members are proofs: without hooks that know the session, or
 /// without a record of it, there is no launch.
@@ -57,9 +57,12 @@ pub struct Launcher {
     instance: Instance,
     uids: Arc<uids::Pool>,
     pub(super) channel: Channel,
-    templates: SyncMutex<HashMap<Digest, Arc<OnceCell<Arc<Template>>>>>,
+    templates: SyncMutex<Templates>,
     process: Process,
 }
+
+/// One that is let go of lives on while a session of it does.
+type Templates = HashMap<Digest, Arc<TemplateCell>>;
 
 /// A launcher's process that nobody has asked anything yet. Ended when it is dropped.
 ///
@@ -159,7 +162,7 @@ impl Launcher {
         drop(theirs);
         match answer(&mut channel).await? {
             (Reply::Ready, _) => Ok(()),
-            (Reply::Waiting | Reply::Told(_) | Reply::Failed(_), _) => {
+            (Reply::Waiting | Reply::Told(_) | Reply::Summing { .. } | Reply::Failed(_), _) => {
                 Err(LaunchError::Lost(io::ErrorKind::InvalidData.into()))
             }
         }
@@ -186,7 +189,7 @@ impl Launcher {
     /// in this cgroup its process 1 with namespaces, mounts and identity, which waits.
     pub async fn reserve(
         &self,
-        policy: &CompiledPolicy,
+        policy: &Arc<CompiledPolicy>,
         place: Place<'_>,
     ) -> Result<Seat, LaunchError> {
         let reserve = async {
@@ -199,19 +202,21 @@ impl Launcher {
                 reserved => reserved,
             }
         };
-        in_time(reserve).await
+        let reserved = in_time(reserve).await;
+        reserved.map_err(|error| match self.known(&policy.digest) {
+            Some(template) => template.explain(error),
+            None => error,
+        })
     }
 
     /// Whether a session can be started here still: its process 1 waits, and a new one would be made in
     /// the same root.
     #[must_use]
     pub fn fit(&self, seat: &Seat) -> Fit {
-        let templates = self.templates();
-        let current = templates
-            .get(&seat.template.digest)
-            .and_then(|cell| cell.get());
-        let same = current
-            .is_some_and(|current| Arc::ptr_eq(current, &seat.template) && is_of_use(current));
+        let current = self.known(&seat.template.digest);
+        let same = current.is_some_and(|current| {
+            Arc::ptr_eq(&current, &seat.template) && current.is_of_use_at_once()
+        });
         match (same, seat.waits()) {
             (true, true) => Fit::Yes,
             (false, true) => Fit::OldRoot,
@@ -222,7 +227,9 @@ impl Launcher {
     /// Starts a session. When this returns a session, its program runs and every layer is in force;
     /// when it returns an error, nothing runs.
     pub async fn launch(&self, request: LaunchRequest) -> Result<Running, LaunchError> {
-        in_time(self.launch_now(request)).await
+        let template = Arc::clone(&request.seat.template);
+        let launched = in_time(self.launch_now(request)).await;
+        launched.map_err(|error| template.explain(error))
     }
 
     /// Lets go of the templates of policies that are no more. Their sessions go on to their end.
@@ -262,7 +269,7 @@ impl Launcher {
 
     async fn reserve_now(
         &self,
-        policy: &CompiledPolicy,
+        policy: &Arc<CompiledPolicy>,
         place: Place<'_>,
     ) -> Result<Seat, LaunchError> {
         let template = self.template(policy).await?;
@@ -278,46 +285,42 @@ impl Launcher {
         answer: Result<T, LaunchError>,
     ) -> Result<T, LaunchError> {
         if matches!(answer, Err(LaunchError::Lost(_))) {
-            let mut templates = self.templates();
-            let current = templates.get(&template.digest).and_then(|cell| cell.get());
-            if current.is_some_and(|current| Arc::ptr_eq(current, template)) {
-                templates.remove(&template.digest);
-            }
+            self.forget(template);
         }
         answer
     }
 
-    async fn template(&self, policy: &CompiledPolicy) -> Result<Arc<Template>, LaunchError> {
-        let cell = self.cell(policy.digest);
-        let template = cell
-            .get_or_try_init(|| Template::new(&self.instance, &self.channel, policy))
-            .await?;
-        Ok(Arc::clone(template))
-    }
-
-    /// The place of a policy's template; an empty one where it is of no use any more.
-    fn cell(&self, digest: Digest) -> Arc<OnceCell<Arc<Template>>> {
+    fn forget(&self, template: &Arc<Template>) {
         let mut templates = self.templates();
-        let template = templates.get(&digest).and_then(|cell| cell.get());
-        if template.is_some_and(|template| !is_of_use(template)) {
-            templates.remove(&digest);
+        let current = templates.get(&template.digest).and_then(|cell| cell.get());
+        if current.is_some_and(|current| Arc::ptr_eq(current, template)) {
+            templates.remove(&template.digest);
         }
-        Arc::clone(templates.entry(digest).or_default())
     }
 
-    fn templates(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Arc<Template>>>>> {
+    /// The template of a policy, of use or not.
+    fn known(&self, digest: &Digest) -> Option<Arc<Template>> {
+        let templates = self.templates();
+        let template = templates.get(digest).and_then(|cell| cell.get());
+        template.cloned()
+    }
+
+    async fn template(&self, policy: &Arc<CompiledPolicy>) -> Result<Arc<Template>, LaunchError> {
+        if let Some(template) = self.known(&policy.digest)
+            && !template.is_of_use().await?
+        {
+            self.forget(&template);
+        }
+        let cell = Arc::clone(self.templates().entry(policy.digest).or_default());
+        cell.get_or_make(&self.instance, &self.channel, policy)
+            .await
+    }
+
+    fn templates(&self) -> std::sync::MutexGuard<'_, Templates> {
         self.templates
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Not where its root holds a socket of a server that has started again since, nor where somebody gave up
-/// waiting for an answer of it.
-fn is_of_use(template: &Template) -> bool {
-    !template.owes() && sockets::are_same(&template.plan.sockets)
 }
 
 /// Gives up what is not done in time.

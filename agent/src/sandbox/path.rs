@@ -11,10 +11,15 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2},
     sys::stat::{FileStat, Mode, SFlag, fstat},
 };
 use serde::{Deserialize, Serialize};
+
+/// `EAGAIN` is also what the kernel says when somebody mounts or renames in the moment of the look
+/// (`openat2(2)`, `RESOLVE_CACHED`): every session that starts mounts.
+const LOOKS: usize = 4;
 
 /// Device and inode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,6 +70,25 @@ pub(super) fn without_links(at: impl AsFd, path: &Path, flags: OFlag) -> io::Res
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     Ok(openat2(at, path, how)?)
+}
+
+/// Opens a path, neither readable nor writable, if the kernel can follow it without waiting for a disk
+/// or a server: `EAGAIN` where it can not.
+pub fn open_at_once(at: impl AsFd, path: &Path, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(
+            resolve
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS
+                // `nix` has no name for it.
+                | ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED),
+        );
+    let open = || openat2(at.as_fd(), path, how);
+    let is_settled = |found: &Result<_, _>| !matches!(found, Err(Errno::EAGAIN));
+    std::iter::repeat_with(open)
+        .take(LOOKS)
+        .find(is_settled)
+        .unwrap_or(Err(Errno::EAGAIN))
 }
 
 /// Whether a file is of this kind.

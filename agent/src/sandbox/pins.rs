@@ -17,7 +17,7 @@ use nix::fcntl::OFlag;
 use super::{
     error::{At, Step, StepError},
     plan::Pinned,
-    sum::{self, Folder, Identity, Sum},
+    sum::{self, AtIt, Folder, Identity, Sum},
 };
 use crate::policy::compiled::Digest;
 
@@ -27,6 +27,7 @@ pub struct Pins {
     expected: Vec<Pinned>,
     files: HashMap<PathBuf, (Identity, Sum)>,
     folders: HashMap<PathBuf, Folder>,
+    at_it: AtIt,
 }
 
 /// The pinned files as they were opened to be checked: what was checked is what is executed.
@@ -48,11 +49,12 @@ impl Checked {
 }
 
 impl Pins {
-    /// Pins of a plan.
+    /// Pins of a plan; whom it tells of a check that takes long.
     #[must_use]
-    pub fn new(expected: Vec<Pinned>) -> Self {
+    pub fn new(expected: Vec<Pinned>, at_it: AtIt) -> Self {
         Self {
             expected,
+            at_it,
             ..Self::default()
         }
     }
@@ -60,13 +62,14 @@ impl Pins {
     /// Checks every pin.
     pub(super) fn check(&mut self) -> Result<Checked, StepError> {
         let mut checked = Checked::default();
+        self.at_it.begin();
         for pin in &self.expected {
             let on = || format!("pinned {} `{}`", kind(pin), pin.path.display());
             let mut opened = open(pin).at(Step::Pin, on())?;
             let found = if pin.folder {
-                folder(&mut self.folders, &pin.path, &opened)
+                folder(&mut self.folders, &pin.path, &opened, &mut self.at_it)
             } else {
-                file(&mut self.files, &pin.path, &mut opened)
+                file(&mut self.files, &pin.path, &mut opened, &mut self.at_it)
             };
             let found = found.at(Step::Pin, on())?;
             if found != pin.sha256 {
@@ -117,6 +120,7 @@ fn file(
     known: &mut HashMap<PathBuf, (Identity, Sum)>,
     path: &Path,
     file: &mut File,
+    at_it: &mut AtIt,
 ) -> io::Result<Sum> {
     let identity = Identity::of(&*file)?;
     if let Some((same, sum)) = known.get(path)
@@ -124,20 +128,25 @@ fn file(
     {
         return Ok(*sum);
     }
-    let (sum, identity) = sum::file(file)?;
+    let (sum, identity) = sum::file_of(file, at_it)?;
     if identity.is_settled() {
         known.insert(path.to_owned(), (identity, sum));
     }
     Ok(sum)
 }
 
-fn folder(known: &mut HashMap<PathBuf, Folder>, path: &Path, folder: &File) -> io::Result<Sum> {
+fn folder(
+    known: &mut HashMap<PathBuf, Folder>,
+    path: &Path,
+    folder: &File,
+    at_it: &mut AtIt,
+) -> io::Result<Sum> {
     if let Some(same) = known.get(path)
-        && same.is_unchanged(folder)?
+        && same.is_unchanged(folder, at_it)?
     {
         return Ok(same.sum);
     }
-    let found = sum::folder(folder)?;
+    let found = sum::folder_of(folder, at_it)?;
     let sum = found.sum;
     if found.is_settled() {
         known.insert(path.to_owned(), found);

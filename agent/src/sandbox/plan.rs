@@ -161,7 +161,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Computes the fence of a policy on this host.
+    /// Computes the fence of a policy on this host. Waits for the file systems of the listed paths, as
+    /// long as they take.
     pub fn new(instance: &Instance, policy: &CompiledPolicy) -> Result<Self, PlanError> {
         let (binds, links) = binds(&policy.filesystem)?;
         let abi = sys::landlock::abi().map_err(PlanError::Landlock)?;
@@ -201,6 +202,16 @@ impl Plan {
             pins: pins(policy),
             memfd_noexec,
         })
+    }
+
+    /// Whether each path still leads to the very file or folder to which it led when this was computed
+    /// for a policy with these paths, loaders and certificates included. Waits as `new` does.
+    ///
+    /// A mount and a landlock rule are of an inode, not of a name: what is put in its place is another.
+    #[must_use]
+    pub fn is_current(&self, filesystem: &Filesystem) -> bool {
+        binds(filesystem).is_ok_and(|(binds, links)| binds == self.binds && links == self.links)
+            && sockets::are_same(&self.sockets)
     }
 }
 

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::compiled;
+use crate::{kernel::cgroup::INIT_PROCESSES, policy::compiled};
 
 /// Bytes of memory a worker may lock: key material, not a heap.
 const LOCKED_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of signals and messages that may wait.
 const QUEUED_MAX: u64 = 1024;
-/// Process 1 of the session counts under the same user.
-const INIT_PROCESSES: u64 = 1;
 
 /// What is limited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -64,7 +62,7 @@ pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
         (Limited::OpenFiles, u64::from(open_files)),
         (
             Limited::Processes,
-            u64::from(processes).saturating_add(INIT_PROCESSES),
+            u64::from(processes.saturating_add(INIT_PROCESSES)),
         ),
         (Limited::Data, memory),
         (Limited::Core, 0),

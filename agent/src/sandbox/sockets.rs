@@ -5,7 +5,7 @@
 //! permission on its inode. So the server's mode decides whether a session's user may.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, File},
     os::{
         fd::OwnedFd,
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -13,12 +13,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::OFlag;
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, ResolveFlag},
+    sys::stat::{FileStat, SFlag, fstat, lstat},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
     error::{At, PlanError, Step, StepError},
     landlock::ABI_SCOPES,
+    path::{is, open_at_once},
     plan::{Access, Bind},
 };
 use crate::{
@@ -142,12 +146,23 @@ fn found(
 }
 
 /// Whether the sockets are still those that were found, and open to a session's user: a server that
-/// starts again makes a new one, and a root that was built before holds the old one.
+/// starts again makes a new one, and a root that was built before holds the old one. Waits for the file
+/// systems that they are on.
 #[must_use]
 pub fn are_same(sockets: &[Socket]) -> bool {
+    sockets
+        .iter()
+        .all(|socket| lstat(socket.path.as_path()).is_ok_and(|found| socket.is_open(&found)))
+}
+
+/// Whether it can be told without waiting that they are.
+#[must_use]
+pub fn are_same_at_once(sockets: &[Socket]) -> bool {
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS;
     sockets.iter().all(|socket| {
-        fs::symlink_metadata(&socket.path)
-            .is_ok_and(|metadata| socket.is(&metadata) && metadata.mode() & OTHERS_WRITE != 0)
+        open_at_once(AT_FDCWD, &socket.path, resolve)
+            .and_then(fstat)
+            .is_ok_and(|found| socket.is_open(&found))
     })
 }
 
@@ -164,8 +179,8 @@ fn mount(socket: &Socket) -> Result<OwnedFd, StepError> {
     let path = &socket.path;
     let on = || path.display().to_string();
     let file = open(path).at(Step::Root, on())?;
-    let metadata = file.metadata().at(Step::Root, on())?;
-    if !socket.is(&metadata) {
+    let found = fstat(&file).at(Step::Root, on())?;
+    if !socket.is(&found) {
         let detail = format!(
             "socket `{}`: another one since the fence was computed\nhint: start the session again",
             path.display()
@@ -178,9 +193,13 @@ fn mount(socket: &Socket) -> Result<OwnedFd, StepError> {
 }
 
 impl Socket {
-    fn is(&self, metadata: &Metadata) -> bool {
-        metadata.file_type().is_socket()
-            && (metadata.dev(), metadata.ino()) == (self.device, self.inode)
+    fn is(&self, found: &FileStat) -> bool {
+        is(found, SFlag::S_IFSOCK) && (found.st_dev, found.st_ino) == (self.device, self.inode)
+    }
+
+    /// And a session's user may connect.
+    fn is_open(&self, found: &FileStat) -> bool {
+        self.is(found) && found.st_mode & OTHERS_WRITE != 0
     }
 }
 

@@ -6,6 +6,8 @@
 //! the name, and the 32 bytes of its sum; that of a link is SHA-256 of its target. Anything else in
 //! it, and more than the bounds below, is an error.
 
+mod at_it;
+
 use std::{
     ffi::{CString, OsStr},
     fs::File,
@@ -27,6 +29,8 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use at_it::AtIt;
 
 /// Files, folders and links below a pinned folder.
 pub const ENTRIES_MAX: usize = 65_536;
@@ -93,13 +97,21 @@ impl From<&FileStat> for Identity {
 
 /// Sums a file from its beginning, where it is left again.
 pub fn file(file: &mut File) -> io::Result<(Sum, Identity)> {
+    file_of(file, &mut AtIt::default())
+}
+
+/// The same, for somebody who wants to hear of it.
+pub fn file_of(file: &mut File, at_it: &mut AtIt) -> io::Result<(Sum, Identity)> {
     let before = Identity::of(&*file)?;
     let mut sum = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut chunk)? {
             0 => break,
-            length => sum.update(chunk.get(..length).unwrap_or_default()),
+            length => {
+                sum.update(chunk.get(..length).unwrap_or_default());
+                at_it.did(length)?;
+            }
         }
     }
     file.rewind()?;
@@ -111,7 +123,13 @@ pub fn file(file: &mut File) -> io::Result<(Sum, Identity)> {
 
 /// Sums a folder and all below it.
 pub fn folder(folder: &File) -> io::Result<Folder> {
+    folder_of(folder, &mut AtIt::default())
+}
+
+/// The same, for somebody who wants to hear of it.
+pub fn folder_of(folder: &File, at_it: &mut AtIt) -> io::Result<Folder> {
     let mut walk = Walk {
+        at_it,
         entries: Vec::new(),
         bytes: 0,
     };
@@ -126,8 +144,9 @@ pub fn folder(folder: &File) -> io::Result<Folder> {
 impl Folder {
     /// Whether everything that was summed is as it was. A folder whose times are the same has the
     /// same names.
-    pub fn is_unchanged(&self, folder: &File) -> io::Result<bool> {
+    pub fn is_unchanged(&self, folder: &File, at_it: &mut AtIt) -> io::Result<bool> {
         for (path, known) in &self.entries {
+            at_it.did(0)?;
             let found = if path.as_os_str().is_empty() {
                 fstat(folder)
             } else {
@@ -148,12 +167,13 @@ impl Folder {
     }
 }
 
-struct Walk {
+struct Walk<'sum> {
+    at_it: &'sum mut AtIt,
     entries: Vec<(PathBuf, Identity)>,
     bytes: u64,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn folder(&mut self, fd: &OwnedFd, at: &Path, depth: u32) -> io::Result<Sum> {
         if depth > DEPTH_MAX {
             return Err(io::Error::other(format!(
@@ -214,7 +234,7 @@ impl Walk {
                 if self.bytes > BYTES_MAX {
                     return Err(io::Error::other(format!("more than {BYTES_MAX} bytes")));
                 }
-                let (sum, _) = file(&mut File::from(open(OFlag::empty())?))?;
+                let (sum, _) = file_of(&mut File::from(open(OFlag::empty())?), self.at_it)?;
                 let executable = found.st_mode & 0o111 != 0;
                 Ok((if executable { b'x' } else { b'f' }, sum))
             }
@@ -231,6 +251,8 @@ impl Walk {
     }
 
     fn note(&mut self, path: &Path, identity: Identity) -> io::Result<()> {
+        // A folder of many small files takes its time as well, on a disk that is cold.
+        self.at_it.did(0)?;
         if self.entries.len() >= ENTRIES_MAX {
             return Err(io::Error::other(format!("more than {ENTRIES_MAX} entries")));
         }
@@ -273,10 +295,15 @@ mod tests {
 
     use sha2::{Digest, Sha256};
 
-    use super::{FORM, Sum, folder};
+    use super::{AtIt, FORM, Folder, Sum, folder};
 
     fn sum(path: &Path) -> Sum {
         folder(&File::open(path).unwrap()).unwrap().sum
+    }
+
+    fn is_unchanged(folder: &Folder, path: &Path) -> bool {
+        let file = File::open(path).unwrap();
+        folder.is_unchanged(&file, &mut AtIt::default()).unwrap()
     }
 
     fn by_hand(entries: &[(u8, &str, Sum)]) -> Sum {
@@ -310,10 +337,10 @@ mod tests {
         assert_eq!(sum(root), whole);
 
         let seen = folder(&File::open(root).unwrap()).unwrap();
-        assert!(seen.is_unchanged(&File::open(root).unwrap()).unwrap());
+        assert!(is_unchanged(&seen, root));
         assert_eq!(seen.entries.len(), 5);
         fs::set_permissions(root.join("b/run"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(!seen.is_unchanged(&File::open(root).unwrap()).unwrap());
+        assert!(!is_unchanged(&seen, root));
         assert_ne!(sum(root), whole);
         fs::set_permissions(root.join("b/run"), fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(sum(root), whole);

@@ -196,6 +196,21 @@ print(made)
     });
 }
 
+/// Process 1 of the session takes nothing of the bound, whichever counts: a controller or the user's limit.
+#[test]
+fn one_process_is_enough_for_a_worker() {
+    with_room(async |room| {
+        let text = format!("{USR}\n[limits]\nprocesses = 1\n");
+        let ended = room
+            .sh(
+                &policy(&text),
+                "echo on; /usr/bin/true 2>/dev/null && echo two",
+            )
+            .await;
+        assert_eq!(ended.stdout, "on\n", "{ended:?}");
+    });
+}
+
 #[test]
 fn open_files_are_bounded() {
     let text = format!("{USR}\n[limits]\nopen_files = 32\n");

@@ -9,6 +9,7 @@ mod paths;
 pub(crate) mod probe;
 mod process_one;
 mod refusals;
+mod replaced;
 pub(crate) mod room;
 mod runs;
 mod sight;

@@ -85,12 +85,48 @@ while time.monotonic() < begin + 3: time.sleep(0.05)";
     scene.end();
 }
 
+/// Signals come more often than the limit is looked at.
+#[test]
+fn signals_put_no_limit_off() {
+    // What each process has of its own holds its four children for far longer.
+    let scene = scene(&[("spinner", "wall_timeout = \"30s\"", "cpu_time = \"2s\"")]);
+    let program = "
+import os, signal
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+print('on', flush=True)
+for _ in range(4):
+    if os.fork() == 0:
+        while True: pass
+while True: signal.pause()";
+    let mut command = scene
+        .agent
+        .tool("spinner", &[program])
+        .expect("the binary is built");
+    command.stdout(std::process::Stdio::piped());
+    let begun = Instant::now();
+    let mut child = command.spawn().expect("it starts");
+    let mut on = [0; 3];
+    let mut stdout = child.stdout.take().expect("a pipe");
+    std::io::Read::read_exact(&mut stdout, &mut on).expect("it runs");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a number"));
+    let patience = scaled(Duration::from_secs(10));
+    while child.try_wait().expect("our child").is_none() && begun.elapsed() < patience {
+        // It may end in between.
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).ok();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    lab::agent::wait(child, patience).expect("it ends");
+    assert_eq!(scene.last_end(), json!("cpu_time"));
+    scene.end();
+}
+
 /// The file of a limit, its value, and the measure of the record that speaks of it.
 const FILES: &[(&str, &str, &str, &str)] = &[
     ("memory", "memory.max", "67108864", "memory"),
     ("memory", "memory.swap.max", "0", "memory"),
     ("memory", "memory.oom.group", "1", "memory"),
-    ("pids", "pids.max", "16", "processes"),
+    // Process 1 of the session is the agent's.
+    ("pids", "pids.max", "17", "processes"),
     ("cpu", "cpu.max", "50000 100000", "cpus"),
     ("io", "io.weight", "default 50", "disks"),
 ];

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    super::{Against, Finding, Journal, VerifierKey, VerifyError, Whole, verify},
+    super::{Against, Error, Finding, Journal, VerifierKey, VerifyError, Whole, verify},
     CALLER, intent,
 };
 use crate::audit::{End, Outcome, Spent};
@@ -206,6 +206,39 @@ fn a_journal_cut_back_together_with_its_checkpoint_needs_one_that_was_kept() {
         matches!(found, VerifyError::Found(Finding::Cut { signed, .. }) if signed == last),
         "{found}"
     );
+}
+
+/// All that lies in a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(folder).expect("folder");
+    let paths = entries.map(|entry| entry.expect("entry").path());
+    paths
+        .map(|path| (path.clone(), fs::read(path).expect("file")))
+        .collect()
+}
+
+#[test]
+fn a_journal_cut_between_two_files_is_not_gone_on_from_without_its_checkpoint() {
+    let scene = Scene::new();
+    let checkpoint = scene.folder.path().join("journal.checkpoint");
+    for path in [&scene.active(), &checkpoint] {
+        fs::remove_file(path).expect("removed");
+    }
+    let segments = scene.segments();
+    let last = segments[segments.len() - 2];
+    let bytes = &scene.files[last];
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    for kept in [bytes.clone(), lines[..lines.len() - 1].concat()] {
+        fs::write(last, kept).expect("write");
+        let before = contents(scene.folder.path());
+        let opened = Journal::open(&scene.active());
+        assert!(
+            matches!(opened, Err(Error::NoCheckpoint(_))),
+            "{:?}",
+            opened.err()
+        );
+        assert_eq!(contents(scene.folder.path()), before);
+    }
 }
 
 #[test]

@@ -6,6 +6,9 @@ use crate::policy::compiled::Limits;
 
 /// Period of the processor quota, microseconds (the kernel's default).
 const CPU_PERIOD_US: u64 = 100_000;
+/// Process 1 of a session: it is the agent's, counts in the session's cgroup and under the session's user,
+/// and takes none of the processes that a policy gives the worker.
+pub const INIT_PROCESSES: u32 = 1;
 /// A worker's share of a busy disk; 100 is everybody else's (cgroup-v2.rst, `io.weight`).
 const IO_WEIGHT: u64 = 50;
 
@@ -56,11 +59,8 @@ pub(super) fn attributes(limits: &Limits, controllers: &[String]) -> Attributes 
         ("memory.oom.group", "1".to_owned()),
     ];
     limit("memory", "memory", &memory);
-    limit(
-        "processes",
-        "pids",
-        &[("pids.max", limits.processes.to_string())],
-    );
+    let processes = limits.processes.saturating_add(INIT_PROCESSES);
+    limit("processes", "pids", &[("pids.max", processes.to_string())]);
     let quota = u64::from(limits.cpus_milli) * CPU_PERIOD_US / 1_000;
     limit(
         "cpus",
@@ -129,11 +129,11 @@ mod tests {
                 memory.swap.max = 0 (if it is there)
                 memory.zswap.max = 0 (if it is there)
                 memory.oom.group = 1 (if it is there)
-                pids.max = 8
+                pids.max = 9
                 cpu.max = 150000 100000
                 io.weight = 50 (if it is there)
                 memory: memory 67108864
-                processes: pids 8
+                processes: pids 9
                 cpus: cpu 150000 100000
                 disks: io 50
             "]],
@@ -145,9 +145,9 @@ mod tests {
         check(
             &["pids"],
             &expect![[r"
-                pids.max = 8
+                pids.max = 9
                 memory: the cgroup v2 hierarchy has no `memory` controller
-                processes: pids 8
+                processes: pids 9
                 cpus: the cgroup v2 hierarchy has no `cpu` controller
                 disks: the cgroup v2 hierarchy has no `io` controller
             "]],

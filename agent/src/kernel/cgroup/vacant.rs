@@ -28,7 +28,7 @@ use crate::{
 /// lacks it is of no session. Only root sees or sets it (`xattr(7)`, "trusted").
 const SESSION: &str = "trusted.stockade.session";
 /// How long the removal of a killed cgroup is waited for.
-const REMOVAL_SECONDS_MAX: u64 = 5;
+pub(super) const REMOVAL_SECONDS_MAX: u64 = 5;
 
 /// A cgroup of no session yet.
 #[derive(Debug)]
@@ -105,13 +105,17 @@ pub(super) fn kill(path: &Path) -> Result<(), Error> {
 }
 
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    let begin = Instant::now();
+    let until = Instant::now() + Duration::from_secs(REMOVAL_SECONDS_MAX);
+    remove_by(path, until)
+}
+
+/// Tries once, and again for as long as it is busy and until this time.
+pub(super) fn remove_by(path: &Path, until: Instant) -> Result<(), Error> {
     let mut pause = Duration::from_micros(100);
     loop {
         match remove_tree(path) {
             Err(Error::Cgroup { source, .. })
-                if source.raw_os_error() == Some(libc::EBUSY)
-                    && begin.elapsed().as_secs() < REMOVAL_SECONDS_MAX =>
+                if source.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until =>
             {
                 thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(20));

@@ -1,8 +1,14 @@
 //! Cgroups of sessions.
 
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use common::{decide::Mode, flow::TCP, id::SessionId};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{
     lab::{Fence, Lab},
@@ -61,4 +67,47 @@ fn leftovers_are_found_and_limits_are_honest() {
     assert_eq!(found[0].session(), SessionId(77));
     assert_eq!(found[0].id(), made.id());
     found[0].remove().unwrap();
+}
+
+/// A mount point: as busy, for whoever would remove it, as a cgroup whose process can not be killed.
+struct Busy(PathBuf);
+
+impl Busy {
+    fn new(cgroup: &Path) -> Self {
+        let none = None::<&str>;
+        mount(Some(cgroup), cgroup, none, MsFlags::MS_BIND, none).unwrap();
+        Self(cgroup.to_owned())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[test]
+fn a_leftover_that_can_not_be_removed_holds_up_nothing_and_is_tried_again() {
+    let _lab = Lab::new();
+    let fence = Fence::new(&policy(Mode::Enforce, NO_LIMITS, &[]));
+    let parent = &fence.remains.parent;
+    let session = parent.session(SessionId(77), &LIMITS).unwrap();
+    let free = parent.session(SessionId(78), &LIMITS).unwrap();
+    let place = parent.path().join("session-place-of-nobody");
+    fs::create_dir(&place).unwrap();
+    let busy = [Busy::new(&place), Busy::new(session.path())];
+    let left = cgroup::leftovers(parent).unwrap();
+    assert_eq!(left.len(), 2, "a place is no session: {left:?}");
+    parent.end_leftovers(&left).unwrap();
+    drop(left);
+    assert!(!free.path().exists());
+    let stuck = || parent.stuck().into_iter().collect::<BTreeSet<_>>();
+    let both = BTreeSet::from([place.clone(), session.path().to_owned()]);
+    assert_eq!(stuck(), both);
+    parent.retry_stuck();
+    assert_eq!(stuck(), both, "they are busy still");
+    drop(busy);
+    parent.retry_stuck();
+    assert_eq!(stuck(), BTreeSet::new());
+    assert!(!place.exists() && !session.path().exists());
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +21,7 @@ use super::{
     lab::{Fence, Lab, in_force, runtime, scaled},
     policies::{NO_LIMITS, Open, open, policy},
 };
-use crate::kernel::Error;
+use crate::kernel::{Error, sync::sync_with};
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -213,6 +214,38 @@ fn a_push_that_fails_leaves_the_old_one_in_force() {
     assert_eq!(fence.inner_sizes(), (1, 0, 1), "nothing half-written stays");
     fence.push(&rules(&[open("93.184.216.34/32", TCP, 443, 7)]));
     assert_eq!(fence.synced.generation(super::lab::POLICY), before);
+}
+
+/// What removes the old rules is there before the new ones are in force: a push that is refused opens nothing.
+#[test]
+fn a_push_that_could_not_be_cleaned_up_after_leaves_the_old_one_in_force() {
+    let lab = Lab::new();
+    lab.tcp("93.184.216.34:443");
+    lab.tcp("93.184.216.35:443");
+    let kept = open("93.184.216.34/32", TCP, 443, 7);
+    let mut fence = Fence::new(&rules(&[kept]));
+    let (_, mut worker) = fence.worker();
+    let before = fence.synced.generation(super::lab::POLICY);
+    let looser = rules(&[kept, open("93.184.216.35/32", TCP, 443, 8)]);
+    let refused = sync_with(
+        &fence.kernel.inner,
+        &in_force(&looser),
+        |_inner, _retired| {
+            Err(Error::Thread {
+                name: "kernel-clean",
+                source: io::Error::from_raw_os_error(libc::EAGAIN),
+            })
+        },
+    );
+    assert!(matches!(refused, Err(Error::Thread { .. })));
+    assert_eq!(worker.ask("tcp 93.184.216.34:443"), "ok");
+    assert_eq!(worker.ask("tcp 93.184.216.35:443"), "EPERM");
+    assert_eq!(fence.inner_sizes(), (1, 0, 1), "nothing half-written stays");
+    fence.push(&rules(&[kept]));
+    assert_eq!(fence.synced.generation(super::lab::POLICY), before);
+    // The control: with a thread it is in force.
+    fence.push(&looser);
+    assert_eq!(worker.ask("tcp 93.184.216.35:443"), "ok");
 }
 
 #[test]
