@@ -130,6 +130,16 @@ reasons! {
     Flood = 90, "flood", Limited, "too many requests of this user were refused";
 }
 
+impl Reason {
+    /// Whether it is said to somebody who has not shown yet who that is: anybody can bring it about, as
+    /// often as they like. Keys that can not be had are the host's affair, but whoever named their
+    /// issuer may have made the token up.
+    #[must_use]
+    pub const fn is_before_known(self) -> bool {
+        matches!(self.fault(), Fault::Unauthenticated) || matches!(self, Self::IssuerUnavailable)
+    }
+}
+
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.sentence())
@@ -201,6 +211,17 @@ mod tests {
             let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
             assert!(code.bytes().all(plain), "{code}");
         }
+    }
+
+    #[test]
+    fn before_anybody_is_known_there_are_bad_credentials_and_keys_that_lack() {
+        for reason in Reason::ALL {
+            let expected =
+                reason.fault() == Fault::Unauthenticated || *reason == Reason::IssuerUnavailable;
+            assert_eq!(reason.is_before_known(), expected, "{}", reason.code());
+        }
+        assert!(!Reason::UnknownOrForbidden.is_before_known());
+        assert!(!Reason::ReplayStoreFull.is_before_known());
     }
 
     #[test]

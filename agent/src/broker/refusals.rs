@@ -10,7 +10,7 @@ use super::{
     Broker, Inner,
     call::{Door, trail::Trail},
     flood::Noted,
-    reason::{Fault, Reason, Refused},
+    reason::{Reason, Refused},
 };
 use crate::audit::Caller;
 
@@ -86,10 +86,10 @@ impl Broker {
 }
 
 impl Inner {
-    /// Notes a refusal; whether it gets a log line and a record of its own. What is refused for its
-    /// credentials gets one until its user has had too many.
+    /// Notes a refusal; whether it gets a log line and a record of its own. What is refused
+    /// before its caller was known gets one until its user has had too many.
     pub(super) fn noted(&self, refused: &mut Refused, trail: &Trail) -> bool {
-        if refused.reason.fault() == Fault::Unauthenticated {
+        if refused.reason.is_before_known() {
             let uid = trail.record().caller.uid;
             match self.floods.note(uid, Instant::now()) {
                 Noted::Counted => return false,

@@ -81,11 +81,11 @@ pub(in crate::kernel) fn prepare(
     let names = egress().map(|egress| egress.names.entries().len()).sum();
     let rules = egress().map(|egress| egress.rules.len()).sum();
     let inner = Arc::clone(inner);
-    let (begin, begun) = mpsc::channel();
+    let (begin, told) = mpsc::channel();
     let thread = thread::Builder::new()
         .name("kernel-clean".to_owned())
         .spawn(move || {
-            if begun.recv().is_err() {
+            if told.recv().is_err() {
                 // Given up: they are in force still.
                 return;
             }

@@ -9,6 +9,7 @@ use crate::{
         idempotency::{self, Claim, Claimed, StoredReply},
         limit::{Permit, Who},
         reason::Refused,
+        worker::Blame,
     },
     clock::BootTime,
     policy::compiled::Idempotency,
@@ -110,21 +111,27 @@ impl Held {
     }
 
     /// Nothing ran: the key is as if it had never been used.
-    pub(in crate::broker) async fn untouched(self) {
-        drop(self.permit);
+    pub(in crate::broker) async fn untouched(self, blame: Blame) {
+        leave(self.permit, blame);
         if let Some(claim) = self.claim {
             kept(claim.forget().await);
         }
     }
 
     /// It may have run: the key never runs again.
-    pub(in crate::broker) async fn unknown(self, worker_failed: bool) {
-        if worker_failed {
-            self.permit.failed();
-        }
+    pub(in crate::broker) async fn unknown(self, blame: Blame) {
+        leave(self.permit, blame);
         if let Some(claim) = self.claim {
             kept(claim.unknown().await);
         }
+    }
+}
+
+/// Gives the place back; what a worker is to blame for counts against its tool.
+fn leave(permit: Permit, blame: Blame) {
+    match blame {
+        Blame::Worker => permit.failed(),
+        Blame::Other => drop(permit),
     }
 }
 
@@ -138,4 +145,66 @@ fn kept(kept: Result<(), idempotency::Error>) {
 /// Names joined so that no two lists have the same text.
 pub(in crate::broker) fn principal(names: &[&str]) -> String {
     serde_json::Value::from(names.to_vec()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Held;
+    use crate::{
+        broker::{
+            limit::{Limiter, Who},
+            reason::Reason,
+            worker::Blame,
+        },
+        policy::{compile_with, compiled::Verb},
+    };
+
+    const POLICY: &str = "version = 1\ntool = \"t\"\n\
+        [worker]\ncommand = [\"/usr/bin/true\"]\nprotocol = \"json\"\n\
+        [filesystem]\nexecute = [\"/usr/bin\"]\n\
+        [[verb]]\nname = \"v\"\nscope = \"t:v\"\narguments = \"a.json\"\n\
+        [verb.limits]\n";
+    const SCHEMA: &[u8] = br#"{"type": "object", "additionalProperties": false}"#;
+    const WHO: Who<'_> = Who {
+        issuer: "https://issuer.example",
+        subject: "alice",
+        client: "client",
+        session: None,
+        tool: "t",
+        verb: "v",
+    };
+
+    fn verb() -> Verb {
+        let mut documents = |_: &str| Ok(SCHEMA.to_vec());
+        let policy = compile_with("t.toml", POLICY, &mut documents);
+        let policy = policy.unwrap_or_else(|error| panic!("{error}"));
+        policy.verb("v").unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_start_counts_against_its_tool_and_a_busy_host_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let limiter = Limiter::open(&folder.path().join("quotas")).unwrap();
+        let (verb, now) = (verb(), Instant::now());
+        let admit = |number: u8, at| limiter.admit(&WHO, &verb, [number; 32], at);
+        let held = |number, at| Held {
+            permit: admit(number, at).unwrap(),
+            claim: None,
+        };
+        for number in 0..6 {
+            held(number, now).untouched(Blame::Other).await;
+        }
+        for number in 6..11 {
+            held(number, now).untouched(Blame::Worker).await;
+        }
+        let refused = admit(11, now).map(drop).unwrap_err();
+        assert_eq!(refused.reason, Reason::BreakerOpen);
+        // After its rest one tries. Where that does not start either, no other tries after it.
+        let rested = now + Duration::from_secs(15);
+        held(12, rested).untouched(Blame::Worker).await;
+        let refused = admit(13, rested).map(drop).unwrap_err();
+        assert_eq!(refused.reason, Reason::BreakerOpen);
+    }
 }

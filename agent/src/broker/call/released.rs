@@ -180,10 +180,7 @@ impl std::io::Write for Count {
 }
 
 fn failure(reason: Reason, detail: &str) -> Failure {
-    Failure {
-        refused: Refused::because(reason, detail),
-        begun: true,
-    }
+    Failure::of_call(Refused::because(reason, detail))
 }
 
 fn unavailable(error: crate::audit::Error) -> Broken {

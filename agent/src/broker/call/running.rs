@@ -25,6 +25,8 @@ pub struct Running {
     recorded: Recorded,
     worker: Worker,
     began: Instant,
+    /// For its start and its answer together.
+    deadline: tokio::time::Instant,
 }
 
 enum Worker {
@@ -60,6 +62,7 @@ impl Running {
                 recorded,
                 worker,
                 began,
+                deadline,
             }),
             Err(failure) => Err(Broken::recorded(recorded, failure, None, began.elapsed())),
         }
@@ -71,9 +74,9 @@ impl Running {
             recorded,
             mut worker,
             began,
+            deadline,
         } = self;
         let session = worker.session();
-        let deadline = deadline(inner, validated(&recorded).policy());
         let mut cancelled = cancelled(&recorded);
         let tool = tool(&recorded);
         let outcome = {
@@ -125,20 +128,14 @@ impl Worker {
                 let verb = call.verb();
                 if let Err(refused) = client.check(&verb.worker_tool, verb.pin) {
                     client.leave();
-                    return Err(Failure {
-                        refused,
-                        begun: false,
-                    });
+                    return Err(Failure::of_start(refused));
                 }
                 Ok(Self::Mcp(client, key))
             }
-            WorkerProtocol::Exec => Err(Failure {
-                refused: Refused::because(
-                    Reason::LaunchFailed,
-                    "protocol `exec` has no calls: `json` and `mcp` have",
-                ),
-                begun: false,
-            }),
+            WorkerProtocol::Exec => Err(Failure::of_start(Refused::because(
+                Reason::LaunchFailed,
+                "protocol `exec` has no calls: `json` and `mcp` have",
+            ))),
         }
     }
 
@@ -207,17 +204,11 @@ impl Cut {
     }
 
     fn before(&self) -> Failure {
-        Failure {
-            refused: self.reason().into(),
-            begun: false,
-        }
+        Failure::of_start(self.reason().into())
     }
 
     fn after(&self) -> Failure {
-        Failure {
-            refused: self.reason().into(),
-            begun: true,
-        }
+        Failure::of_call(self.reason().into())
     }
 }
 

@@ -7,8 +7,8 @@ use crate::{
     audit::{CallOutcome, CallReceipt},
     broker::{
         Inner,
-        reason::{Fault, Reason, Refused},
-        worker::Failure,
+        reason::{Reason, Refused},
+        worker::{Blame, Failure},
     },
 };
 
@@ -19,6 +19,7 @@ pub(in crate::broker) struct Broken {
     places: Vec<(String, String)>,
     /// Whether a worker may have seen the request.
     begun: bool,
+    blame: Blame,
     held: Option<Held>,
     receipt: Option<(CallReceipt, bool)>,
     session: Option<u64>,
@@ -39,6 +40,7 @@ impl Broken {
             refused: failure.refused,
             places: Vec::new(),
             begun: failure.begun,
+            blame: failure.blame,
             held: Some(held),
             receipt: Some((receipt, durable)),
             session,
@@ -52,6 +54,7 @@ impl Broken {
             mut refused,
             places,
             begun,
+            blame,
             held,
             receipt,
             session,
@@ -59,9 +62,9 @@ impl Broken {
         } = self;
         if let Some(held) = held {
             if begun {
-                held.unknown(refused.reason.fault() == Fault::Worker).await;
+                held.unknown(blame).await;
             } else {
-                held.untouched().await;
+                held.untouched(blame).await;
             }
         }
         if receipt.is_none() && !inner.noted(&mut refused, trail) {
@@ -107,6 +110,7 @@ impl From<Refused> for Broken {
             refused,
             places: Vec::new(),
             begun: false,
+            blame: Blame::Other,
             held: None,
             receipt: None,
             session: None,

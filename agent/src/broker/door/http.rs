@@ -130,7 +130,10 @@ const NOTHINGS: [StatusCode; 4] = [
 
 async fn answer(house: Arc<House>, peer: Caller, request: Request<Incoming>) -> Response<Page> {
     let response = answered(Arc::clone(&house), peer, request).await;
-    if REFUSALS.contains(&response.status()) {
+    // One of those has a status that known callers get as well.
+    let reason = response.extensions().get::<Reason>();
+    let is_before_known = reason.is_some_and(|reason| reason.is_before_known());
+    if is_before_known || REFUSALS.contains(&response.status()) {
         house.hold(peer).await;
     } else if NOTHINGS.contains(&response.status()) {
         house.give(peer).await;
@@ -279,8 +282,10 @@ pub(super) fn told_with(house: &House, status: StatusCode, value: &Value) -> Res
     response
 }
 
-/// The headers that a refusal has: what to show, when to come again.
+/// The headers that a refusal has: what to show, when to come again. And why it is one, for whoever
+/// gives the answer.
 pub(super) fn hints(response: &mut Response<Page>, refusal: &Refusal) {
+    response.extensions_mut().insert(refusal.reason);
     let asks = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&response.status());
     if let Some(challenge) = challenge(refusal.reason).filter(|_| asks) {
         put(response, &header::WWW_AUTHENTICATE, &challenge);

@@ -26,7 +26,7 @@ use crate::{
     audit::Caller,
     broker::{
         call::{Credentials, Door, Received},
-        reason::{Fault, Reason, Refused},
+        reason::{Reason, Refused},
     },
     json,
 };
@@ -45,7 +45,7 @@ struct Line {
     peer: Caller,
     running: Arc<Running<Id>>,
     answers: mpsc::Sender<Vec<u8>>,
-    /// A request of this connection was not refused for its credentials.
+    /// A request of this connection came so far that its caller was known.
     known: AtomicBool,
     /// When a request ended last.
     ended: Mutex<Instant>,
@@ -290,9 +290,9 @@ impl Line {
         }
     }
 
-    /// What a request came to: a refusal for its credentials may have to wait.
+    /// What a request came to: a refusal before its caller was known may have to wait.
     async fn judge(&self, reason: Option<Reason>) {
-        if reason.is_some_and(|reason| reason.fault() == Fault::Unauthenticated) {
+        if reason.is_some_and(Reason::is_before_known) {
             self.house.hold(self.peer).await;
         } else {
             self.known.store(true, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use std::{
     io::{Read as _, Write as _},
     ops::Range,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +22,10 @@ use tempfile::TempDir;
 
 use self::behind::Behind;
 use super::{Pulse, Settings, Times, serve};
-use crate::{broker::FrameLimits, shutdown};
+use crate::{
+    broker::{FrameLimits, issuer::Fetched},
+    shutdown,
+};
 
 /// Longest message of the doors under test, bytes.
 const BYTES_IN: usize = 64 * 1_024;
@@ -58,6 +61,11 @@ impl Door {
     }
 
     fn with(settings: Settings) -> Self {
+        Self::trusting(settings, |_| Vec::new())
+    }
+
+    /// With issuers whose keys are fetched; their files may lie in the folder.
+    fn trusting(settings: Settings, fetched: impl FnOnce(&Path) -> Vec<Fetched>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -74,7 +82,12 @@ impl Door {
                 bytes_out: 1 << 20,
                 depth: 64,
             };
-            let behind = Behind::new(folder.path(), limits, stopping.clone());
+            let behind = Behind::new(
+                folder.path(),
+                limits,
+                fetched(folder.path()),
+                stopping.clone(),
+            );
             let broker = Arc::clone(&behind.broker);
             let served = serve(listener, broker, settings, stopping, pulse.clone());
             (behind, tokio::spawn(served))

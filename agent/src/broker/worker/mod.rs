@@ -25,7 +25,7 @@ pub(in crate::broker) use process::Process;
 
 use super::{
     FrameLimits,
-    reason::{Reason, Refused},
+    reason::{Fault, Reason, Refused},
 };
 use crate::{audit::Caller, policy::compiled::CompiledPolicy};
 
@@ -104,21 +104,54 @@ pub(in crate::broker) struct Failure {
     pub(in crate::broker) refused: Refused,
     /// Whether the worker may have seen the request: what came of it is unknown then.
     pub(in crate::broker) begun: bool,
+    /// Whose doing it is.
+    pub(in crate::broker) blame: Blame,
+}
+
+/// Whose doing it is that no answer came: what the worker's own failures say of the tool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::broker) enum Blame {
+    /// The worker did not start, or did not do its part.
+    Worker,
+    /// The caller, the host or the operator had it end.
+    Other,
+}
+
+impl Blame {
+    fn of(reason: Reason) -> Self {
+        if reason == Reason::LaunchFailed || reason.fault() == Fault::Worker {
+            Self::Worker
+        } else {
+            Self::Other
+        }
+    }
 }
 
 impl Failure {
-    fn before(reason: Reason, detail: impl std::fmt::Display) -> Self {
+    /// Before the worker may have seen the request.
+    pub(in crate::broker) fn of_start(refused: Refused) -> Self {
         Self {
-            refused: Refused::because(reason, detail),
+            blame: Blame::of(refused.reason),
+            refused,
             begun: false,
         }
     }
 
-    fn after(reason: Reason, detail: impl std::fmt::Display) -> Self {
+    /// After that.
+    pub(in crate::broker) fn of_call(refused: Refused) -> Self {
         Self {
-            refused: Refused::because(reason, detail),
+            blame: Blame::of(refused.reason),
+            refused,
             begun: true,
         }
+    }
+
+    fn before(reason: Reason, detail: impl std::fmt::Display) -> Self {
+        Self::of_start(Refused::because(reason, detail))
+    }
+
+    fn after(reason: Reason, detail: impl std::fmt::Display) -> Self {
+        Self::of_call(Refused::because(reason, detail))
     }
 }
 
@@ -128,15 +161,14 @@ impl From<NotStarted> for Failure {
             NotStarted::Busy => {
                 let mut refused = Refused::from(Reason::WorkersBusy);
                 refused.retry_after = Some(BUSY_PAUSE);
-                Self {
-                    refused,
-                    begun: false,
-                }
+                Self::of_start(refused)
             }
             NotStarted::Stopping => Self::before(Reason::Stopping, ""),
-            NotStarted::Changed => {
-                Self::before(Reason::LaunchFailed, "the policy was changed meanwhile")
-            }
+            NotStarted::Changed => Self {
+                // It was not tried.
+                blame: Blame::Other,
+                ..Self::before(Reason::LaunchFailed, "the policy was changed meanwhile")
+            },
             NotStarted::Failed(why) => Self::before(Reason::LaunchFailed, why),
         }
     }

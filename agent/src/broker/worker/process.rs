@@ -36,6 +36,8 @@ pub(in crate::broker) struct Process {
     output: Lines,
     stop: oneshot::Sender<()>,
     ended: oneshot::Receiver<Ended>,
+    /// Its end, once that was told: it is told once, and asked for more often.
+    told: Option<Ended>,
 }
 
 impl Process {
@@ -76,6 +78,7 @@ impl Process {
             output: Lines::new(output, bounds.bytes),
             stop,
             ended,
+            told: None,
         })
     }
 
@@ -105,10 +108,15 @@ impl Process {
 
     /// Whether it still runs, as far as is known.
     pub(in crate::broker) fn is_alive(&mut self) -> bool {
-        matches!(
-            self.ended.try_recv(),
-            Err(oneshot::error::TryRecvError::Empty)
-        )
+        if self.told.is_some() {
+            return false;
+        }
+        match self.ended.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => return true,
+            Err(oneshot::error::TryRecvError::Closed) => self.told = Some(untold()),
+            Ok(ended) => self.told = Some(ended),
+        }
+        false
     }
 
     /// Writes everything. On an error nobody knows how much of it was read.
@@ -143,9 +151,12 @@ impl Process {
 
     /// Waits until nothing of it is left.
     pub(super) async fn ended(&mut self) -> Ended {
-        (&mut self.ended)
-            .await
-            .unwrap_or_else(|_gone| Ended::Badly("its end was not told".to_owned()))
+        if let Some(told) = &self.told {
+            return told.clone();
+        }
+        let ended = (&mut self.ended).await.unwrap_or_else(|_gone| untold());
+        self.told = Some(ended.clone());
+        ended
     }
 
     /// Ends its input and gives it some time to end by itself.
@@ -158,6 +169,11 @@ impl Process {
             drop(self.stop);
         });
     }
+}
+
+/// The end of a worker of which nobody says anything any more.
+fn untold() -> Ended {
+    Ended::Badly("its end was not told".to_owned())
 }
 
 /// Waits for what belongs to another runtime: what it begins there outlives the one of the caller.

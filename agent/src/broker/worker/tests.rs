@@ -1,5 +1,6 @@
 //! Workers as plain child processes: what they may say, and what becomes of the rest.
 
+mod ended;
 mod json;
 mod mcp;
 mod runtimes;
@@ -17,11 +18,12 @@ use serde_json::{Value, json};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    Answer, Asked, Bounds, Client, Ended, Failure, Fenced, NotStarted, Order, Process, Starting,
+    Answer, Asked, Blame, Bounds, Client, Ended, Failure, Fenced, NotStarted, Order, Process,
+    Starting,
 };
 use crate::{
     audit::Caller,
-    broker::Host,
+    broker::{Host, reason::Reason},
     policy::{compile, compiled::CompiledPolicy},
 };
 
@@ -143,5 +145,29 @@ fn said(outcome: Result<Answer, Failure>) -> String {
             failure.refused.reason.code(),
             failure.refused.detail
         ),
+    }
+}
+
+#[test]
+fn a_worker_answers_for_its_own_start_and_for_no_host_that_did_not_try() {
+    for (not_started, blame) in [
+        (NotStarted::Failed("no such file".to_owned()), Blame::Worker),
+        (NotStarted::Busy, Blame::Other),
+        (NotStarted::Stopping, Blame::Other),
+        (NotStarted::Changed, Blame::Other),
+    ] {
+        let failure = Failure::from(not_started);
+        assert!(!failure.begun, "{failure:?}");
+        assert_eq!(failure.blame, blame, "{failure:?}");
+    }
+    for (reason, blame) in [
+        (Reason::WorkerTimeout, Blame::Worker),
+        (Reason::WorkerMalformed, Blame::Worker),
+        (Reason::Cancelled, Blame::Other),
+        (Reason::Killed, Blame::Other),
+        (Reason::ToolPin, Blame::Other),
+    ] {
+        assert_eq!(Failure::of_start(reason.into()).blame, blame);
+        assert_eq!(Failure::of_call(reason.into()).blame, blame);
     }
 }

@@ -98,8 +98,8 @@ impl Standing {
             if left.is_zero() {
                 return false;
             }
-            let waited = look.ended.wait_timeout(seen, left);
-            seen = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let slept = look.ended.wait_timeout(seen, left);
+            seen = slept.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -95,9 +95,9 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, vec![7; 3 * CHUNK_BYTES]).unwrap();
         let heard = Rc::new(RefCell::new(Vec::new()));
-        let hears = Rc::clone(&heard);
+        let listener = Rc::clone(&heard);
         let mut at_it = due(move |bytes| {
-            hears.borrow_mut().push(bytes);
+            listener.borrow_mut().push(bytes);
             Ok(())
         });
         let quiet = file_of(&mut File::open(&path).unwrap(), &mut AtIt::default()).unwrap();

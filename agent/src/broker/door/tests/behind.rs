@@ -11,7 +11,7 @@ use crate::{
     broker::{
         Broker, FrameLimits, Host, Parts,
         idempotency::Store,
-        issuer::{Embedded, Issuers, Order, Revoked},
+        issuer::{Embedded, Fetched, Issuers, Order, Revoked},
         limit::Limiter,
         proof::Proofs,
         switch::Switches,
@@ -55,8 +55,14 @@ impl Host for NoTool {
 }
 
 impl Behind {
-    /// Makes one whose files lie in `folder`. Wants a runtime.
-    pub(crate) fn new(folder: &Path, limits: FrameLimits, stopping: Stopping) -> Self {
+    /// Makes one whose files lie in `folder`, and that believes these issuers beside its own. Wants a
+    /// runtime.
+    pub(crate) fn new(
+        folder: &Path,
+        limits: FrameLimits,
+        fetched: Vec<Fetched>,
+        stopping: Stopping,
+    ) -> Self {
         let file = |name: &str| folder.join(name);
         let (journal, _) = Journal::open(&file("journal.jsonl")).expect("a journal");
         let issuer = Embedded::open(
@@ -66,7 +72,7 @@ impl Behind {
             SystemTime::now(),
         );
         let issuer = Arc::new(issuer.expect("an issuer"));
-        let issuers = Issuers::new(Some(Arc::clone(&issuer)), Vec::new());
+        let issuers = Issuers::with_fetched(Some(Arc::clone(&issuer)), Vec::new(), fetched);
         let issuers = Arc::new(issuers.expect("issuers"));
         let revoked = Arc::new(Revoked::open(&file("revoked.json")).expect("a list"));
         let lifetime = Duration::from_mins(5);

@@ -3,36 +3,81 @@
 
 use std::{
     io::{Read as _, Write as _},
+    path::Path,
     time::{Duration, Instant},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as CertificateKey,
 };
 
 use serde_json::{Value, json};
 
 use super::{Door, nobody, read_line, reason, shown::Holder};
-use crate::broker::{
-    door::Settings,
-    flood::{BURST, PENALTY},
+use crate::{
+    broker::{
+        door::Settings,
+        flood::{BURST, PENALTY},
+        issuer::Fetched,
+        jose::KeyPair,
+    },
+    config::{Endpoint, Fetching, KeyPlace, LoopbackHttp},
 };
 
 const CALL: &str = r#"{"tool":"invoice","verb":"read"}"#;
 const GARBAGE: &str = "Authorization: DPoP a.b.c\r\nDPoP: a.b.c\r\n";
+/// An issuer that is believed, and whose keys can not be had.
+const ELSEWHERE: &str = "https://elsewhere.example";
 /// More than the burst and all that is paid for while it comes, on a slow machine too.
 const MANY: u32 = 20 * BURST;
 
 /// Shows garbage until that has to be waited for; how often it was refused before.
 fn flood(door: &Door) -> u32 {
+    flood_of(door, GARBAGE, (401, "token_malformed"))
+}
+
+/// The same with something else to show.
+fn flood_of(door: &Door, headers: &str, (expected, reason): (u16, &str)) -> u32 {
     for refused in 0..MANY {
         let began = Instant::now();
-        let (status, _, answer) = door.post("/v1/calls", GARBAGE, CALL);
-        assert_eq!(
-            (status, &answer["reason"]),
-            (401, &json!("token_malformed"))
-        );
+        let (status, _, answer) = door.post("/v1/calls", headers, CALL);
+        assert_eq!((status, &answer["reason"]), (expected, &json!(reason)));
         if began.elapsed() >= PENALTY {
             return refused;
         }
     }
     panic!("{MANY} refusals in a row, and none had to be waited for");
+}
+
+/// The issuer of that name: nobody answers at the port, and it is asked once in the whole test.
+fn elsewhere(folder: &Path) -> Vec<Fetched> {
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = CertificateKey::generate().expect("a key");
+    let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
+    let ca = folder.join("ca.pem");
+    std::fs::write(&ca, authority.pem()).expect("written");
+    let place = Endpoint::parse("http://127.0.0.1:1/keys", LoopbackHttp::Taken).expect("a URL");
+    let hour = Duration::from_hours(1);
+    let fetching = Fetching {
+        place: KeyPlace::Set(place),
+        ca,
+        http: LoopbackHttp::Taken,
+        refresh_min: hour,
+        refresh_max: hour,
+        stale_max: hour,
+        pause: hour,
+    };
+    vec![Fetched::new(ELSEWHERE.to_owned(), fetching).expect("an issuer")]
+}
+
+/// A token in its name, made up by somebody.
+fn made_up() -> String {
+    let header = json!({"typ": "at+jwt", "kid": "one"});
+    let header = header.as_object().expect("an object").clone();
+    let pair = KeyPair::ed25519().expect("a key");
+    let token = pair.sign(header, &json!({"iss": ELSEWHERE}));
+    token.expect("signed")
 }
 
 /// A call with everything good; there is no tool, which is found out last.
@@ -67,6 +112,36 @@ fn a_flood_waits_and_a_known_caller_does_not() {
         assert_eq!(door.post(path, "", body).0, status);
         assert!(began.elapsed() >= PENALTY, "{path}: {:?}", began.elapsed());
     }
+}
+
+#[test]
+fn a_token_whose_keys_can_not_be_had_makes_nobody_known() {
+    let door = Door::trusting(Settings::new(nobody()), elsewhere);
+    let token = made_up();
+    let headers = format!("Authorization: DPoP {token}\r\nDPoP: a.b.c\r\n");
+    assert!(flood_of(&door, &headers, (503, "issuer_unavailable")) + 1 >= BURST);
+    // Nor on a connection for lines: each of them waits, after the one before.
+    let call = |id: u32| {
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {
+            "name": "invoice.read", "arguments": {}, "_meta": {
+                "stockade/authorization": format!("DPoP {token}"), "stockade/dpop": "a.b.c",
+            },
+        }})
+    };
+    let mut stream = door.connect();
+    let three = [1, 2, 3].map(|id| call(id).to_string()).join("\n") + "\n";
+    let began = Instant::now();
+    stream.write_all(three.as_bytes()).expect("somebody reads");
+    for id in 1..4 {
+        let answer = read_line(&mut stream);
+        assert_eq!(reason(&answer), "issuer_unavailable", "{answer}");
+        assert_eq!(answer["id"], id, "in their order");
+        assert!(began.elapsed() >= PENALTY * id, "{:?}", began.elapsed());
+    }
+    // Who is known waits for nothing.
+    let began = Instant::now();
+    is_known(&door, &Holder::of(&door));
+    assert!(began.elapsed() < PENALTY / 2, "{:?}", began.elapsed());
 }
 
 #[test]
