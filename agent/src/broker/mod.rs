@@ -306,6 +306,12 @@ impl Broker {
         self.0.calls.running()
     }
 
+    /// Whether the last write of the idempotency store failed.
+    #[must_use]
+    pub fn store_has_failed(&self) -> bool {
+        self.0.store.has_failed()
+    }
+
     /// Lets all warm workers go.
     pub fn close(&self) {
         self.0.pool.clear();

@@ -10,6 +10,7 @@ use common::{
 
 use super::{Engine, error::chain};
 use crate::{
+    broker::Broker,
     kernel,
     observe::{
         http::Pages,
@@ -70,6 +71,12 @@ impl Engine {
         if self.doors.has_ended() {
             ailments.push(
                 "broker: its socket is not served; no calls come in, restart the agent".to_owned(),
+            );
+        }
+        if self.broker.get().is_some_and(Broker::store_has_failed) {
+            ailments.push(
+                "idempotency store: its last write failed; calls with a key are refused until one goes well"
+                    .to_owned(),
             );
         }
         for (tool, loaded) in &self.policies.current().by_tool {

@@ -25,6 +25,9 @@ pub enum Error {
     /// Nobody knows which boot this is.
     #[error("idempotency store: `/proc/sys/kernel/random/boot_id` can not be read")]
     Boot(#[source] io::Error),
+    /// The thread that writes it can not be started.
+    #[error("idempotency store: its thread can not be started")]
+    Thread(#[source] io::Error),
     /// It is closed.
     #[error("idempotency store: is closed")]
     Closed,

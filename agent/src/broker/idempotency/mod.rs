@@ -6,11 +6,20 @@
 //! wall clock: a key is forgotten by the kernel's clock since boot, which nobody sets.
 
 mod error;
+mod opening;
 mod rows;
 mod thread;
 mod time;
 
-use std::{path::Path, thread::JoinHandle};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -34,6 +43,7 @@ const WAITING_MAX: usize = 4096;
 pub struct Store {
     orders: mpsc::UnboundedSender<Order>,
     waiting: Semaphore,
+    failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,21 +87,34 @@ impl Store {
     }
 
     fn open_bounded(path: &Path, bounds: Bounds, boot: Boot) -> Result<Self, Error> {
-        let rows = rows::Rows::open(path, bounds, boot)?;
+        Self::of(opening::of(path)?, bounds, boot)
+    }
+
+    fn of(opening: opening::Opening, bounds: Bounds, boot: Boot) -> Result<Self, Error> {
+        let rows = rows::Rows::open(opening, bounds, boot)?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let builder = std::thread::Builder::new().name("idempotency".to_owned());
-        let ends = orders.clone();
-        let thread = builder
-            .spawn(move || thread::run(&rows, inbox, &ends))
-            .map_err(|source| Error::File {
-                path: path.to_owned(),
-                source,
-            })?;
+        let failed = Arc::new(AtomicBool::new(false));
+        let work = thread::Work {
+            rows,
+            orders: orders.clone(),
+            held: HashSet::new(),
+            failed: Arc::clone(&failed),
+        };
+        let thread = builder.spawn(move || work.run(inbox));
+        let thread = thread.map_err(Error::Thread)?;
         Ok(Self {
             orders,
             waiting: Semaphore::new(WAITING_MAX),
+            failed,
             thread: Some(thread),
         })
+    }
+
+    /// Whether the last write failed. The next one opens the file again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Claims a call. Of any number of claims of one (principal, key) exactly one gets it; the others

@@ -1,15 +1,13 @@
 //! The rows on the disk, in redb: a transaction is there as a whole or not at all, whenever the agent
 //! is killed. Only this file knows their form.
 
-use std::{cell::Cell, fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{cell::Cell, time::Duration};
 
-use redb::{
-    Database, Durability, ReadableTable as _, TableDefinition, WriteTransaction,
-    backends::FileBackend,
-};
+use redb::{Database, Durability, ReadableTable as _, TableDefinition, WriteTransaction};
 
 use super::{
     Error, StoredReply,
+    opening::Opening,
     thread::End,
     time::{Mark, Time},
 };
@@ -33,10 +31,8 @@ const CLEARED_MAX: usize = 16;
 const RUNNING_RETRY: Duration = Duration::from_secs(1);
 /// How far what is kept of the store's time may be behind: so much is lost where the host restarts.
 const TIME_BEHIND_SECONDS: u64 = 60;
-const CACHE_BYTES: usize = 1 << 20;
-const FILE_MODE: u32 = 0o600;
 
-type Id = [u8; 32];
+pub(super) type Id = [u8; 32];
 /// Principal, digest of the call, state, the store's time of the claim, bytes of the answer.
 type Entry = (&'static Id, &'static Id, u8, u64, u64);
 
@@ -68,7 +64,9 @@ pub struct Bounds {
 
 /// The open file.
 pub(super) struct Rows {
-    database: Database,
+    opening: Opening,
+    /// None after a failed write, until it was opened again.
+    database: Option<Database>,
     bounds: Bounds,
     time: Time,
     /// The latest instant of a claim.
@@ -101,31 +99,43 @@ struct Row {
 }
 
 impl Rows {
-    pub(super) fn open(path: &Path, bounds: Bounds, boot: Boot) -> Result<Self, Error> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.mode(FILE_MODE).open(path);
-        let file = file.map_err(|source| Error::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create_with_backend(FileBackend::new(file)?)?;
+    pub(super) fn open(opening: Opening, bounds: Bounds, boot: Boot) -> Result<Self, Error> {
+        let database = opening()?;
         let time = time_of(&database, boot)?;
         let rows = Self {
-            database,
+            opening,
+            database: Some(database),
             bounds,
             seen: Cell::new(boot.now),
             kept: Cell::new(time.at(boot.now)),
             time,
         };
-        rows.close_running()?;
+        rows.close_running(|_| false)?;
         Ok(rows)
     }
 
+    /// Lets go of a database that a write has failed in.
+    pub(super) fn fail(&mut self) {
+        self.database = None;
+    }
+
+    /// Opens it again where it was let go of; whether it had been. Calls that run `still` stay claimed; of
+    /// the others nobody knows what came.
+    pub(super) fn reopen(&mut self, still: impl Fn(&Id) -> bool) -> Result<bool, Error> {
+        if self.database.is_some() {
+            return Ok(false);
+        }
+        self.database = Some((self.opening)()?);
+        let closed = self.close_running(still);
+        if closed.is_err() {
+            self.database = None;
+        }
+        closed.map(|()| true)
+    }
+
     pub(super) fn begin(&self) -> Result<Writing<'_>, Error> {
-        let mut transaction = self.database.begin_write()?;
+        let database = self.database.as_ref().ok_or(Error::Closed)?;
+        let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         Ok(Writing {
             transaction,
@@ -134,8 +144,8 @@ impl Rows {
         })
     }
 
-    /// What ran when the last agent ended is unknown.
-    fn close_running(&self) -> Result<(), Error> {
+    /// What was claimed and does not run any more is unknown.
+    fn close_running(&self, still: impl Fn(&Id) -> bool) -> Result<(), Error> {
         let mut writing = self.begin()?;
         let running: Vec<Id> = {
             let table = writing.transaction.open_table(RUNNING)?;
@@ -143,7 +153,7 @@ impl Rows {
             ids.map(|row| row.map(|(id, _)| *id.value()))
                 .collect::<Result<_, _>>()?
         };
-        for id in &running {
+        for id in running.iter().filter(|id| !still(id)) {
             writing.end(id, End::Unknown)?.ok();
         }
         // The first time also makes the tables.
@@ -268,8 +278,14 @@ impl Writing<'_> {
         let Some(reply) = reply else {
             return Ok(Err(Reason::OutcomeUnknown.into()));
         };
-        let reply = serde_json::from_slice(reply.value()).map_err(Error::Reply)?;
-        Ok(Ok(Found::Reply(reply)))
+        // One that can not be read is one caller's matter.
+        match serde_json::from_slice(reply.value()) {
+            Ok(reply) => Ok(Ok(Found::Reply(reply))),
+            Err(error) => {
+                tracing::error!(%error, "an answer of the idempotency store can not be read");
+                Ok(Err(Reason::OutcomeUnknown.into()))
+            }
+        }
     }
 
     /// Removes what is older than it has to be; what runs stays.

@@ -1,5 +1,7 @@
 //! Races, crashes and full stores: a call with a key runs once.
 
+mod failing;
+
 use std::{
     env,
     io::{BufRead, BufReader},

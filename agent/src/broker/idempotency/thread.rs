@@ -1,11 +1,19 @@
 //! The one thread that writes the store: what waits is written in one transaction, so that a thousand
 //! claims cost as much disk as one.
 
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Claim, Claimed, Error,
-    rows::{Found, Rows, Writing},
+    rows::{Found, Id, Rows, Writing},
 };
 use crate::{
     broker::reason::{Reason, Refused},
@@ -55,53 +63,91 @@ enum Told {
     },
 }
 
-/// Serves until it is stopped.
-pub(super) fn run(
-    rows: &Rows,
-    mut inbox: mpsc::UnboundedReceiver<Order>,
-    orders: &mpsc::UnboundedSender<Order>,
-) {
-    let mut batch = Vec::new();
-    while let Some(order) = inbox.blocking_recv() {
-        batch.push(order);
-        while batch.len() < BATCH_MAX
-            && let Ok(order) = inbox.try_recv()
-        {
+/// What the thread works on.
+pub(super) struct Work {
+    pub(super) rows: Rows,
+    /// For those who get a claim.
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// Claims that were given and not ended: their calls run, whatever happens to the file.
+    pub(super) held: HashSet<Id>,
+    /// Whether the file can not be written.
+    pub(super) failed: Arc<AtomicBool>,
+}
+
+impl Work {
+    /// Serves until it is stopped.
+    pub(super) fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Order>) {
+        let mut batch = Vec::new();
+        while let Some(order) = inbox.blocking_recv() {
             batch.push(order);
+            while batch.len() < BATCH_MAX
+                && let Ok(order) = inbox.try_recv()
+            {
+                batch.push(order);
+            }
+            let stop = batch.iter().any(|order| matches!(order, Order::Stop));
+            self.serve(std::mem::take(&mut batch));
+            if stop {
+                return;
+            }
         }
-        let stop = batch.iter().any(|order| matches!(order, Order::Stop));
-        serve(rows, batch.drain(..), orders);
-        if stop {
-            return;
+    }
+
+    fn serve(&mut self, batch: Vec<Order>) {
+        for order in &batch {
+            // Whether or not its end is written: the call does not run any more.
+            if let Order::End { id, .. } = order {
+                self.held.remove(id);
+            }
+        }
+        let mut told = Vec::new();
+        let written = self.write(batch, &mut told);
+        if let Err(error) = &written {
+            tracing::error!(%error, "idempotency store not written; it is opened again");
+            self.rows.fail();
+        }
+        self.failed.store(written.is_err(), Ordering::Relaxed);
+        for told in told {
+            self.tell(told, written.is_ok());
         }
     }
-}
 
-fn serve(rows: &Rows, batch: impl Iterator<Item = Order>, orders: &mpsc::UnboundedSender<Order>) {
-    let mut told = Vec::new();
-    let written = write(rows, batch, &mut told);
-    if let Err(error) = &written {
-        tracing::error!(%error, "idempotency store not written");
+    fn write(&mut self, batch: Vec<Order>, told: &mut Vec<Told>) -> Result<(), Error> {
+        // Whoever is in the batch and not served hears that the store is closed: the answer is dropped.
+        let Self { rows, held, .. } = self;
+        if rows.reopen(|id| held.contains(id))? {
+            tracing::info!("idempotency store opened again");
+        }
+        let mut writing = rows.begin()?;
+        for order in batch {
+            told.extend(one(&mut writing, order)?);
+        }
+        writing.commit()
     }
-    for told in told {
-        tell(told, written.is_ok(), orders);
-    }
-}
 
-fn write(
-    rows: &Rows,
-    batch: impl Iterator<Item = Order>,
-    told: &mut Vec<Told>,
-) -> Result<(), Error> {
-    // Whoever is in the batch and not served hears that the store is closed: the answer is dropped.
-    let mut writing = rows.begin()?;
-    let served = batch
-        .map(|order| one(&mut writing, order))
-        .try_for_each(|one| {
-            told.extend(one?);
-            Ok(())
-        });
-    served.and_then(|()| writing.commit())
+    /// Tells one who waits; nobody may wait any more, which only matters where a claim was given.
+    fn tell(&mut self, told: Told, written: bool) {
+        match told {
+            Told::Claim { id, found, answer } => {
+                let claim = match found {
+                    _ if !written => Err(Reason::StoreUnavailable.into()),
+                    Ok(Found::Nothing) => {
+                        self.held.insert(id);
+                        Ok(Claim::Mine(Claimed::new(id, self.orders.clone())))
+                    }
+                    Ok(Found::Reply(reply)) => Ok(Claim::Before(reply)),
+                    Err(refused) => Err(refused),
+                };
+                if let Err(Ok(Claim::Mine(claimed))) = answer.send(claim) {
+                    claimed.abandon();
+                }
+            }
+            Told::End { result, answer } => {
+                let result = if written { result } else { Err(Error::Closed) };
+                drop(answer.send(result));
+            }
+        }
+    }
 }
 
 fn one(writing: &mut Writing<'_>, order: Order) -> Result<Option<Told>, Error> {
@@ -124,26 +170,5 @@ fn one(writing: &mut Writing<'_>, order: Order) -> Result<Option<Told>, Error> {
             Ok(answer.map(|answer| Told::End { result, answer }))
         }
         Order::Stop => Ok(None),
-    }
-}
-
-/// Tells one who waits; nobody may wait any more, which only matters where a claim was given.
-fn tell(told: Told, written: bool, orders: &mpsc::UnboundedSender<Order>) {
-    match told {
-        Told::Claim { id, found, answer } => {
-            let claim = match found {
-                _ if !written => Err(Reason::StoreUnavailable.into()),
-                Ok(Found::Nothing) => Ok(Claim::Mine(Claimed::new(id, orders.clone()))),
-                Ok(Found::Reply(reply)) => Ok(Claim::Before(reply)),
-                Err(refused) => Err(refused),
-            };
-            if let Err(Ok(Claim::Mine(claimed))) = answer.send(claim) {
-                claimed.abandon();
-            }
-        }
-        Told::End { result, answer } => {
-            let result = if written { result } else { Err(Error::Closed) };
-            drop(answer.send(result));
-        }
     }
 }
