@@ -5,6 +5,7 @@ mod broker;
 mod dns;
 mod file;
 mod instance;
+mod log_level;
 mod place;
 
 pub use audit::{Audit, KEEPERS_MAX, Keeper};
@@ -15,6 +16,7 @@ pub use broker::{
 pub use dns::{Dns, PORTS_FREE_FROM, Refusal, UPSTREAMS_MAX, Upstreams};
 pub use file::{Config, Error, KernelLog, LogFormat, Metrics};
 pub use instance::{DEFAULT_INSTANCE, INSTANCE_NAME_BYTES_MAX, Instance, InstanceNameError};
+pub use log_level::log_level;
 
 #[cfg(test)]
 mod tests;

@@ -133,6 +133,16 @@ pub enum VerifyError {
     /// It can not be read.
     #[error(transparent)]
     Unreadable(#[from] Error),
+    /// Nothing of it is there.
+    #[error(
+        "journal `{}`: there is none yet\n\
+         hint: the agent makes it when it starts; `--file` names another",
+        .0.display()
+    )]
+    NoJournal(PathBuf),
+    /// The key beside it is gone, and none was given.
+    #[error("key `{}`: is not there\nhint: `--key FILE`, the copy that was kept", .0.display())]
+    NoKey(PathBuf),
     /// It is not whole.
     #[error(transparent)]
     Found(#[from] Finding),
@@ -143,7 +153,7 @@ pub fn verify(path: &Path, against: &Against) -> Result<Whole, VerifyError> {
     let place = Place::new(path)?;
     let key = match &against.key {
         Some(key) => key.clone(),
-        None => public_key(&place)?,
+        None => public_key(&place, against)?,
     };
     // Before the files: what it says must be in them by then.
     let mut signed = vec![last_checkpoint(&place, &key)?];
@@ -177,10 +187,33 @@ fn last_checkpoint(place: &Place, key: &VerifierKey) -> Result<(Checkpoint, Stri
     }
 }
 
-fn public_key(place: &Place) -> Result<VerifierKey, Error> {
+fn public_key(place: &Place, against: &Against) -> Result<VerifierKey, VerifyError> {
     let path = place.public_key();
-    let text = place::read_small(&path)?.unwrap_or_default();
-    VerifierKey::read(&text).map_err(|why| Error::Key { path, why })
+    match place::read_small(&path)? {
+        Some(text) => Ok(VerifierKey::read(&text).map_err(|why| Error::Key { path, why })?),
+        None if was_never(place, against)? => Err(VerifyError::NoJournal(place.active())),
+        None => Err(VerifyError::NoKey(path)),
+    }
+}
+
+/// Whether nothing says that there ever was a journal: one that was removed must not look like none.
+fn was_never(place: &Place, against: &Against) -> Result<bool, Error> {
+    let read = |source| Error::Read {
+        path: place.active(),
+        source,
+    };
+    for path in [place.active(), place.key(), place.checkpoint()] {
+        if path.try_exists().map_err(read)? {
+            return Ok(false);
+        }
+    }
+    let closed = match place.closed_all() {
+        Ok(closed) => closed,
+        // The folder.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(source) => return Err(read(source)),
+    };
+    Ok(closed.is_empty() && against.checkpoints.is_empty())
 }
 
 /// A file, open; for one that can not grow any more also the number in its name.

@@ -8,7 +8,7 @@ use std::{
 use super::Failure;
 use crate::{
     broker::door,
-    config::{Config, Instance, Metrics},
+    config::{Config, Instance, Metrics, log_level},
     daemon::{
         Ending, Engine, Holder, Keeping, PolicySource, Prepared, Setup, StartError, confine,
         control::server::Server,
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", value_parser = metrics)]
     metrics: Option<Metrics>,
     /// Log filter instead of the configured one.
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", value_parser = log_level)]
     log: Option<String>,
     /// Remove hooks, pins, cgroup and run folder at the end instead of leaving the fence standing.
     #[arg(long)]

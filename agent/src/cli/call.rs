@@ -41,9 +41,9 @@ const CLIENT: &str = "stockade-call";
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  stockade call invoice read --arguments '{\"id\": 7}'
+  stockade call invoice read --arguments '{\"id\": \"INV-0A1B2C3D\"}'
   stockade call invoice create --arguments - --idempotency-key order-4711 < invoice.json
-  stockade call invoice read --arguments '{\"id\": 7}' --key proof.pem --token-file token")]
+  stockade call invoice read --arguments '{\"id\": \"INV-0A1B2C3D\"}' --key proof.pem --token-file token")]
 pub(super) struct Arguments {
     /// The tool.
     tool: String,

@@ -120,8 +120,11 @@ impl From<observe::log::Error> for Failure {
 }
 
 impl From<policy::store::StoreError> for Failure {
-    /// A policy error is a page of its own, shown as it is.
+    /// A policy error is a page of its own, shown as it is; only a file that can not be read has a cause.
     fn from(error: policy::store::StoreError) -> Self {
+        if matches!(error, policy::store::StoreError::Read { .. }) {
+            return Self::new(Code::Policy, &error);
+        }
         Self::said(Code::Policy, error.to_string())
     }
 }
@@ -151,5 +154,22 @@ impl From<anyhow::Error> for Failure {
         error
             .downcast::<Self>()
             .unwrap_or_else(|error| Self::new(Code::Software, error.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Failure;
+    use crate::policy::store::read_file;
+
+    #[test]
+    fn a_policy_that_can_not_be_read_is_told_with_its_cause() {
+        let error = read_file(Path::new("/nonexistent/t.toml")).unwrap_err();
+        assert_eq!(
+            Failure::from(error).to_string(),
+            "policy `/nonexistent/t.toml`: can not be read: No such file or directory (os error 2)"
+        );
     }
 }

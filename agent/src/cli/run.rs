@@ -17,7 +17,7 @@ use crate::exit::Code;
 
 /// Runs a tool's worker inside its fence, or any command under a policy file.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(override_usage = USAGE, after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,
@@ -55,6 +55,11 @@ pub(super) struct Arguments {
     trailing: Vec<String>,
 }
 
+/// By itself clap names the tool alone where both ways in lack.
+const USAGE: &str = "\
+stockade run [OPTIONS] <TOOL> [-- <ARGUMENT>...]
+       stockade run [OPTIONS] --policy <FILE> [-- <COMMAND>...]";
+
 const EXAMPLES: &str = "\
 Examples:
   stockade run invoice -- --dry-run
@@ -86,5 +91,23 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         ),
         (None, Some(tool)) => through::run(&target, tool, trailing, raw, explain),
         (None, None) => Err(Failure::said(Code::Usage, "run: no tool and no policy")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn without_a_tool_the_policy_file_is_named() {
+        let line = crate::cli::command().try_get_matches_from(["stockade", "run"]);
+        expect_test::expect![[r"
+            error: the following required arguments were not provided:
+              <TOOL>
+
+            Usage: stockade run [OPTIONS] <TOOL> [-- <ARGUMENT>...]
+                   stockade run [OPTIONS] --policy <FILE> [-- <COMMAND>...]
+
+            For more information, try '--help'.
+        "]]
+        .assert_eq(&line.unwrap_err().to_string());
     }
 }

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -12,7 +11,10 @@ use crate::{
     exit::Code,
     json::{self, Limits},
     policy::{
-        schema::{Issue, Linted, SCHEMA_BYTES_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError, tighten},
+        schema::{
+            Issue, Linted, SCHEMA_BYTES_MAX, SCHEMA_DEPTH_MAX, Schema, SchemaError,
+            tighten::{self, Tightened},
+        },
         store,
     },
 };
@@ -29,7 +31,8 @@ pub(super) enum SchemaCommand {
     /// Propose the schema with every object closed and every value bounded
     #[command(
         after_help = "The bounds are guesses: look at each. What only a person can decide is told on \
-                      standard error.\nExit codes: 0 nothing is left to decide, 1 something is.\n\n\
+                      standard error.\nExit codes: 0 nothing is left to decide, 1 something is, or it is no \
+                      schema.\n\n\
                       Example:\n  stockade schema tighten create.json > schemas/create.json"
     )]
     Tighten(TightenArguments),
@@ -71,10 +74,12 @@ impl SchemaCommand {
     }
 }
 
-fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
-    store::read_schema(file)
-        .map_err(|why| anyhow::anyhow!("{why}"))
-        .with_context(|| format!("schema `{}`", file.display()))
+/// A schema, or why there is none.
+type Read = Result<Linted, String>;
+
+fn read(file: &Path) -> Read {
+    let bytes = store::read_schema(file)?;
+    Schema::read(&bytes).map_err(|error| error.to_string())
 }
 
 fn check(arguments: &CheckArguments) -> anyhow::Result<Answer> {
@@ -82,7 +87,7 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<Answer> {
     let mut text = String::new();
     let mut code = Code::Ok;
     for file in &arguments.files {
-        let read = Schema::read(&bytes(file)?);
+        let read = read(file);
         let name = file.display().to_string();
         if !is_good(&read) {
             code = Code::Finding;
@@ -96,12 +101,12 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<Answer> {
     Ok(Answer::text(code, text))
 }
 
-fn is_good(read: &Result<Linted, SchemaError>) -> bool {
+fn is_good(read: &Read) -> bool {
     read.as_ref()
         .is_ok_and(|linted| linted.issues.is_empty() && linted.schema.quarantine().is_none())
 }
 
-fn lines(name: &str, read: &Result<Linted, SchemaError>) -> String {
+fn lines(name: &str, read: &Read) -> String {
     let bad = paint(Colour::Red, "bad");
     let Linted { schema, issues } = match read {
         Ok(linted) => linted,
@@ -136,9 +141,9 @@ fn plain(text: &str) -> String {
     text.chars().map(plain).collect()
 }
 
-fn object(name: &str, read: &Result<Linted, SchemaError>) -> Value {
+fn object(name: &str, read: &Read) -> Value {
     match read {
-        Err(error) => json!({ "file": name, "ok": false, "error": error.to_string() }),
+        Err(error) => json!({ "file": name, "ok": false, "error": error }),
         Ok(Linted { schema, issues }) => json!({
             "file": name,
             "ok": is_good(read),
@@ -159,16 +164,26 @@ fn hex(digest: [u8; 32]) -> String {
     crate::policy::compiled::Digest(digest).to_string()
 }
 
-fn tightened(arguments: &TightenArguments) -> anyhow::Result<Answer> {
-    let file = &arguments.file;
+fn proposal(file: &Path) -> Result<Tightened, String> {
     let limits = Limits {
         bytes: SCHEMA_BYTES_MAX,
         depth: SCHEMA_DEPTH_MAX,
     };
-    let document = json::parse(&bytes(file)?, limits)
-        .with_context(|| format!("schema `{}`", file.display()))?;
-    let proposal = tighten::tighten(&document)
-        .with_context(|| format!("schema `{}`: {}", file.display(), SchemaError::Draft))?;
+    let bytes = store::read_schema(file)?;
+    let document = json::parse(&bytes, limits).map_err(|error| error.to_string())?;
+    tighten::tighten(&document).ok_or_else(|| SchemaError::Draft.to_string())
+}
+
+fn tightened(arguments: &TightenArguments) -> anyhow::Result<Answer> {
+    let file = &arguments.file;
+    let proposal = match proposal(file) {
+        Ok(proposal) => proposal,
+        Err(why) => {
+            let mut answer = Answer::text(Code::Finding, String::new());
+            answer.err = format!("error: schema `{}`: {why}\n", file.display());
+            return Ok(answer);
+        }
+    };
     let code = if proposal.left.is_empty() {
         Code::Ok
     } else {

@@ -131,7 +131,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Others could have written it.
-    #[error("configuration {0}")]
+    #[error("configuration: it can not be trusted")]
     Distrusted(#[from] Distrust),
     /// It is larger than any configuration is.
     #[error("configuration `{}`: larger than {FILE_BYTES_MAX} bytes", .0.display())]
@@ -188,7 +188,7 @@ struct RawConfig {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawLog {
-    level: Option<String>,
+    level: Option<toml::Spanned<String>>,
     #[serde(default)]
     format: LogFormat,
     #[serde(default)]
@@ -295,7 +295,7 @@ impl Config {
             metrics_tools: metrics_tools.map_or(Ok(default.metrics_tools), |number| {
                 place.metrics_tools(&number)
             })?,
-            log_level: level.unwrap_or(default.log_level),
+            log_level: level.map_or(Ok(default.log_level), |text| place.log_level(&text))?,
             kernel_log: kernel,
             log_format: format,
             sessions_max: max.map_or(Ok(default.sessions_max), |max| place.sessions(&max))?,

@@ -10,6 +10,7 @@ use common::limits;
 use super::{
     file::{Error, Metrics},
     instance::{Instance, InstanceNameError},
+    log_level::log_level,
 };
 
 /// The set in force and the one before it, up to what a list of a few hundred kilobytes holds.
@@ -52,6 +53,10 @@ impl Place<'_> {
             );
             self.value(text, "metrics", message)
         })
+    }
+
+    pub(super) fn log_level(&self, text: &toml::Spanned<String>) -> Result<String, Error> {
+        log_level(text.get_ref()).map_err(|message| self.value(text, "log.level", message))
     }
 
     pub(super) fn metrics_tools(&self, tools: &toml::Spanned<u32>) -> Result<usize, Error> {

@@ -1,6 +1,6 @@
 //! Configuration files in, configuration or error out.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use expect_test::{Expect, expect};
 
@@ -114,6 +114,22 @@ fn errors_name_the_place() {
 }
 
 #[test]
+fn a_word_that_is_no_level_is_no_filter_either() {
+    check_error(
+        "[log]\nlevel = \"verbose\"\n",
+        &expect![[r"
+            configuration `stockade.toml`: line 2: `log.level`: `verbose` is neither a level nor a filter
+            hint: levels are off, error, warn, info, debug, trace; a filter is written like `agent::daemon=debug,info`"]],
+    );
+    check_error(
+        "[log]\nlevel = \"warning\"\n",
+        &expect![[r"
+            configuration `stockade.toml`: line 2: `log.level`: `warning` is neither a level nor a filter
+            hint: did you mean `warn`?"]],
+    );
+}
+
+#[test]
 fn a_named_file_must_exist() {
     let missing = Path::new("/nonexistent/stockade.toml");
     let error = Config::load(Some(missing)).expect_err("must be refused");
@@ -121,4 +137,18 @@ fn a_named_file_must_exist() {
         error.to_string(),
         "configuration `/nonexistent/stockade.toml`: can not be read"
     );
+}
+
+#[test]
+fn what_others_may_write_is_refused_once() {
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+    let path = folder.path().join("stockade.toml");
+    fs::write(&path, "").expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("its mode is set");
+    let error = Config::load_trusted(Some(&path)).expect_err("must be refused");
+    let place = path.display().to_string();
+    expect![[r"
+        configuration: it can not be trusted: `@`: mode 0666 lets others than its owner write it
+        hint: chmod go-w @"]]
+    .assert_eq(&crate::daemon::told(&error).replace(&place, "@"));
 }

@@ -1,4 +1,5 @@
-//! What `policy check` says of rules that are right and weaker than the rest.
+//! What `policy check` says of rules that are right and weaker than the rest, and of settings that do
+//! nothing.
 
 use std::path::Path;
 
@@ -6,29 +7,27 @@ use common::{decide::Mode, flow::UDP};
 
 use super::{
     compiled::{CompiledPolicy, DomainRule, Ech, Record, Rule, Target, Tls, Unbounded, Verb},
-    special_name,
+    quantity, special_name,
 };
 
-/// A rule with a weaker guarantee.
+/// A rule with a weaker guarantee, or a setting without effect.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caution<'a> {
     /// Line of the file, where it is about a rule.
     pub line: Option<u32>,
     /// What it is about: a rule's canonical text, or a setting.
     pub about: &'a str,
-    /// What is weaker.
+    /// What is weaker or does nothing.
     pub text: String,
 }
 
-/// Everything in a policy that guarantees less, in the order of the file.
+/// Everything in a policy that guarantees less or does nothing, in the order of the file.
 #[must_use]
 pub fn cautions(policy: &CompiledPolicy) -> Vec<Caution<'_>> {
-    let mode = (policy.mode == Mode::Observe && !policy.egress.names.is_empty()).then(|| Caution {
-        line: None,
-        about: "mode = \"observe\"",
-        text: "any name is answered and reported: DNS is a way out, and what no rule allows passes"
-            .to_owned(),
-    });
+    let settings = of_mode(policy)
+        .into_iter()
+        .chain(of_time(policy))
+        .chain(of_sizes(policy));
     let rules = policy.egress.rules.iter().flat_map(|rule| {
         let texts = match &rule.target {
             Target::Domain(domain) => of(rule, domain),
@@ -48,7 +47,51 @@ pub fn cautions(policy: &CompiledPolicy) -> Vec<Caution<'_>> {
             text,
         })
     });
-    mode.into_iter().chain(rules).chain(verbs).collect()
+    settings.chain(rules).chain(verbs).collect()
+}
+
+fn of_setting(about: &'static str, text: String) -> Caution<'static> {
+    Caution {
+        line: None,
+        about,
+        text,
+    }
+}
+
+fn of_mode(policy: &CompiledPolicy) -> Option<Caution<'static>> {
+    let text =
+        "any name is answered and reported: DNS is a way out, and what no rule allows passes";
+    (policy.mode == Mode::Observe).then(|| of_setting("mode = \"observe\"", text.to_owned()))
+}
+
+/// A time that is the default may be nobody's choice, and then it is no mistake that it never counts.
+fn of_time(policy: &CompiledPolicy) -> Option<Caution<'static>> {
+    let (idle, wall) = (policy.worker.idle_timeout, policy.worker.wall_timeout);
+    let text = "it never counts: `wall_timeout` is shorter";
+    (idle > wall && idle != quantity::IDLE_TIMEOUT_DEFAULT)
+        .then(|| of_setting("worker.idle_timeout", text.to_owned()))
+}
+
+/// Both folders are in memory, which is charged to whoever writes there (`shmem` of `memory.stat`, in the
+/// kernel's `Documentation/admin-guide/cgroup-v2.rst`). Where they are alike one says it.
+fn of_sizes(policy: &CompiledPolicy) -> Vec<Caution<'static>> {
+    let memory = policy.limits.memory;
+    let (workdir, tmp) = (policy.filesystem.workdir_size, policy.filesystem.tmp_size);
+    let most = quantity::size_text(memory);
+    [
+        ("filesystem.workdir_size", workdir, workdir > memory),
+        ("filesystem.tmp_size", tmp, tmp > memory && tmp != workdir),
+    ]
+    .into_iter()
+    .filter(|(_, _, never)| *never)
+    .map(|(about, size, _)| {
+        let size = quantity::size_text(size);
+        let text = format!(
+            "files in it count as memory: `limits.memory` ({most}) ends the session before {size} are used"
+        );
+        of_setting(about, text)
+    })
+    .collect()
 }
 
 fn of_verb(verb: &Verb) -> Vec<String> {
@@ -56,6 +99,10 @@ fn of_verb(verb: &Verb) -> Vec<String> {
         .quarantine
         .iter()
         .map(|why| format!("the verb is in quarantine, every call of it is refused: {why}"));
+    let approval = verb.approval.then(|| {
+        "`approve_if` needs an approval that nobody can give in this version: every call of the verb is refused"
+            .to_owned()
+    });
     let open = verb.unbounded.iter().map(|open| {
         let Unbounded { schema, path, .. } = open;
         format!("anything passes in the {} at `{path}`", schema.word())
@@ -63,7 +110,11 @@ fn of_verb(verb: &Verb) -> Vec<String> {
     let unchecked = verb.result.is_none().then(|| {
         "without a schema of its result, what the worker answers is not checked".to_owned()
     });
-    quarantine.chain(open).chain(unchecked).collect()
+    quarantine
+        .chain(approval)
+        .chain(open)
+        .chain(unchecked)
+        .collect()
 }
 
 /// Names of sockets whose servers do as root what they are told.

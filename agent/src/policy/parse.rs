@@ -12,6 +12,10 @@ use super::{
     reader::TableReader,
 };
 
+/// What the parser says of a second table or key of one name; of a second rule, most of the time.
+const DUPLICATE: &str = "duplicate key";
+const ONCE: &str = "a table or key may stand once; several rules are `[[egress.allow]]`";
+
 /// Reads a policy file. `None` when it is not TOML; then the places are among the findings.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<RawPolicy> {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -23,7 +27,12 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<RawPolicy> {
         let mut span: Span = error.span().unwrap_or_default().into();
         span.end = span.end.min(text.len());
         span.start = span.start.min(span.end);
-        findings.add(Code::Syntax, span, format!("not TOML: {}", error.message()));
+        let message = format!("not TOML: {}", error.message());
+        if error.message().contains(DUPLICATE) {
+            findings.hinted(Code::Syntax, span, message, ONCE);
+        } else {
+            findings.add(Code::Syntax, span, message);
+        }
     }
     None
 }

@@ -1,6 +1,7 @@
 //! Tests of the policy's front door: text in, policy or findings out.
 
 mod calls;
+mod cautions;
 mod corpus;
 mod doors;
 mod examples;

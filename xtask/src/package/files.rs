@@ -56,12 +56,10 @@ const FOLDERS: &[(&str, &str)] = &[
     ("docs", "usr/share/doc/stockade"),
     ("docs/prometheus", "usr/share/doc/stockade/prometheus"),
     ("docs/examples", "usr/share/doc/stockade/examples/callers"),
-    ("policies", "usr/share/doc/stockade/examples/policies"),
-    (
-        "policies/schemas",
-        "usr/share/doc/stockade/examples/policies/schemas",
-    ),
 ];
+
+/// The worked examples: whole, as policies name their schemas by paths below them.
+const POLICIES: (&str, &str) = ("policies", "usr/share/doc/stockade/examples/policies");
 
 /// Completions by the name that their generator gives them.
 const COMPLETIONS: &[(&str, &str)] = &[
@@ -97,6 +95,8 @@ pub(super) fn lay_out(parts: &Parts, root: &Path, version: &str) -> anyhow::Resu
             put(&file, &place(root, to, &file), READABLE)?;
         }
     }
+    let (from, to) = POLICIES;
+    put_tree(&tree.join(from), &root.join(to))?;
     for (from, to) in COMPLETIONS {
         let from = parts.pages.join("completions").join(from);
         put(&from, &root.join(to), READABLE)?;
@@ -118,6 +118,20 @@ fn put(from: &Path, to: &Path, mode: u32) -> anyhow::Result<()> {
     write(to, &content, mode)
 }
 
+/// Copies a folder with everything below it. Nothing gets to be executable: the examples name the
+/// interpreter of a worker.
+fn put_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in entries(from)? {
+        let to = to.join(entry.file_name().unwrap_or_default());
+        if entry.is_dir() {
+            put_tree(&entry, &to)?;
+        } else {
+            put(&entry, &to, READABLE)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file with its mode; folders on the way are made.
 pub(super) fn write(to: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let written = (|| {
@@ -135,18 +149,58 @@ pub(super) fn write(to: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> 
 
 /// The plain files of a folder, sorted by name.
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let entries = fs::read_dir(folder);
-    for entry in entries.with_context(|| format!("{} can not be read", folder.display()))? {
-        let path = entry?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let mut files = entries(folder)?;
+    files.retain(|path| path.is_file());
     Ok(files)
+}
+
+/// What lies in a folder, sorted by name.
+fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let unread = || format!("{} can not be read", folder.display());
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).with_context(unread)? {
+        entries.push(entry.with_context(unread)?.path());
+    }
+    entries.sort();
+    Ok(entries)
 }
 
 fn place(root: &Path, folder: &str, file: &Path) -> PathBuf {
     root.join(folder).join(file.file_name().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, os::unix::fs::PermissionsExt as _, path::Path, process};
+
+    use super::{POLICIES, READABLE, entries, put_tree};
+    use crate::tree;
+
+    /// Every file below a folder, by its path from there.
+    fn below(root: &Path, folder: &Path, found: &mut Vec<String>) {
+        for entry in entries(folder).unwrap() {
+            if entry.is_dir() {
+                below(root, &entry, found);
+            } else {
+                let name = entry.strip_prefix(root).unwrap();
+                found.push(name.display().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_are_installed_with_all_that_they_name() {
+        let from = tree::root().join(POLICIES.0);
+        let to = env::temp_dir().join(format!("stockade-examples-{}", process::id()));
+        put_tree(&from, &to).unwrap();
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        below(&from, &from, &mut here);
+        below(&to, &to, &mut there);
+        let worker = fs::metadata(to.join("workers/invoice.py")).unwrap();
+        fs::remove_dir_all(&to).unwrap();
+        assert_eq!(here, there);
+        let schema = "schemas/invoice/create.json".to_owned();
+        assert!(there.contains(&schema), "{there:?}");
+        assert_eq!(worker.permissions().mode() & 0o777, READABLE);
+    }
 }

@@ -276,3 +276,43 @@ fn files_that_were_taken_away_on_purpose_are_named() {
     scene.against.from = Some(from + 1);
     scene.verify().expect_err("another beginning");
 }
+
+#[test]
+fn a_journal_that_never_was_is_not_one_whose_key_is_gone() {
+    let scene = Scene::new();
+    let folder = scene.folder.path();
+    let told = |path: &Path, against: &Against| {
+        let error = verify(path, against).expect_err("it can not be read");
+        error
+            .to_string()
+            .replace(&folder.display().to_string(), "@")
+    };
+    let none = Against::default();
+    let none_yet = |name: &str| {
+        format!(
+            "journal `@/{name}`: there is none yet\n\
+             hint: the agent makes it when it starts; `--file` names another"
+        )
+    };
+    for name in ["other.jsonl", "gone/journal.jsonl"] {
+        assert_eq!(told(&folder.join(name), &none), none_yet(name));
+    }
+    let no_key = |name: &str| {
+        format!("key `@/{name}`: is not there\nhint: `--key FILE`, the copy that was kept")
+    };
+    let held = Against {
+        checkpoints: vec![scene.early.clone()],
+        ..Against::default()
+    };
+    assert_eq!(
+        told(&folder.join("other.jsonl"), &held),
+        no_key("other.pub")
+    );
+    fs::remove_file(folder.join("journal.pub")).expect("removed");
+    assert_eq!(told(&scene.active(), &none), no_key("journal.pub"));
+    // What was removed but for its checkpoint was there.
+    for path in scene.segments() {
+        fs::remove_file(path).expect("removed");
+    }
+    assert_eq!(told(&scene.active(), &none), no_key("journal.pub"));
+}

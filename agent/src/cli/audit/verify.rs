@@ -80,6 +80,9 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Ok(Code::Finding.into())
         }
         Err(VerifyError::Unreadable(error)) => Err(error.into()),
+        Err(error @ (VerifyError::NoJournal(_) | VerifyError::NoKey(_))) => {
+            Err(Failure::new(Code::Unavailable, &error))
+        }
     }
 }
 

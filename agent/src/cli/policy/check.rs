@@ -39,18 +39,23 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
-    let set = match read(&arguments.paths) {
-        Ok(set) => set,
+    let (set, empty) = match read(&arguments.paths) {
+        Ok(read) => read,
         Err(error) => {
             return Answer::refused(Code::Finding, &error, arguments.json);
         }
     };
+    // Of a path that is another than was meant, nothing is wrong either.
+    let empty = empty
+        .iter()
+        .map(|folder| format!("no policies in `{}`", folder.display()));
     if arguments.json {
         let policies: Vec<Value> = set
             .iter()
             .map(|policy| object(policy, &Pinning::of(&set, policy)))
             .collect();
-        let value = json!({ "ok": true, "policies": policies, "errors": [] });
+        let warnings: Vec<String> = empty.collect();
+        let value = json!({ "ok": true, "policies": policies, "errors": [], "warnings": warnings });
         return Answer::json(Code::Ok, &value);
     }
     let lines: Vec<String> = set
@@ -61,17 +66,25 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
         1 => "1 policy".to_owned(),
         count => format!("{count} policies"),
     };
-    let text = format!("{}{count}, nothing wrong\n", lines.concat());
+    let warn = paint(Colour::Yellow, "warn");
+    let empty: Vec<String> = empty.map(|text| format!("{warn}  {text}\n")).collect();
+    let text = format!(
+        "{}{}{count}, nothing wrong\n",
+        lines.concat(),
+        empty.concat()
+    );
     Ok(Answer::text(Code::Ok, text))
 }
 
-/// Files and directories as one set: a tool is named once.
-fn read(paths: &[PathBuf]) -> Result<PolicySet, SetError> {
+/// Files and directories as one set: a tool is named once. Beside it the directories without policies.
+fn read(paths: &[PathBuf]) -> Result<(PolicySet, Vec<PathBuf>), SetError> {
     let mut files = Vec::new();
+    let mut empty = Vec::new();
     let mut errors = Vec::new();
     for path in paths {
         if path.is_dir() {
             match store::list(path) {
+                Ok(list) if list.is_empty() => empty.push(path.clone()),
                 Ok(list) => files.extend(list),
                 Err(error) => errors.push(error),
             }
@@ -83,7 +96,7 @@ fn read(paths: &[PathBuf]) -> Result<PolicySet, SetError> {
     files.dedup();
     let place = paths.first().cloned().unwrap_or_default();
     match store::read_files(&place, &files) {
-        Ok(set) if errors.is_empty() => Ok(set),
+        Ok(set) if errors.is_empty() => Ok((set, empty)),
         Ok(_) => Err(SetError(errors)),
         Err(SetError(more)) => {
             errors.extend(more);

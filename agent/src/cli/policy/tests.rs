@@ -96,6 +96,22 @@ fn the_same_directory_twice_is_one() {
 }
 
 #[test]
+fn a_directory_without_policies_is_told() {
+    check(
+        "check @/schemas @/strict.toml",
+        Code::Ok,
+        &expect![[r"
+            ok  strict  0 rules, enforce, no lock
+            warn  no policies in `@/schemas`
+            1 policy, nothing wrong
+        "]],
+    );
+    let none = json("check --json @/schemas", Code::Ok);
+    let told = none["warnings"][0].as_str().unwrap();
+    assert!(told.starts_with("no policies in"), "{told}");
+}
+
+#[test]
 fn show_prints_the_compiled_form() {
     check(
         "show @/internal-database.toml",

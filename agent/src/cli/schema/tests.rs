@@ -1,7 +1,5 @@
 //! The verbs as a shell would call them.
 
-use std::path::Path;
-
 use clap::Parser;
 use expect_test::{Expect, expect};
 
@@ -123,9 +121,32 @@ fn tighten_prints_the_schema_or_the_patch() {
 }
 
 #[test]
-fn a_file_that_is_none_is_an_error() {
-    let line = Line::try_parse_from(["schema", "check", "/dev/zero"]).unwrap();
-    let error = format!("{:#}", line.verb.answer().unwrap_err());
-    assert_eq!(error, "schema `/dev/zero`: not a regular file");
-    assert!(Path::new("/dev/zero").exists());
+fn a_file_that_is_none_is_a_finding() {
+    let files = [("good.json", r#"{"type": "null"}"#), ("no.json", "{")];
+    check(
+        "check @/gone.json @/good.json /dev/zero",
+        &files,
+        Code::Finding,
+        &expect![[r"
+            bad  @/gone.json  can not be read: No such file or directory
+            ok  @/good.json  2020-12, bcde375ebd4cbacf651311181173836b169d5a360c6ac158c6a2cdaf49be3f61
+            bad  /dev/zero  not a regular file
+        "]],
+    );
+    check(
+        "tighten @/gone.json",
+        &files,
+        Code::Finding,
+        &expect![[r"
+            error: schema `@/gone.json`: can not be read: No such file or directory
+        "]],
+    );
+    check(
+        "tighten @/no.json",
+        &files,
+        Code::Finding,
+        &expect![[r"
+            error: schema `@/no.json`: json: malformed at line 1, column 1
+        "]],
+    );
 }

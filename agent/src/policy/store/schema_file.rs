@@ -28,9 +28,15 @@ pub(super) fn read(policy: &Path, name: &str, trusted: bool) -> Result<Vec<u8>, 
         let looked = ownership::file(Path::new(name), file);
         looked.map_err(|distrust| distrust.to_string().replace('\n', "; "))
     };
-    bytes(open(policy, Path::new(name)), |file| {
-        if trusted { judge(file) } else { Ok(()) }
-    })
+    let name = Path::new(name);
+    let opened = open(policy, name);
+    let missing = name.is_relative() && matches!(opened, Err(nix::Error::ENOENT));
+    let read = bytes(opened, |file| if trusted { judge(file) } else { Ok(()) });
+    if !missing {
+        return read;
+    }
+    let place = folder(policy).join(name);
+    read.map_err(|why| format!("{why}; looked for it at `{}`", place.display()))
 }
 
 /// The bytes of a schema file that no policy names, or why not.
@@ -71,12 +77,16 @@ fn open(policy: &Path, name: &Path) -> nix::Result<OwnedFd> {
         let how = how.resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
         return openat2(AT_FDCWD, name, how);
     }
-    let folder = match policy.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let folder = nix::fcntl::open(folder, flags, Mode::empty())?;
+    let folder = nix::fcntl::open(folder(policy), flags, Mode::empty())?;
     let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     openat2(folder.as_fd(), name, how.resolve(beneath))
+}
+
+/// Where the schemas of a policy lie that are named by a relative path.
+fn folder(policy: &Path) -> &Path {
+    match policy.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }

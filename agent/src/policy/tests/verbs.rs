@@ -198,7 +198,17 @@ fn a_schema_that_is_none_is_a_mistake_and_one_that_does_not_compile_is_quarantin
         t.toml:11:13: error[bad_schema]: schema `gone.json`: can not be read: No such file or directory
             11 | arguments = "gone.json"
                |             ^^^^^^^^^^^
-               hint: `stockade schema check FILE` reads one alone
+               hint: a relative path begins at the policy's folder
+    "#]],
+    );
+    // What it would have been open at is not told as a second mistake.
+    refused(
+        "arguments = \"gone.json\"\nunbounded = [{ path = \"/properties/note\", reason = \"text\" }]",
+        &expect![[r#"
+        t.toml:11:13: error[bad_schema]: schema `gone.json`: can not be read: No such file or directory
+            11 | arguments = "gone.json"
+               |             ^^^^^^^^^^^
+               hint: a relative path begins at the policy's folder
     "#]],
     );
     refused(
@@ -306,7 +316,7 @@ fn the_store_refuses_what_lies_outside_or_is_no_file() {
         @/t.toml:11:13: error[bad_schema]: schema `a.json`: it lies outside the policy's folder
             11 | arguments = "a.json"
                |             ^^^^^^^^
-               hint: `stockade schema check FILE` reads one alone"#]]
+               hint: a relative path begins at the policy's folder"#]]
     .assert_eq(&stored(outside, "a.json").unwrap_err());
     expect![[r#"
         @/t.toml:11:13: error[bad_path]: `../a.json` is no path of a JSON Schema
@@ -314,6 +324,12 @@ fn the_store_refuses_what_lies_outside_or_is_no_file() {
                |             ^^^^^^^^^^^
                hint: relative to the policy file or absolute, without `..`, ending in .json"#]]
     .assert_eq(&stored(|_| {}, "../a.json").unwrap_err());
+    expect![[r#"
+        @/t.toml:11:13: error[bad_schema]: schema `schemas/a.json`: can not be read: No such file or directory; looked for it at `@/schemas/a.json`
+            11 | arguments = "schemas/a.json"
+               |             ^^^^^^^^^^^^^^^^
+               hint: a relative path begins at the policy's folder"#]]
+    .assert_eq(&stored(|_| {}, "schemas/a.json").unwrap_err());
     let fifo = |folder: &Path| {
         let mode = nix::sys::stat::Mode::S_IRUSR;
         nix::unistd::mkfifo(&folder.join("a.json"), mode).unwrap();
@@ -322,13 +338,13 @@ fn the_store_refuses_what_lies_outside_or_is_no_file() {
         @/t.toml:11:13: error[bad_schema]: schema `a.json`: not a regular file
             11 | arguments = "a.json"
                |             ^^^^^^^^
-               hint: `stockade schema check FILE` reads one alone"#]]
+               hint: a relative path begins at the policy's folder"#]]
     .assert_eq(&stored(fifo, "a.json").unwrap_err());
     expect![[r#"
         @/t.toml:11:13: error[bad_schema]: schema `a.json`: not a regular file
             11 | arguments = "a.json"
                |             ^^^^^^^^
-               hint: `stockade schema check FILE` reads one alone"#]]
+               hint: a relative path begins at the policy's folder"#]]
     .assert_eq(
         &stored(
             |folder| fs::create_dir(folder.join("a.json")).unwrap(),

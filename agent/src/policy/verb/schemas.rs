@@ -20,14 +20,23 @@ pub(in crate::policy) type Documents<'a> = dyn FnMut(&str) -> Result<Vec<u8>, St
 
 type Read = (Arc<Schema>, Vec<Issue>);
 
+/// Why there is no schema, in words.
+#[derive(Clone)]
+enum Unread {
+    /// Its file can not be had.
+    File(String),
+    /// The file's bytes are none.
+    Bytes(String),
+}
+
 /// What was read so far.
 pub(super) struct Schemas<'d> {
     documents: &'d mut Documents<'d>,
-    read: BTreeMap<String, Result<Read, String>>,
+    read: BTreeMap<String, Result<Read, Unread>>,
     bytes: usize,
 }
 
-/// A place that may be open, and whether it is.
+/// A place that may be open, and whether it is, as far as the schema could be read.
 pub(super) struct Wanted {
     pub(super) place: Unbounded,
     span: Span,
@@ -50,7 +59,7 @@ impl<'d> Schemas<'d> {
         }
     }
 
-    fn get(&mut self, path: &str) -> Result<Read, String> {
+    fn get(&mut self, path: &str) -> Result<Read, Unread> {
         if let Some(read) = self.read.get(path) {
             return read.clone();
         }
@@ -59,21 +68,54 @@ impl<'d> Schemas<'d> {
         read
     }
 
-    fn read(&mut self, path: &str) -> Result<Read, String> {
-        let bytes = (self.documents)(path)?;
+    fn read(&mut self, path: &str) -> Result<Read, Unread> {
+        let bytes = (self.documents)(path).map_err(Unread::File)?;
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > SCHEMAS_BYTES_MAX {
-            return Err(format!(
+            return Err(Unread::Bytes(format!(
                 "the schemas of a policy have at most {SCHEMAS_BYTES_MAX} bytes together"
-            ));
+            )));
         }
-        let Linted { schema, issues } = Schema::read(&bytes).map_err(|error| error.to_string())?;
+        let Linted { schema, issues } =
+            Schema::read(&bytes).map_err(|error| Unread::Bytes(error.to_string()))?;
         Ok((Arc::new(schema), issues))
+    }
+}
+
+impl Unread {
+    fn why(&self) -> &str {
+        match self {
+            Self::File(why) | Self::Bytes(why) => why,
+        }
+    }
+
+    fn hint(&self, path: &str) -> &'static str {
+        match self {
+            Self::File(_) if Path::new(path).is_relative() => {
+                "a relative path begins at the policy's folder"
+            }
+            Self::File(_) | Self::Bytes(_) => "`stockade schema check FILE` reads one alone",
+        }
     }
 }
 
 impl Builder<'_, '_> {
     pub(super) fn schema(
+        &mut self,
+        which: Which,
+        field: Field<String>,
+        open: &[Wanted],
+    ) -> Option<Arc<Schema>> {
+        let schema = self.linted(which, field, open);
+        if schema.is_none() {
+            // Of a schema that could not be read nobody knows what is open.
+            let unknown = open.iter().filter(|wanted| wanted.place.schema == which);
+            unknown.for_each(|wanted| wanted.met.set(true));
+        }
+        schema
+    }
+
+    fn linted(
         &mut self,
         which: Which,
         field: Field<String>,
@@ -88,9 +130,9 @@ impl Builder<'_, '_> {
         }
         let (schema, issues) = match self.schemas.get(&path) {
             Ok(read) => read,
-            Err(why) => {
-                let message = format!("schema `{path}`: {why}");
-                let hint = "`stockade schema check FILE` reads one alone";
+            Err(unread) => {
+                let message = format!("schema `{path}`: {}", unread.why());
+                let hint = unread.hint(&path);
                 self.findings.hinted(Code::BadSchema, span, message, hint);
                 return None;
             }

@@ -23,6 +23,7 @@ check "status finds nothing wrong" stockade status
 check "systemd shows how the agent is" sh -c "systemctl show -p StatusText stockade | grep -q 'policies'"
 check "the policy that comes along is in force" sh -c "stockade status --json | grep -q '\"default\"'"
 check "and reaches nothing" says_no stockade policy explain "$policies/default.toml" 1.1.1.1:443
+check "the examples that come along are right" stockade policy check /usr/share/doc/stockade/examples/policies
 [ "$extent" = core ] || check "doctor" stockade doctor
 check "the hooks are on the slice" hooks
 check "sessions live in the delegated service" sh -c "stockade status --json | grep -q 'stockade-workers.slice/stockade-workers.service'"
