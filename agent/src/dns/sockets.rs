@@ -41,7 +41,7 @@ impl Sockets {
         }
         for port in PORTS.rev() {
             match Self::open(port) {
-                Err(Error::Socket { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) if is_taken(&error) => {}
                 other => return other,
             }
         }
@@ -103,6 +103,15 @@ impl Sockets {
         self.port
     }
 
+    /// On a port of the kernel's choice: free for the first socket, perhaps not for the other three.
+    #[cfg(test)]
+    pub(super) fn anywhere() -> Result<Self, Error> {
+        const TRIES: usize = 100;
+        let mut tries = std::iter::repeat_with(|| Self::open(0)).take(TRIES);
+        let free = |opened: &Result<Self, Error>| !opened.as_ref().is_err_and(is_taken);
+        tries.find(free).unwrap_or(Err(Error::NoPort))
+    }
+
     pub(super) fn open(port: u16) -> Result<Self, Error> {
         let mut sockets = Self {
             port,
@@ -144,6 +153,10 @@ impl Sockets {
         }
         Ok(())
     }
+}
+
+fn is_taken(error: &Error) -> bool {
+    matches!(error, Error::Socket { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn has_no_ipv6(error: &io::Error) -> bool {

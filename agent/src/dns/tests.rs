@@ -149,7 +149,7 @@ impl Case {
             given: Mutex::default(),
             events: Mutex::default(),
         });
-        let sockets = Sockets::open(0).expect("sockets");
+        let sockets = Sockets::anywhere().expect("sockets");
         let port = sockets.port();
         let server = serve(
             sockets,

@@ -61,7 +61,7 @@ fn resolver(
         stranger: stranger.local_addr().expect("an address"),
         looks: AtomicUsize::new(0),
     });
-    let sockets = Sockets::open(0).expect("sockets");
+    let sockets = Sockets::anywhere().expect("sockets");
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, sockets.port()));
     for id in 0..QUERIES {
         let mut query = query(name, RecordType::A);

@@ -64,7 +64,7 @@ fn beside(flood: &[u8]) -> (u32, u64, u64) {
     let case = Case::new(upstream.address);
     let flooder = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     flooder.set_nonblocking(true).expect("non-blocking");
-    let sockets = Sockets::open(0).expect("sockets");
+    let sockets = Sockets::anywhere().expect("sockets");
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, sockets.port()));
     let askers = TwoWorkers {
         around: Arc::clone(&case.around),
