@@ -32,6 +32,7 @@ impl PolicyWord {
     const OBSERVE: u64 = 1 << 32;
     const LIMITED: u64 = 1 << 33;
     const UNIX_NAMES: u64 = 1 << 34;
+    const LEFT: u64 = 1 << 35;
 
     /// The word for a generation; `limited` says that `[egress.limits]` are set.
     #[must_use]
@@ -47,6 +48,20 @@ impl PolicyWord {
     #[must_use]
     pub const fn with_unix_names(self, own: bool) -> Self {
         Self(self.0 | if own { Self::UNIX_NAMES } else { 0 })
+    }
+
+    /// The same, where a session has ended whose sockets may live on.
+    #[must_use]
+    pub const fn with_left(self) -> Self {
+        Self(self.0 | Self::LEFT)
+    }
+
+    /// Whether a session of this generation has ended whose sockets may live on: that of an attached
+    /// cgroup, whose processes go on. Each packet is then asked whether its session still is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn left(self) -> bool {
+        self.0 & Self::LEFT != 0
     }
 
     /// The generation, or `None` where the policy is not in force.

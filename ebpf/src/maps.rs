@@ -278,7 +278,13 @@ pub(crate) fn count(key: &CounterKey) {
         // SAFETY: this processor's slot of a preallocated entry; aligned, as all map values are.
         unsafe { Counter::new(count) }.fetch_add(1);
     } else if COUNTERS.insert(key, 1, u64::from(BPF_NOEXIST)).is_err() {
-        tally(Tally::CountersFull);
+        // Another processor may have been quicker.
+        if let Some(count) = COUNTERS.get_ptr_mut(key) {
+            // SAFETY: as above.
+            unsafe { Counter::new(count) }.fetch_add(1);
+        } else {
+            tally(Tally::CountersFull);
+        }
     }
 }
 

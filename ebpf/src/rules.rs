@@ -56,6 +56,13 @@ pub(crate) fn is_resolver(netns: u64, address: &Address, port: u16) -> bool {
     port != 0 && port == resolver_port() && is_resolver_address(address) && has_resolver(netns)
 }
 
+/// Whether the session of a judged socket may still be asked of its last judgement alone. Where none of
+/// the generation has left sockets behind there is nothing to look up.
+#[inline(always)]
+pub(crate) fn is_of_living(word: PolicyWord, state: State) -> bool {
+    !word.left() || maps::usage(state.session()).is_some()
+}
+
 /// One decision's view of the maps. The policy's word is read when it is made, and only then.
 pub(crate) struct Kernel {
     pub(crate) session: SessionId,

@@ -136,6 +136,10 @@ impl Attached {
         self.inner.outposts().remove(&cgroup);
         self.inner
             .drop_clients(|client| client.session == session)?;
+        if let Some(worker) = self.inner.maps.workers.read(&cgroup.0)? {
+            // Its processes go on, with sockets that were judged.
+            self.inner.mark_left(worker.policy);
+        }
         self.inner.forget(session, cgroup)
     }
 

@@ -302,6 +302,18 @@ fn write_all(maps: &Maps, plans: &[MapPlan<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
+impl Inner {
+    /// From now on a packet of this policy is asked whether its session still is.
+    pub(in crate::kernel) fn mark_left(&self, policy: PolicyId) {
+        // Nobody puts another generation in force meanwhile.
+        let _published = self.published();
+        let word = self.word(policy);
+        if word.generation().is_some() {
+            store(self, policy, word.with_left());
+        }
+    }
+}
+
 fn store(inner: &Inner, policy: PolicyId, word: PolicyWord) {
     if !inner.maps.words.store(policy.0, word.0) {
         // `slots` has checked every id against the table's size.

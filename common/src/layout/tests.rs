@@ -40,6 +40,11 @@ fn a_word_says_what_was_put_in() {
                 assert_eq!(word.generation(), Some(Generation(generation)));
                 assert_eq!(word.mode(), mode);
                 assert_eq!(word.limited(), limited);
+                assert!(!word.left());
+                let left = word.with_left();
+                assert!(left.left());
+                assert_eq!(left.generation(), word.generation());
+                assert_eq!((left.mode(), left.limited()), (mode, limited));
             }
         }
     }

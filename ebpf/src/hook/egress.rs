@@ -142,8 +142,8 @@ extern "C" fn settled(context: *mut __sk_buff, state: *mut SocketState) -> u32 {
     // The first packets of a TLS connection are read.
     let settled = verified.flags & (STATE_RESOLVER | STATE_NAME_OWED | STATE_PEER_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
-        // Bytes are charged by the full decision.
-        && !word.limited()
+        && !word.limited() // Bytes are charged by the full decision.
+        && rules::is_of_living(word, state)
         && packet.goes_to(&verified);
     if settled { SETTLED } else { UNSETTLED }
 }

@@ -68,6 +68,10 @@ fn judge(packet: &Packet, header: &Header) -> i32 {
     let Some(state) = packet.state() else {
         return refuse(packet, header, Reason::Inbound);
     };
+    // What stands behind options is no port where one is looked for.
+    if header.shape != Shape::Plain {
+        return refuse(packet, header, Reason::Inbound);
+    }
     let is_datagram = header.protocol == UDP;
     if is_datagram
         && (is_answer(packet, header, state)
@@ -82,8 +86,8 @@ fn judge(packet: &Packet, header: &Header) -> i32 {
         address: header.source,
         port: header.source_port,
         place: packet.place(),
-        // The kernel has put fragments together and taken options off before a socket gets it.
-        shape: Shape::Plain,
+        // The kernel has put fragments together before a socket gets it.
+        shape: header.shape,
     };
     let verdict = decide(&kernel, &flow);
     let welcome = if matches!(verdict, Verdict::AllowOwn(_)) {
@@ -109,7 +113,9 @@ fn is_answer(packet: &Packet, header: &Header, state: State) -> bool {
 /// Whether what comes from the verified destination is welcome.
 #[inline(always)]
 fn is_from_verified(packet: &Packet, state: State, verified: &Verified) -> bool {
-    maps::word(state.policy()).generation() == Some(verified.generation)
+    let word = maps::word(state.policy());
+    word.generation() == Some(verified.generation)
+        && rules::is_of_living(word, state)
         && verified.flags & (STATE_RESOLVER | STATE_PEER_OWED) == 0
         && (verified.flags & STATE_DOOR != 0 || packet.place() == Place::Remote)
 }

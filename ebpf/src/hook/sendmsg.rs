@@ -20,7 +20,9 @@ pub(crate) fn run(call: &Call) -> i32 {
 #[inline(always)]
 fn is_verified(call: &Call, state: State) -> bool {
     let (_, verified) = state.verified();
-    maps::word(state.policy()).generation() == Some(verified.generation)
+    let word = maps::word(state.policy());
+    word.generation() == Some(verified.generation)
+        && rules::is_of_living(word, state)
         && verified.address == call.address()
         && verified.port == call.port()
         && verified.protocol == call.protocol()

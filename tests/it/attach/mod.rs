@@ -214,3 +214,51 @@ fn an_instance_that_is_removed_leaves_no_fence() {
     );
     assert_ne!(answer.errno(), "EPERM", "{answer:?}");
 }
+
+/// The program's sockets stay as they are while its fence goes and another one comes.
+#[test]
+fn what_one_fence_has_judged_counts_nothing_in_the_next() {
+    const DATAGRAM: &str = "sendto 93.184.216.34:443 5; recv";
+    let wide = format!(
+        "{POLICY}\n[[egress.allow]]\ncidr = \"93.184.216.34/32\"\nprotocol = \"udp\"\nports = [443]\n"
+    );
+    let narrow = POLICY.replace("tool = \"service\"", "tool = \"narrow\"");
+    let scene = Scene::new(&[("service", &wide), ("narrow", &narrow)]);
+    let cgroup = Cgroup::new("judged");
+    let mut program = scene.plain(cgroup.path());
+    scene.attached("service", cgroup.words());
+    let opened = ask(
+        &mut program,
+        &format!("socket inet dgram; {DATAGRAM}; keep udp"),
+    );
+    assert!(opened.ok, "{opened:?}");
+    // As its last judgement says, which is the quick way.
+    let again = ask(&mut program, &format!("use udp; {DATAGRAM}; keep udp"));
+    assert!(again.ok, "{again:?}");
+
+    let (code, text) = scene.detach(cgroup.words());
+    assert_eq!(code, 0, "{text}");
+    let free = ask(&mut program, &format!("use udp; {DATAGRAM}; keep udp"));
+    assert!(free.ok, "{free:?}");
+    scene.attached("narrow", cgroup.words());
+    let judged = ask(&mut program, &format!("use udp; {DATAGRAM}; keep udp"));
+    assert!(!judged.ok, "{judged:?}");
+    let fresh = ask(&mut program, &format!("socket inet dgram; {DATAGRAM}"));
+    assert!(!fresh.ok, "{fresh:?}");
+    drop(program);
+
+    // Whoever has the policy still goes on as before.
+    let (code, text) = scene.detach(cgroup.words());
+    assert_eq!(code, 0, "{text}");
+    let mut program = scene.plain(cgroup.path());
+    scene.attached("service", cgroup.words());
+    for _ in 0..2 {
+        let allowed = ask(
+            &mut program,
+            &format!("socket inet dgram; {DATAGRAM}; {DATAGRAM}"),
+        );
+        assert!(allowed.ok, "{allowed:?}");
+    }
+    drop(program);
+    scene.end();
+}
