@@ -300,13 +300,13 @@ fn a_full_disk_under_the_journal_refuses_calls_until_there_is_room() {
     assert_eq!(refused.status, 503);
     let again = ask();
     assert_eq!(again.reason(), "audit_unavailable", "{again:?}");
-    let (_, counted) = {
+    let (page, counted) = {
         let page = metrics::get(scene.lab.host(), METRICS, "/metrics").expect("metrics");
         let samples = metrics::parse(&page);
         let label = ["outcome=\"audit_unavailable\""];
         (page, metrics::sum(&samples, "stockade_calls_total", &label))
     };
-    assert!(counted > 1.5, "{counted}");
+    assert!(counted > 1.5, "{counted} {page}");
     fs::remove_file(&filler).expect("it is removed");
     is_served(&alice);
     scene.said(["audit", "verify"], &[]);

@@ -37,8 +37,12 @@ pub(in crate::broker) async fn carry_out(inner: &Arc<Inner>, received: Received)
             Reply::Done(done)
         }
         Err(broken) => {
-            trail.over(&inner.calls, broken.reason().code());
-            broken.settle(inner, &trail).await
+            // What can not be recorded is refused for another reason than what befell it.
+            let reply = broken.settle(inner, &trail).await;
+            if let Reply::Refused { refused, .. } = &reply {
+                trail.over(&inner.calls, refused.reason.code());
+            }
+            reply
         }
     }
 }

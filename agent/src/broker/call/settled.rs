@@ -97,11 +97,6 @@ impl Broken {
         };
         inner.reply(refused, places, record)
     }
-
-    /// The reason, for the count.
-    pub(in crate::broker) fn reason(&self) -> Reason {
-        self.refused.reason
-    }
 }
 
 impl From<Refused> for Broken {
