@@ -3,8 +3,9 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -80,7 +81,7 @@ impl Pool {
     }
 
     fn claim_in(folder: &Path, service: bool) -> Result<Arc<Self>, UidError> {
-        fs::create_dir_all(folder).map_err(|source| UidError::Lock {
+        closed_folder(folder).map_err(|source| UidError::Lock {
             path: folder.to_owned(),
             source,
         })?;
@@ -154,6 +155,16 @@ fn rotate(mut claim: &File) -> io::Result<u32> {
     Ok(start)
 }
 
+/// The folder, which nobody else enters: whoever can open a file can lock it (`flock(2)`).
+fn closed_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    // An older one may have been made open.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
 fn lock(path: &Path) -> Result<Option<Flock<File>>, UidError> {
     let failed = |source| UidError::Lock {
         path: path.to_owned(),
@@ -164,6 +175,7 @@ fn lock(path: &Path) -> Result<Option<Flock<File>>, UidError> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(path)
         .map_err(failed)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -175,7 +187,22 @@ fn lock(path: &Path) -> Result<Option<Flock<File>>, UidError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
+
+    #[test]
+    fn nobody_else_can_lock_a_block() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("uids");
+        // As an older agent made it.
+        fs::create_dir(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
+        let _service = Pool::claim_in(&folder, true).expect("block 0");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").mode() & 0o7777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&folder.join("0")), 0o600);
+    }
 
     #[test]
     fn a_block_is_claimed_once_and_its_numbers_rest() {
