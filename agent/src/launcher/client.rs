@@ -27,7 +27,7 @@ use crate::{
     config::Instance,
     kernel::Admitted,
     policy::compiled::{CompiledPolicy, Digest},
-    sandbox::{Enforced, enforced, uids},
+    sandbox::{Enforced, enforced, rlimit, uids},
     sys::seqpacket,
 };
 
@@ -87,6 +87,8 @@ impl Hatched {
 
     fn start_from(binary: &Path, instance: &Instance) -> Result<Self, LaunchError> {
         let uids = uids::Pool::claim(instance)?;
+        // The launcher inherits it, and each worker.
+        rlimit::without_core();
         let (socket, theirs) = seqpacket::pair(SockFlag::empty()).map_err(LaunchError::Start)?;
         let process = Command::new(binary)
             .arg(SUBCOMMAND)

@@ -1,8 +1,8 @@
 //! The launcher process: makes a template process for each policy and does nothing else.
 
 use std::{
-    fs::File,
-    io,
+    fs::{self, File},
+    io::{self, ErrorKind},
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
@@ -59,6 +59,7 @@ fn serve() -> io::Result<()> {
     signals::ignore_children()?;
     // What is made in a root is to be seen by workers where its mode says so.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    keep_memory_out_of_dumps()?;
     // First: it gets the lowest number, so nothing that a template needs ever has that one.
     let place = OwnedFd::from(File::open("/dev/null")?);
     if place.as_raw_fd() != ERRAND {
@@ -168,6 +169,16 @@ fn read(mut message: Message) -> Option<(Request, OwnedFd, Vec<OwnedFd>)> {
         Request::Prepare(protocol::decode(bytes).ok()?)
     };
     Some((request, asker, message.fds))
+}
+
+/// Whoever gets a core dump of a worker gets none of its memory: all that is forked from here inherits it,
+/// programs that are executed too, and no worker may write the file (`core(5)`).
+fn keep_memory_out_of_dumps() -> io::Result<()> {
+    match fs::write("/proc/self/coredump_filter", "0") {
+        // A kernel without core dumps.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        written => written,
+    }
 }
 
 fn complain(why: &str) {

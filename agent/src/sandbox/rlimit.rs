@@ -1,7 +1,8 @@
 //! Resource limits of a worker: what no cgroup controller counts, or a second line behind one.
 
-use std::time::Duration;
+use std::{fs, sync::OnceLock, time::Duration};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::{kernel::cgroup::INIT_PROCESSES, policy::compiled};
@@ -10,6 +11,24 @@ use crate::{kernel::cgroup::INIT_PROCESSES, policy::compiled};
 const LOCKED_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of signals and messages that may wait.
 const QUEUED_MAX: u64 = 1024;
+
+/// So many bytes hold no core dump, so none is written (`fs/coredump.c`); and it is the one value at which
+/// the kernel hands none to a program of the host's either (`kernel.core_pattern` with a pipe), which
+/// 0 does not keep it from.
+const NO_CORE: u64 = 1;
+
+/// Takes the limit of core dumps for this process, its agent's or launcher's, and tells what it is then: the
+/// one that workers can be given, as only an administrator of the host raises a hard limit. It is 0 where a
+/// service manager or a container has set that and withholds `CAP_SYS_RESOURCE`.
+pub fn without_core() -> u64 {
+    static LIMIT: OnceLock<u64> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        if setrlimit(Resource::RLIMIT_CORE, NO_CORE, NO_CORE).is_ok() {
+            return NO_CORE;
+        }
+        getrlimit(Resource::RLIMIT_CORE).map_or(0, |(_, hard)| hard.min(NO_CORE))
+    })
+}
 
 /// What is limited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -65,7 +84,7 @@ pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
             u64::from(processes.saturating_add(INIT_PROCESSES)),
         ),
         (Limited::Data, memory),
-        (Limited::Core, 0),
+        (Limited::Core, without_core()),
         (Limited::LockedMemory, LOCKED_BYTES_MAX.min(memory)),
         (Limited::QueuedSignals, QUEUED_MAX),
         (Limited::MessageQueues, 0),
@@ -79,6 +98,14 @@ pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
     }
     let limit = |(limited, value)| Limit { limited, value };
     all.into_iter().map(limit).collect()
+}
+
+/// Whether the kernel hands core dumps to a program or a socket of the host's (`core(5)`). Taken to be so
+/// where it can not be read.
+#[must_use]
+pub fn core_handler() -> bool {
+    let pattern = fs::read("/proc/sys/kernel/core_pattern");
+    !pattern.is_ok_and(|pattern| !matches!(pattern.first(), Some(b'|' | b'@')))
 }
 
 /// The kernel's number for what is limited (`getrlimit(2)`).

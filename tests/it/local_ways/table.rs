@@ -224,7 +224,7 @@ pub(super) const WAYS: &[Way] = &[
     way(
         BOMBS,
         "core_dumps",
-        "resource.setrlimit(resource.RLIMIT_CORE, (1, 1))",
+        "resource.setrlimit(resource.RLIMIT_CORE, (2, 2))",
         &["ValueError", "EPERM"],
     ),
     way(
