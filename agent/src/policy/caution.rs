@@ -6,7 +6,9 @@ use std::path::Path;
 use common::{decide::Mode, flow::UDP};
 
 use super::{
-    compiled::{CompiledPolicy, DomainRule, Ech, Record, Rule, Target, Tls, Unbounded, Verb},
+    compiled::{
+        CompiledPolicy, DomainRule, Ech, Filesystem, Record, Rule, Target, Tls, Unbounded, Verb,
+    },
     quantity, special_name,
 };
 
@@ -27,7 +29,8 @@ pub fn cautions(policy: &CompiledPolicy) -> Vec<Caution<'_>> {
     let settings = of_mode(policy)
         .into_iter()
         .chain(of_time(policy))
-        .chain(of_sizes(policy));
+        .chain(of_sizes(policy))
+        .chain(of_names(policy));
     let rules = policy.egress.rules.iter().flat_map(|rule| {
         let texts = match &rule.target {
             Target::Domain(domain) => of(rule, domain),
@@ -62,6 +65,34 @@ fn of_mode(policy: &CompiledPolicy) -> Option<Caution<'static>> {
     let text =
         "any name is answered and reported: DNS is a way out, and what no rule allows passes";
     (policy.mode == Mode::Observe).then(|| of_setting("mode = \"observe\"", text.to_owned()))
+}
+
+/// Whether a folder is one in which programs are installed, and no server has a socket.
+#[must_use]
+pub fn of_system(folder: &Path) -> bool {
+    let system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
+    system.iter().any(|parent| folder.starts_with(parent))
+}
+
+/// Mounts are read-only, which keeps nobody from connecting (`unix(7)`: the mode of the socket does).
+fn of_names(policy: &CompiledPolicy) -> Option<Caution<'static>> {
+    let Filesystem {
+        read,
+        execute,
+        write,
+        ..
+    } = &policy.filesystem;
+    let listed = [read, execute, write].into_iter().flatten();
+    let open: Vec<_> = listed
+        .filter(|path| !of_system(path))
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    let text = format!(
+        "its programs have unix sockets by name: one of the host's beneath {} can be connected to if its mode lets anybody, unless the kernel has landlock ABI 9",
+        open.join(", ")
+    );
+    (policy.syscalls.profile.has_unix_names() && !open.is_empty())
+        .then(|| of_setting("syscalls.profile = \"interpreter\"", text))
 }
 
 /// A time that is the default may be nobody's choice, and then it is no mistake that it never counts.

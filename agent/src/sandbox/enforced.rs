@@ -16,6 +16,7 @@ use super::{
     plan::{Plan, Space},
     procfs::Masked,
     rlimit::Limited,
+    sockets,
 };
 use crate::kernel::cgroup::{self, MeasuredBy};
 
@@ -118,6 +119,15 @@ fn fence(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
             ),
             "read only",
         ),
+        Measure::new(
+            "abstract_names",
+            State::Missing(
+                "a worker can take an abstract name of the network namespace that it shares with \
+                 the host: no layer judges the binding of one"
+                    .into(),
+            ),
+            "it connects to none",
+        ),
     ];
     measures.extend(plan.output.map(|output| {
         let detail = format!("{}, nosuid, nodev, noexec", space(output));
@@ -140,7 +150,10 @@ fn unix_sockets(plan: &Plan, hooks: bool) -> Measure {
     } else {
         doors.join(" ")
     };
-    let state = if hooks {
+    let state = if let Some(folders) = sockets::beneath(plan) {
+        let why = format!("no layer keeps a session from sockets of the host's beneath {folders}");
+        State::Missing(why.into())
+    } else if hooks {
         State::Enforced
     } else {
         State::Covered("the root, the socket families, landlock's scopes".into())
@@ -259,6 +272,7 @@ fn process(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
             )
         },
     ];
+    measures.push(core_dumps(plan));
     for limit in &plan.limits {
         let name = match limit.limited {
             Limited::OpenFiles => "limit_open_files",
@@ -284,6 +298,17 @@ fn process(plan: &Plan, memory_counted: bool) -> Vec<Measure> {
         measures.push(measure);
     }
     measures
+}
+
+/// No file is ever written. A program of the host's is kept out by a limit that any process may lower.
+fn core_dumps(plan: &Plan) -> Measure {
+    if !plan.core_handler {
+        return Measure::enforced("core_dumps", "none");
+    }
+    let why = "a worker that lowers its limit to 0 and crashes starts the host's program of \
+               `kernel.core_pattern`";
+    let told = "which is handed no memory of it";
+    Measure::new("core_dumps", State::Missing(why.into()), told)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::{At, Step, StepError},
     plan::{Access, Bind, TMPDIR, WORKDIR},
+    sockets::Socket,
 };
 use crate::sys::landlock::{Handled, add_rule, new_rules};
 
@@ -40,6 +41,9 @@ pub const ABI_SCOPES: i32 = 6;
 /// ABI with TCP rights.
 pub const ABI_TCP: i32 = 4;
 
+/// ABI that knows pathname sockets.
+pub const ABI_UNIX: i32 = 9;
+
 /// What may be done beneath a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Grant {
@@ -51,6 +55,8 @@ pub enum Grant {
     Write,
     /// Read and write what is there, add nothing: devices.
     Device,
+    /// Connect: a unix socket that the policy names.
+    Door,
 }
 
 /// The rules of a policy.
@@ -66,7 +72,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub(super) fn new(abi: i32, binds: &[Bind], no_egress: bool) -> Self {
+    pub(super) fn new(abi: i32, binds: &[Bind], doors: &[Socket], no_egress: bool) -> Self {
         let mut rules: Vec<_> = binds
             .iter()
             .map(|bind| (bind.path.clone(), grant(bind.access)))
@@ -77,6 +83,10 @@ impl Layer {
         rules.push((PROC.into(), Grant::Read));
         rules.push((WORKDIR.into(), Grant::Write));
         rules.push((TMPDIR.into(), Grant::Write));
+        // Before it there is no right to connect to a name, and a rule must grant something.
+        if abi >= ABI_UNIX {
+            rules.extend(doors.iter().map(|door| (door.path.clone(), Grant::Door)));
+        }
         Self {
             abi,
             no_tcp: no_egress && abi >= ABI_TCP,
@@ -187,6 +197,7 @@ fn rights(grant: Grant, folder: bool, abi: ABI) -> BitFlags<AccessFs> {
         Grant::Execute => read | AccessFs::Execute,
         Grant::Write => AccessFs::from_all(abi) & !never,
         Grant::Device => read | AccessFs::WriteFile,
+        Grant::Door => AccessFs::from_all(abi) & AccessFs::ResolveUnix,
     };
     if folder {
         rights

@@ -156,6 +156,10 @@ pub struct Plan {
     pub environment: Vec<String>,
     /// Pinned files.
     pub pins: Vec<Pinned>,
+    /// Whether a program of the host's gets core dumps.
+    pub core_handler: bool,
+    /// Whether the profile has unix sockets by name.
+    pub names_sockets: bool,
     /// Whether the kernel can make memory files non-executable per pid namespace.
     pub memfd_noexec: bool,
 }
@@ -169,13 +173,14 @@ impl Plan {
         let memfd_noexec = Path::new("/proc/sys/vm/memfd_noexec").exists();
         // What is only observed is not refused by another layer, which reports nothing.
         let no_egress = policy.egress.is_offline() && policy.mode == Mode::Enforce;
-        let layer = landlock::Layer::new(abi, &binds, no_egress);
         let sockets = sockets::find(instance, &policy.egress, &binds, abi)?;
+        let layer = landlock::Layer::new(abi, &binds, &sockets, no_egress);
         let filters = seccomp::compile(
             &policy.syscalls,
             seccomp::Host {
                 abstract_sockets_scoped: layer.scoped(),
                 named_unix_streams: !sockets.is_empty(),
+                keeps_files: binds.iter().any(|bind| bind.access == Access::Write),
                 memfd_noexec,
             },
         )?;
@@ -200,6 +205,8 @@ impl Plan {
             limits: rlimit::limits(&policy.limits),
             environment: environment(&policy.worker.environment)?,
             pins: pins(policy),
+            core_handler: rlimit::core_handler(),
+            names_sockets: policy.syscalls.profile.has_unix_names(),
             memfd_noexec,
         })
     }

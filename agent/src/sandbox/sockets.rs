@@ -21,13 +21,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::{At, PlanError, Step, StepError},
-    landlock::ABI_SCOPES,
+    landlock::{ABI_SCOPES, ABI_UNIX},
     path::{is, open_at_once},
-    plan::{Access, Bind},
+    plan::{Access, Bind, Plan},
 };
 use crate::{
     config::Instance,
-    policy::compiled::Egress,
+    policy::{caution::of_system, compiled::Egress},
     sys::mount::{Restrictions, copy_one, restrict},
 };
 
@@ -143,6 +143,20 @@ fn found(
         device: metadata.dev(),
         inode: metadata.ino(),
     })
+}
+
+/// Folders in which sockets of the host's can be connected to, if their modes let anybody: where the
+/// profile has sockets by name and no rule of landlock's judges them. Not those of the system's
+/// programs, where no server listens.
+pub(super) fn beneath(plan: &Plan) -> Option<String> {
+    let judged = |bind: &Bind| plan.landlock.abi >= ABI_UNIX && bind.access != Access::Write;
+    let open = plan.binds.iter().filter(|bind| {
+        plan.names_sockets && bind.folder && !judged(bind) && !of_system(&bind.path)
+    });
+    let open: Vec<_> = open
+        .map(|bind| format!("`{}`", bind.path.display()))
+        .collect();
+    (!open.is_empty()).then(|| open.join(", "))
 }
 
 /// Whether the sockets are still those that were found, and open to a session's user: a server that

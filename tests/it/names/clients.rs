@@ -46,11 +46,16 @@ const NODE_CARES: &str =
 const NODE_CARES6: &str =
     "require('dns').resolve6('{}',(e,a)=>{console.log(e?e.code:a.join());process.exit(e?1:0)})";
 
+/// What `promtool` makes of the page of a server that is no Prometheus.
+const PROMTOOL_HEARD: &str = "malformed HTTP status code";
+
 /// Everything that asks for one name and reaches it.
 const CASES: &[Case] = &[
     case("curl", &["-4", "https://{}/"], "hello from {}"),
     case("curl", &["-6", "https://{}/"], "hello from {}"),
     case("curl", &["https://{}/"], "hello from {}"),
+    case("strict-curl", &["https://{}/"], "hello from {}"),
+    case("promtool", &["https://{}", "up"], PROMTOOL_HEARD),
     case("python", &[PYTHON_TLS], "hello from {}"),
     case("python", &[PYTHON_ADDRESSES], "93.184.216.34"),
     case("python", &[PYTHON_ADDRESSES], "2606:2800:220:1::34"),

@@ -145,6 +145,17 @@ const TOOLS: &[Tool] = &[
         profile: "default",
     },
     Tool {
+        name: "strict-curl",
+        command: r#""/usr/bin/curl", "--silent", "--show-error", "--max-time", "8", "--cacert", "{scratch}/world.crt""#,
+        profile: "strict",
+    },
+    // A client in Go, which asks the resolver itself.
+    Tool {
+        name: "promtool",
+        command: r#""/usr/bin/promtool", "query", "instant""#,
+        profile: "strict",
+    },
+    Tool {
         name: "python",
         command: r#""/usr/bin/python3", "-c""#,
         profile: "interpreter",
@@ -185,7 +196,7 @@ description = "A program that knows names"
 [worker]
 command = [{}]
 protocol = "exec"
-environment = {{ LANG = "C.UTF-8", NODE_EXTRA_CA_CERTS = "{{scratch}}/world.crt" }}
+environment = {{ LANG = "C.UTF-8", NODE_EXTRA_CA_CERTS = "{{scratch}}/world.crt", SSL_CERT_FILE = "{{scratch}}/world.crt" }}
 {egress}
 [filesystem]
 read = ["/usr", "/etc/ssl", "{{scratch}}"]
@@ -257,7 +268,8 @@ impl World {
     pub(crate) fn bare(&self, tool: &str, arguments: &[&str]) -> Output {
         let words = self.words(tool);
         let certificate = format!("NODE_EXTRA_CA_CERTS={}/world.crt", self.folder.display());
-        let mut all = vec!["/usr/bin/env", certificate.as_str()];
+        let of_go = format!("SSL_CERT_FILE={}/world.crt", self.folder.display());
+        let mut all = vec!["/usr/bin/env", certificate.as_str(), of_go.as_str()];
         all.extend(words.iter().map(String::as_str));
         all.extend(arguments);
         let output = self.bare.run(self.lab.host(), &all);

@@ -129,6 +129,31 @@ const ROWS: &[Row] = &[
     ),
     row("mmap: code", "mapped(7) and None", "ok", "ok"),
     row(
+        "mmap: huge pages of the host",
+        "mapped(3, 0x40022) and None",
+        "EPERM",
+        OTHER,
+    ),
+    row(
+        "mmap: huge pages, upper half",
+        "mapped(3, 0x40022 | UP) and None",
+        "EPERM",
+        OTHER,
+    ),
+    row("limits: core", "resource.getrlimit(4)", "(1, 1)", OTHER),
+    row(
+        "dumps: what is in them",
+        "int(open('/proc/self/coredump_filter').read(), 16)",
+        "0",
+        OTHER,
+    ),
+    row(
+        "dumps: what is to be in them",
+        "open('/proc/self/coredump_filter', 'w').write('ff') and None",
+        "EACCES",
+        "ok",
+    ),
+    row(
         "ioctl: of terminals",
         "passing(range(0x5400, 0x5480), lambda it: made('ioctl', 0, it, 1))",
         "5401,540f,5413,541b,5421,5450,5451,5452",

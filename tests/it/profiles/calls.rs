@@ -91,6 +91,7 @@ fn refused(profile: Profile) -> BTreeMap<&'static str, &'static str> {
         abstract_sockets_scoped: true,
         memfd_noexec: true,
         named_unix_streams: false,
+        keeps_files: false,
     };
     let native = Architecture::NATIVE;
     let meaning = syscalls::meaning(&policy, host, native).expect("the tables");

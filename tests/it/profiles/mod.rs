@@ -5,6 +5,8 @@ mod arguments;
 mod calls;
 mod programs;
 mod servers;
+#[cfg(target_arch = "x86_64")]
+mod set_id;
 mod sockets;
 
 use std::sync::Arc;

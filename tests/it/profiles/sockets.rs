@@ -59,32 +59,32 @@ const DEFAULT: &[Row] = &[
     row(
         "socket",
         "settable(1)",
-        "2,7,8,9,10,13,15,16,18,20,21,66,67",
+        "2,6,7,8,9,10,13,15,16,18,20,21,66,67",
         OTHER,
     ),
-    row("ipv4", "settable(0)", "1,2,8,10,11,12,13,24", OTHER),
+    row("ipv4", "settable(0)", "1,2,8,10,11,12,13,24,49", OTHER),
     row(
         "ipv4 of ipv6",
         "settable(0, socket.AF_INET6)",
-        "1,2,8,10,11,12,13,24",
+        "1,2,8,10,11,12,13,24,49",
         OTHER,
     ),
     row(
         "ipv4 of udp",
         "settable(0, kind=socket.SOCK_DGRAM)",
-        "1,2,8,10,11,12,13,24",
+        "1,2,8,10,11,12,13,24,49",
         OTHER,
     ),
     row(
         "ipv6",
         "settable(41, socket.AF_INET6)",
-        "16,23,25,26,49,51,62,66,67,72",
+        "16,18,23,25,26,29,49,51,62,66,67,72",
         OTHER,
     ),
     row(
         "ipv6 of udp",
         "settable(41, socket.AF_INET6, socket.SOCK_DGRAM)",
-        "16,23,25,26,49,51,62,66,67,72",
+        "16,18,23,25,26,29,49,51,62,66,67,72",
         OTHER,
     ),
     row(

@@ -21,12 +21,16 @@ const FIXES: &[(&str, &str)] = &[
         "boot with systemd.unified_cgroup_hierarchy=1, or set `limits.cpu_time`, which needs no controller",
     ),
     (
+        "core_dumps",
+        "set the sysctl kernel.core_pattern to a file's name, such as `core`: until then a worker can start the program that stands there by crashing",
+    ),
+    (
         "disks",
         "boot with systemd.unified_cgroup_hierarchy=1, or leave `filesystem.write` empty: the workdir is no disk",
     ),
 ];
-/// No host has it: the network namespace is shared, and the record of each session says so.
-const NOWHERE: &str = "procfs_net";
+/// No host has them: the network namespace is shared, and the record of each session says so.
+const NOWHERE: &[&str] = &["procfs_net", "abstract_names"];
 
 /// A row for each policy.
 pub(super) fn checks(instance: &Instance, parent: &cgroup::Parent, set: &PolicySet) -> Vec<Check> {
@@ -49,7 +53,7 @@ fn check(instance: &Instance, parent: &cgroup::Parent, policy: &CompiledPolicy) 
     let missing: Vec<_> = measures
         .iter()
         .filter(|measure| matches!(measure.state, sandbox::State::Missing(_)))
-        .filter(|measure| measure.name != NOWHERE)
+        .filter(|measure| !NOWHERE.contains(&measure.name.as_ref()))
         .map(|measure| measure.name.as_ref())
         .collect();
     let covered = measures

@@ -34,7 +34,7 @@ pub fn explain_unix<'a>(policy: &'a CompiledPolicy, path: &Path) -> UnixExplanat
     let hint = match (verdict, rule) {
         (Verdict::Deny(_), _) => Some(format!("[[local.allow]]\nunix = \"{}\"", path.display())),
         (_, None) => Some(
-            "the profile has sockets by name among the session's own processes: what its root does not hold can not be reached"
+            "the profile has sockets by name among the session's own processes: what its root does not hold can not be reached; a socket beneath a listed folder can, if its mode lets anybody"
                 .to_owned(),
         ),
         (_, Some(_)) => None,

@@ -20,6 +20,7 @@ fn taken(allow: &[&str], deny: &[&str]) -> bool {
         abstract_sockets_scoped: true,
         memfd_noexec: true,
         named_unix_streams: false,
+        keeps_files: false,
     };
     meaning(&syscalls, host, Architecture::NATIVE).is_ok()
 }

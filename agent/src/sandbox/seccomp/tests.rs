@@ -22,6 +22,7 @@ const HOST: Host = Host {
     abstract_sockets_scoped: true,
     memfd_noexec: true,
     named_unix_streams: false,
+    keeps_files: false,
 };
 
 const PROFILES: [Profile; 3] = [Profile::Strict, Profile::Default, Profile::Interpreter];

@@ -10,9 +10,15 @@ const CLONE_THREAD: u32 = 0x0001_0000;
 const MODE_TYPE: u32 = 0o170_000;
 const MODE_PIPE: u32 = 0o010_000;
 const MODE_FILE: u32 = 0o100_000;
+/// Bits of a mode by which a program runs as the file's owner or group.
+const MODE_SET_ID: u32 = 0o006_000;
+/// `O_CREAT`, and the bit of `O_TMPFILE` that is its own: without them there is no mode.
+const OPEN_CREATES: u32 = 0x40 | 0x40_0000;
 const PROT_WRITE: u32 = 2;
 const PROT_EXEC: u32 = 4;
 const MAP_ANONYMOUS: u32 = 0x20;
+/// The host's huge pages, which the memory controller does not count.
+const MAP_HUGETLB: u32 = 0x4_0000;
 const SHM_EXEC: u32 = 0o100_000;
 /// `MFD_CLOEXEC`, `MFD_ALLOW_SEALING` and `MFD_NOEXEC_SEAL`. Not execution, nor the host's huge pages.
 const MEMFD_FLAGS: u32 = 1 | 2 | 8;
@@ -29,14 +35,21 @@ pub(super) fn rule(name: &str, profile: Profile, host: Host) -> Rule {
         "personality" => Rule::one_of(0, &[0, u32::MAX]),
         // Its own limits only: process 1 of the session has the same user.
         "prlimit64" => Rule::one_of(0, &[0]),
-        "mknodat" => node(2),
-        "mknod" => node(1),
+        "mknodat" => node(2, host),
+        "mknod" => node(1, host),
+        "chmod" | "fchmod" | "creat" if host.keeps_files => no_set_id(1),
+        "fchmodat" | "fchmodat2" if host.keeps_files => no_set_id(2),
+        "open" if host.keeps_files => creates(1, no_set_id(2)),
+        "openat" if host.keeps_files => creates(2, no_set_id(3)),
+        // Its mode is in memory, where no filter can read it; programs fall back to openat.
+        "openat2" if host.keeps_files => Rule::Always(Verdict::NotHere),
         "memfd_create" if host.memfd_noexec => Rule::masked(1, !MEMFD_FLAGS, &[0]),
         "memfd_create" => Rule::Always(Verdict::NotHere),
         "socket" => sockets::socket(profile, host),
         "socketpair" => sockets::pair(),
         "setsockopt" => options::set(),
         "mmap" if strict => file_code_only(),
+        "mmap" => Rule::masked(3, MAP_HUGETLB, &[0]),
         "mprotect" | "pkey_mprotect" if strict => Rule::masked(2, PROT_EXEC, &[0]),
         "shmat" if strict => Rule::masked(2, SHM_EXEC, &[0]),
         _ => Rule::ALLOW,
@@ -44,15 +57,33 @@ pub(super) fn rule(name: &str, profile: Profile, host: Host) -> Rule {
 }
 
 /// Pipes and plain files; device nodes and sockets by no name.
-fn node(argument: u8) -> Rule {
-    Rule::masked(argument, MODE_TYPE, &[MODE_PIPE, MODE_FILE, 0])
+fn node(argument: u8, host: Host) -> Rule {
+    let set_id = if host.keeps_files { MODE_SET_ID } else { 0 };
+    Rule::masked(argument, MODE_TYPE | set_id, &[MODE_PIPE, MODE_FILE, 0])
+}
+
+/// A file that stays when its session has ended belongs to a number that another session gets: whoever
+/// ran it outside of the fence would be that session's user (as systemd's `RestrictSUIDSGID`).
+fn no_set_id(mode: u8) -> Rule {
+    Rule::masked(mode, MODE_SET_ID, &[0])
+}
+
+/// Judges the opening of a file where that may make one.
+fn creates(flags: u8, mode: Rule) -> Rule {
+    Rule::choice(flags, OPEN_CREATES, [(0, Rule::ALLOW)], mode)
 }
 
 /// Memory that can be executed is a file's and can not be written: `strict` makes no code at run time.
 fn file_code_only() -> Rule {
     let unwritten = Rule::masked(2, PROT_WRITE, &[0]);
-    let of_file = Rule::choice(3, MAP_ANONYMOUS, [(0, unwritten)], Rule::REFUSE);
-    Rule::choice(2, PROT_EXEC, [(0, Rule::ALLOW)], of_file)
+    let of_file = Rule::choice(
+        3,
+        MAP_ANONYMOUS | MAP_HUGETLB,
+        [(0, unwritten)],
+        Rule::REFUSE,
+    );
+    let no_code = Rule::masked(3, MAP_HUGETLB, &[0]);
+    Rule::choice(2, PROT_EXEC, [(0, no_code)], of_file)
 }
 
 /// Asking what a descriptor is and how much waits in it. Nothing that feeds a terminal (`TIOCSTI`,

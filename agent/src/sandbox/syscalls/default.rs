@@ -51,13 +51,11 @@ const PROCESS: &[Call] = calls! {
     waitid: "children",
 };
 
-/// Listeners among own processes, many datagrams at once.
+/// Listeners among own processes.
 const NETWORK_MORE: &[Call] = calls! {
     accept: "a listener of its own; the hooks let nobody in",
     accept4: "as accept",
     listen: "as accept",
-    recvmmsg: "many datagrams",
-    sendmmsg: "many datagrams; the hooks see each",
 };
 
 /// Programs that confine themselves further.

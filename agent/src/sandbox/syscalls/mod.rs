@@ -57,6 +57,7 @@ pub struct Call {
 }
 
 /// What the filters depend on besides the policy.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// Landlock keeps abstract sockets inside.
@@ -66,6 +67,8 @@ pub struct Host {
     /// The policy opens unix sockets of the host: stream sockets by name in every profile, where
     /// abstract ones are kept inside.
     pub named_unix_streams: bool,
+    /// Files that a worker makes stay on the host (`filesystem.write`).
+    pub keeps_files: bool,
 }
 
 /// What a policy says of every call on one architecture.

@@ -6,20 +6,36 @@
 //! a filter can not tell `tls` from `smc`. Programs then speak TLS themselves. What comes in as a
 //! control message of `sendmsg` no filter sees: the egress hook judges the packet.
 
-use super::Rule;
+use super::{Rule, Verdict};
 
 const LEVEL: u8 = 1;
 const OPTION: u8 = 2;
 
 /// `setsockopt`
 pub(super) fn set() -> Rule {
-    let levels = LEVELS
-        .iter()
-        .map(|(level, options)| (*level, Rule::one_of(OPTION, options)));
+    let levels = LEVELS.iter().map(|(level, options)| {
+        let rule = Rule::one_of(OPTION, options);
+        if *level == SOL_SOCKET {
+            let ignored = (SO_BROADCAST, Rule::Always(Verdict::Ignored));
+            return (*level, Rule::choice(OPTION, u32::MAX, [ignored], rule));
+        }
+        (*level, rule)
+    });
     Rule::choice(LEVEL, u32::MAX, levels, Rule::REFUSE)
 }
 
-const LEVELS: &[(u32, &[u32])] = &[(1, SOCKET), (0, IPV4), (41, IPV6), (6, TCP), (270, NETLINK)];
+const SOL_SOCKET: u32 = 1;
+/// Go sets it on every datagram socket and fails where it can not. What is sent to a broadcast address
+/// then has the kernel's refusal (`EACCES`): its copy for this host would pass no hook of egress.
+const SO_BROADCAST: u32 = 6;
+
+const LEVELS: &[(u32, &[u32])] = &[
+    (SOL_SOCKET, SOCKET),
+    (0, IPV4),
+    (41, IPV6),
+    (6, TCP),
+    (270, NETLINK),
+];
 
 /// `SOL_SOCKET`
 const SOCKET: &[u32] = &[
@@ -48,14 +64,17 @@ const IPV4: &[u32] = &[
     12, // IP_RECVTTL
     13, // IP_RECVTOS
     24, // IP_BIND_ADDRESS_NO_PORT
+    49, // IP_MULTICAST_ALL, which a JVM turns off on every datagram socket
 ];
 
 /// `IPPROTO_IPV6`
 const IPV6: &[u32] = &[
     16, // IPV6_UNICAST_HOPS
+    18, // IPV6_MULTICAST_HOPS, which a JVM sets on every datagram socket
     23, // IPV6_MTU_DISCOVER
     25, // IPV6_RECVERR
     26, // IPV6_V6ONLY
+    29, // IPV6_MULTICAST_ALL, as IP_MULTICAST_ALL
     49, // IPV6_RECVPKTINFO
     51, // IPV6_RECVHOPLIMIT
     62, // IPV6_DONTFRAG

@@ -15,6 +15,8 @@ pub enum Verdict {
     NoFamily,
     /// `EPROTONOSUPPORT`: as if the family lacked the type or the protocol.
     NoProtocol,
+    /// Success, and nothing is done: programs ask for it as a matter of course and need it seldom.
+    Ignored,
     /// The process ends: nothing legitimate makes such a call.
     Kill,
 }
@@ -48,6 +50,7 @@ impl Verdict {
             Self::NotHere => errno(libc::ENOSYS),
             Self::NoFamily => errno(libc::EAFNOSUPPORT),
             Self::NoProtocol => errno(libc::EPROTONOSUPPORT),
+            Self::Ignored => errno(0),
             Self::Kill => SeccompAction::KillProcess,
         }
     }

@@ -9,6 +9,7 @@ const HOST: Host = Host {
     abstract_sockets_scoped: true,
     memfd_noexec: true,
     named_unix_streams: false,
+    keeps_files: false,
 };
 
 fn listed(profile: Profile) -> BTreeSet<&'static str> {

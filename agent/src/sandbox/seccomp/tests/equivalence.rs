@@ -34,11 +34,13 @@ const HOSTS: [Host; 3] = [
         abstract_sockets_scoped: false,
         memfd_noexec: false,
         named_unix_streams: false,
+        keeps_files: false,
     },
     Host {
         abstract_sockets_scoped: false,
         memfd_noexec: true,
         named_unix_streams: true,
+        keeps_files: true,
     },
 ];
 
@@ -227,6 +229,7 @@ fn long_trees_keep_their_meaning() {
         Verdict::NotHere,
         Verdict::NoFamily,
         Verdict::NoProtocol,
+        Verdict::Ignored,
         Verdict::Kill,
     ];
     let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
@@ -235,7 +238,7 @@ fn long_trees_keep_their_meaning() {
         let mut rules = BTreeMap::new();
         for number in 0..width {
             let mut pick = |bound: u64| numbers.next() % bound;
-            let mut verdict = || verdicts[usize::try_from(pick(6)).expect("an index")];
+            let mut verdict = || verdicts[usize::try_from(pick(7)).expect("an index")];
             let otherwise = Rule::Always(verdict());
             let inner = Rule::choice(
                 1,

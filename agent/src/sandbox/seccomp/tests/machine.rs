@@ -52,7 +52,11 @@ pub(super) fn judge(filters: &Filters, call: &Call) -> Verdict {
         let grave = |verdict| match verdict {
             Verdict::Allow => 0,
             Verdict::Kill => 2,
-            Verdict::NotPermitted | Verdict::NotHere | Verdict::NoFamily | Verdict::NoProtocol => 1,
+            Verdict::NotPermitted
+            | Verdict::NotHere
+            | Verdict::NoFamily
+            | Verdict::NoProtocol
+            | Verdict::Ignored => 1,
         };
         if this != Verdict::Allow && grave(this) >= grave(answer) {
             answer = this;
@@ -66,6 +70,7 @@ pub(super) fn verdict(value: u32) -> Verdict {
     match value {
         0x7fff_0000 => Verdict::Allow,
         0x8000_0000 => Verdict::Kill,
+        0x0005_0000 => Verdict::Ignored,
         0x0005_0001 => Verdict::NotPermitted,
         0x0005_0026 => Verdict::NotHere,
         0x0005_0061 => Verdict::NoFamily,
