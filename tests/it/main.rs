@@ -27,6 +27,8 @@ mod full;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod inherited;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod limits;

@@ -192,7 +192,14 @@ pub fn failed(plan: &Plan, program: &str, tag: i32, errno: i32) -> StepError {
         }
         Deed::Limit => {
             let limited = plan.limits.get(place).map(|limit| limit.limited);
-            of(Step::Limits, format!("resource limit {limited:?}"))
+            let limited = limited.map_or_else(|| "?".to_owned(), |one| format!("{one:?}"));
+            of(
+                Step::Limits,
+                format!(
+                    "resource limit `{limited}`\n\
+                     hint: the agent may have been started with a lower hard limit"
+                ),
+            )
         }
         Deed::DeathSignal => of(Step::DeathSignal, "death signal".to_owned()),
         Deed::Parent => of(Step::DeathSignal, "process 1 is gone".to_owned()),
