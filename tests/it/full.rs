@@ -63,6 +63,7 @@ fn a_launcher_that_can_make_no_process_keeps_its_sessions() {
         Prober::start(lab.host(), &mut command)
     };
     let mut runs = worker("prober").expect("it starts");
+    assert!(runs.ask(CONNECT).expect("the worker runs").ok);
     let [_, launcher, ..] = crate::many::tree(agent.id().expect("it runs"))[..] else {
         panic!("agent and launcher");
     };
