@@ -80,15 +80,16 @@ pub struct Hatched {
 struct Process(SyncMutex<Child>);
 
 impl Hatched {
-    /// Starts the process from this binary and claims a block of user ids.
+    /// Starts the process from this binary and claims a block of user ids. This process, which holds keys
+    /// and tokens, leaves no core dump from here on.
     pub fn start(instance: &Instance) -> Result<Self, LaunchError> {
+        // The launcher inherits it, and each worker.
+        rlimit::without_core();
         Self::start_from(Path::new("/proc/self/exe"), instance)
     }
 
     fn start_from(binary: &Path, instance: &Instance) -> Result<Self, LaunchError> {
         let uids = uids::Pool::claim(instance)?;
-        // The launcher inherits it, and each worker.
-        rlimit::without_core();
         let (socket, theirs) = seqpacket::pair(SockFlag::empty()).map_err(LaunchError::Start)?;
         let process = Command::new(binary)
             .arg(SUBCOMMAND)

@@ -1,6 +1,6 @@
 //! Resource limits of a worker: what no cgroup controller counts, or a second line behind one.
 
-use std::{fs, sync::OnceLock, time::Duration};
+use std::{fs, time::Duration};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -17,17 +17,16 @@ const QUEUED_MAX: u64 = 1024;
 /// 0 does not keep it from.
 const NO_CORE: u64 = 1;
 
-/// Takes the limit of core dumps for this process, its agent's or launcher's, and tells what it is then: the
-/// one that workers can be given, as only an administrator of the host raises a hard limit. It is 0 where a
-/// service manager or a container has set that and withholds `CAP_SYS_RESOURCE`.
-pub fn without_core() -> u64 {
-    static LIMIT: OnceLock<u64> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        if setrlimit(Resource::RLIMIT_CORE, NO_CORE, NO_CORE).is_ok() {
-            return NO_CORE;
-        }
-        getrlimit(Resource::RLIMIT_CORE).map_or(0, |(_, hard)| hard.min(NO_CORE))
-    })
+/// Takes the limit of core dumps for this process, and for what it starts. The kernel refuses it where a
+/// service manager or a container has set 0 and withholds `CAP_SYS_RESOURCE`: it stays at 0 then.
+pub fn without_core() {
+    let _stays = setrlimit(Resource::RLIMIT_CORE, NO_CORE, NO_CORE);
+}
+
+/// The limit of core dumps that workers can be given, as only an administrator of the host raises a hard
+/// limit.
+fn core() -> u64 {
+    getrlimit(Resource::RLIMIT_CORE).map_or(0, |(_, hard)| hard.min(NO_CORE))
 }
 
 /// What is limited.
@@ -84,7 +83,7 @@ pub fn limits(limits: &compiled::Limits) -> Vec<Limit> {
             u64::from(processes.saturating_add(INIT_PROCESSES)),
         ),
         (Limited::Data, memory),
-        (Limited::Core, without_core()),
+        (Limited::Core, core()),
         (Limited::LockedMemory, LOCKED_BYTES_MAX.min(memory)),
         (Limited::QueuedSignals, QUEUED_MAX),
         (Limited::MessageQueues, 0),
